@@ -1,0 +1,38 @@
+"""The method, for any denoiser and any solver: pure torch and numpy, no host and no files.
+
+measure (`profile`) -> cost (`klub`) -> search (`search`, `paths`) -> select (`select`), put
+together by `optimize`. The mathematics stands in the modules' docstrings; levels always descend.
+"""
+
+from . import gaussian
+from .coordinate import FLOW, VE, Coordinate
+from .klub import klub, klub_standard_error
+from .meter import DenoiserError, Meter
+from .optimize import Result, optimize
+from .paths import shortest_path
+from .profile import Denoiser, Profile, measure_profile
+from .search import coordinate_search, edm_schedule, subdivide
+from .solvers import SOLVERS, Solver, builtin_solver
+
+__all__ = [
+    "FLOW",
+    "SOLVERS",
+    "VE",
+    "Coordinate",
+    "Denoiser",
+    "DenoiserError",
+    "Meter",
+    "Profile",
+    "Result",
+    "Solver",
+    "builtin_solver",
+    "coordinate_search",
+    "edm_schedule",
+    "gaussian",
+    "klub",
+    "klub_standard_error",
+    "measure_profile",
+    "optimize",
+    "shortest_path",
+    "subdivide",
+]

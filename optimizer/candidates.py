@@ -1,0 +1,136 @@
+"""The schedules that a profile suggests, in the order in which they deserve to be tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
+
+import numpy as np
+import torch
+
+from .coordinate import Coordinate
+from .paths import shortest_paths
+from .profile import Profile
+from .search import coordinate_search, edm_schedule, subdivide
+from .select import Candidate
+
+__all__ = ["checked_candidate", "distinct", "measured_candidates", "paper_candidates"]
+
+# From the most to the least likely to win: exponents near 3/4 suit most solvers, 3 is the KLUB.
+WEIGHT_EXPONENTS = (0.75, 1.0, 0.5, 1.25, 0.25, 1.5, 0.0, 2.0, 3.0)
+SAME = 0.03  # schedules whose inner levels all agree within 3 % are one candidate
+PAPER_STEPS = 10  # the paper searches at 10 steps and subdivides twice
+
+Named = tuple[str, np.ndarray]
+
+
+def measured_candidates(
+    profile: Profile,
+    steps: int,
+    coordinate: Coordinate,
+    sigma_max: float,
+    *,
+    starts: Mapping[str, np.ndarray],
+    order: int,
+) -> Iterator[Candidate]:
+    """Shortest paths of every weight and order and the sweeps of Algorithm 1, interleaved.
+
+    Arguments:
+        starts: name -> n+1 EDM levels from which Algorithm 1 starts, beside EDM's own schedule.
+        order: of the solver; its own order of paths comes first.
+    """
+    orders = (2, 1) if order == 2 else (1, 2)
+    paths = (named for k in orders for named in _paths(profile, steps, k))
+    sweeps = _sweeps(profile, steps, starts)
+    for group in zip_longest(*[paths] * 2, sweeps):
+        for named in group:
+            if named is not None:
+                yield _candidate(named, coordinate, sigma_max)
+
+
+def paper_candidates(
+    profile: Profile,
+    steps: int,
+    coordinate: Coordinate,
+    sigma_max: float,
+    *,
+    starts: Mapping[str, np.ndarray],
+) -> Iterator[Candidate]:
+    """The paper's procedure for every possible early stop: sweeps of Algorithm 1 at 10 steps.
+
+    Another step count subdivides each sweep's result 10 -> 20 -> 40 and resamples the 40 steps
+    log-linearly. `starts` as for `measured_candidates`, of 10 steps; the first one replaces EDM's.
+    """
+    for name, levels in _sweeps(profile, PAPER_STEPS, dict(list(starts.items())[:1]), edm=False):
+        if steps != PAPER_STEPS:
+            fine = subdivide(profile, subdivide(profile, levels))
+            index = np.linspace(0, len(fine) - 1, steps + 1)
+            levels = np.exp(np.interp(index, np.arange(len(fine)), np.log(fine)))
+        yield _candidate((name, _ending(levels)), coordinate, sigma_max)
+
+
+def checked_candidate(name: str, sigmas: object, steps: int, sigma_max: float) -> Candidate:
+    """A schedule of the caller's as a candidate.
+
+    Raises ValueError, naming the defect, unless it has steps+1 finite, strictly descending levels
+    that start at sigma_max. A positive last level is replaced by 0, as samplers do.
+    """
+    levels = torch.as_tensor(sigmas, dtype=torch.float64).flatten().clone()
+    if len(levels) != steps + 1:
+        raise ValueError(f"it has {len(levels)} levels, not {steps + 1}")
+    if not torch.isfinite(levels).all():
+        raise ValueError("it has levels that are not finite")
+    if abs(float(levels[0]) / sigma_max - 1.0) > 1e-3:
+        raise ValueError(f"it starts at {float(levels[0]):.4g}, not at {sigma_max:.4g}")
+    levels[-1] = 0.0
+    if (levels.diff() >= 0).any():
+        raise ValueError("its levels do not descend strictly")
+    levels[0] = sigma_max
+    return Candidate(name, levels.float(), given=True)
+
+
+def distinct(candidate: Candidate, others: list[Candidate]) -> bool:
+    """Whether no other candidate has nearly the same levels."""
+    inner = candidate.sigmas[1:-1].log()
+    return not any((inner - other.sigmas[1:-1].log()).abs().lt(SAME).all() for other in others)
+
+
+def _paths(profile: Profile, steps: int, order: int) -> Iterator[Named]:
+    """Shortest paths with both ways to reach 0: from the level above sigma_min, or through it."""
+    counts = [steps, steps - 1] if steps > 1 else [steps]
+    for p in WEIGHT_EXPONENTS:
+        found = shortest_paths(profile, counts, weight_exponent=p, order=order)
+        yield f"path p={p:g} order {order}", _ending(found[0])
+        for through in found[1:]:
+            yield f"path p={p:g} order {order}, through sigma_min", np.append(through, 0.0)
+
+
+def _sweeps(
+    profile: Profile, steps: int, starts: Mapping[str, np.ndarray], *, edm: bool = True
+) -> Iterator[Named]:
+    """Algorithm 1's schedules after 0, 1, 2, ... sweeps from every start, in turn."""
+    highest, lowest = float(profile.sigmas[0]), float(profile.sigmas[-1])
+    every = dict(starts)
+    if edm or not every:
+        every["EDM"] = edm_schedule(steps, highest, lowest)
+
+    def from_start(name: str, start: np.ndarray) -> Iterator[Named]:
+        inside = np.clip(start, lowest, highest)
+        for k, levels in enumerate([inside, *coordinate_search(profile, inside)]):
+            yield f"sweep {k} from {name}", _ending(levels)
+
+    for group in zip_longest(*[from_start(name, start) for name, start in every.items()]):
+        yield from (named for named in group if named is not None)
+
+
+def _ending(levels: np.ndarray) -> np.ndarray:
+    """The last level replaced by 0, as every host does with a published schedule."""
+    return np.append(levels[:-1], 0.0)
+
+
+def _candidate(named: Named, coordinate: Coordinate, sigma_max: float) -> Candidate:
+    """The named EDM levels in the host's units, from sigma_max exactly."""
+    name, levels = named
+    sigmas = np.append(coordinate.level(levels[:-1]), 0.0)
+    sigmas[0] = sigma_max
+    return Candidate(name, torch.from_numpy(sigmas).float())

@@ -1,0 +1,75 @@
+"""The meter every denoiser call passes through: it counts, checks and remembers.
+
+All runs from one batch of noise share calls: the first call is the same for every schedule, and
+two schedules that agree down to level k share all calls above it. So a call with a level and an x
+already seen is answered from memory, bit for bit, and costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = ["DenoiserError", "Meter"]
+
+MEMORY = 256 * 2**20  # bytes of remembered calls
+
+
+class DenoiserError(ValueError):
+    """The model's output cannot be used."""
+
+
+class Meter:
+    """Counts denoiser rows (one sample at one level), refuses bad output, remembers calls.
+
+    rows:     rows really computed so far
+    calls:    calls really computed so far
+    remember: whether equal calls may be answered from memory
+    """
+
+    def __init__(self, *, remember: bool = True, memory: int = MEMORY):
+        self.rows = 0
+        self.calls = 0
+        self.remember = remember
+        self._memory = memory
+        self._used = 0
+        self._seen: dict[float, list[tuple[Tensor, Tensor]]] = {}
+
+    def __call__(self, x: Tensor, sigma: float, compute: Callable[[], Tensor]) -> Tensor:
+        """The output for x [B, ...] at one level, computed or remembered.
+
+        Raises DenoiserError for an output of another shape, NaN or infinity.
+        """
+        if self.remember:
+            for seen, output in self._seen.get(sigma, ()):
+                if seen.shape == x.shape and torch.equal(seen, x):
+                    return output.clone()
+        output = compute()
+        self.rows += len(x)
+        self.calls += 1
+        if output.shape != x.shape:
+            raise DenoiserError(
+                f"The model returned shape {list(output.shape)} for an input of shape "
+                f"{list(x.shape)}: it must predict x_0 in the shape of its input."
+            )
+        if not torch.isfinite(output).all():
+            raise DenoiserError(
+                f"The model returned NaN or infinite values at noise level {sigma:.4g}: "
+                "run it in another precision (bf16 or fp32), or lower the guidance scale."
+            )
+        self._keep(x, sigma, output)
+        return output
+
+    def forget(self) -> None:
+        """Drop what is remembered, because the next runs start from other noise."""
+        self._seen.clear()
+        self._used = 0
+
+    def _keep(self, x: Tensor, sigma: float, output: Tensor) -> None:
+        size = x.nbytes + output.nbytes
+        if not self.remember or self._used + size > self._memory:
+            return
+        self._seen.setdefault(sigma, []).append((x.clone(), output.clone()))
+        self._used += size

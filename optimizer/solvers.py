@@ -1,0 +1,138 @@
+"""Solvers for use without a host, in EDM (variance-exploding) coordinates.
+
+Every solver integrates from `x = sigma_0 e` down to the last level with one denoiser call a step
+(heun: two). Each has the signature `(denoise, x, sigmas, noise) -> x_0`, where `noise()` draws
+unit noise of x's shape. They compute what ComfyUI's samplers of the same names compute; the host
+tests compare them step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .noise import generators, unit_noise
+from .profile import Denoiser
+
+__all__ = ["DETERMINISTIC_TWIN", "REFERENCE", "SOLVERS", "Solver", "builtin_solver"]
+
+SOLVER_NOISE = 2  # the noise stream of stochastic solvers
+
+# A stochastic solver is judged by its deterministic twin of the same order: the same solver with
+# its fresh noise switched off.
+DETERMINISTIC_TWIN = {"ddim_stochastic": "euler", "dpmpp_2m_sde": "dpmpp_2m"}
+
+# What a fine-step reference is computed with. All deterministic solvers here solve the same
+# equation, so the first-order ones take the second-order solution.
+REFERENCE = {"euler": "dpmpp_2m", "heun": "heun", "dpmpp_2m": "dpmpp_2m"}
+
+
+class Solver(Protocol):
+    """(noise [B, ...] of unit variance, sigmas [n+1], seed) -> x_0 [B, ...].
+
+    It closes over its denoiser; levels are in the host's units and end in 0.
+    """
+
+    def __call__(self, noise: Tensor, sigmas: Tensor, seed: int) -> Tensor: ...
+
+
+Draw = Callable[[], Tensor]
+
+
+def euler(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:
+    """Euler's method on dx/dt = (x - D) / t (Karras et al. 2022), which is DDIM."""
+    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+        D = denoise(x, s.expand(len(x)))
+        x = x + (x - D) / s * (t - s)
+    return x
+
+
+def heun(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:
+    """Heun's method (Karras et al. 2022, Algorithm 1); the step to 0 is Euler's."""
+    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+        slope = (x - denoise(x, s.expand(len(x)))) / s
+        x_t = x + slope * (t - s)
+        if t > 0:
+            slope_t = (x_t - denoise(x_t, t.expand(len(x)))) / t
+            x_t = x + (slope + slope_t) / 2 * (t - s)
+        x = x_t
+    return x
+
+
+def dpmpp_2m(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:
+    """DPM-Solver++(2M) (Lu et al. 2022): the multistep predictor in the clock -log t."""
+    h_last, D_last = None, None
+    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+        D = denoise(x, s.expand(len(x)))
+        h = s.log() - t.log()
+        if h_last is None or t == 0:
+            predictor = D
+        else:
+            predictor = D + h / (2 * h_last) * (D - D_last)
+        x = t / s * x - torch.expm1(-h) * predictor
+        h_last, D_last = h, D
+    return x
+
+
+def ddim_stochastic(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:
+    """Stochastic-DDIM, the solver the KLUB is the bound of: exact steps with D frozen."""
+    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+        D = denoise(x, s.expand(len(x)))
+        ratio = (t / s) ** 2
+        x = D + ratio * (x - D)
+        if t > 0:
+            x = x + t * torch.sqrt(1 - ratio) * noise()
+    return x
+
+
+def dpmpp_2m_sde(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:
+    """SDE-DPM-Solver++(2M) (Lu et al. 2022), midpoint form, eta = 1."""
+    h_last, D_last = None, None
+    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+        D = denoise(x, s.expand(len(x)))
+        if t == 0:
+            return D
+        h = s.log() - t.log()
+        predictor = D if h_last is None else D + h / (2 * h_last) * (D - D_last)
+        x = t / s * torch.exp(-h) * x - torch.expm1(-2 * h) * predictor
+        x = x + t * torch.sqrt(-torch.expm1(-2 * h)) * noise()
+        h_last, D_last = h, D
+    return x
+
+
+SOLVERS = {
+    "euler": euler,
+    "heun": heun,
+    "dpmpp_2m": dpmpp_2m,
+    "ddim_stochastic": ddim_stochastic,
+    "dpmpp_2m_sde": dpmpp_2m_sde,
+}
+
+
+def builtin_solver(name: str, denoise: Denoiser) -> Solver:
+    """The named solver, closed over a denoiser in EDM coordinates.
+
+    Raises ValueError for an unknown name.
+
+    >>> solver = builtin_solver("euler", lambda x, sigma: torch.zeros_like(x))
+    >>> solver(torch.ones(1, 2), torch.tensor([4.0, 2.0, 0.0]), seed=0)
+    tensor([[0., 0.]])
+    """
+    if name not in SOLVERS:
+        raise ValueError(f"There is no built-in solver '{name}': choose one of {list(SOLVERS)}.")
+    method = SOLVERS[name]
+
+    def solve(noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
+        levels = sigmas.to(noise)
+        sources = generators(seed, SOLVER_NOISE, range(len(noise)))
+        return method(
+            denoise,
+            levels[0] * noise,
+            levels,
+            lambda: unit_noise(sources, noise.shape[1:]).to(noise),
+        )
+
+    return solve
