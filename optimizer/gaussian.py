@@ -7,10 +7,10 @@ Theorem 3.1, for `kl_schedule`; the rest is elementary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from torch import Tensor
+
+from .klub import Levels
 
 __all__ = ["denoise", "kl_schedule", "klub", "klub_schedule", "squared_difference"]
 
@@ -31,7 +31,7 @@ def squared_difference(t: float, s: float, c: float = 1.0) -> float:
     return c**4 * (1.0 / (t**2 + c**2) - 1.0 / (s**2 + c**2))
 
 
-def klub(schedule: Sequence[float], c: float = 1.0) -> float:
+def klub(schedule: Levels, c: float = 1.0) -> float:
     """The KLUB in nats per element; with k = c^2, an interval (a, b] contributes
 
         c^4 / 2 { (1/a^2 - 1/b^2) b^2 / (k (b^2+k)) + k^-2 log( a^2 (b^2+k) / (b^2 (a^2+k)) ) }
@@ -52,7 +52,7 @@ def klub_schedule(steps: int, sigma_max: float, sigma_min: float, c: float = 1.0
     [10.0, 0.331, 0.1]
     """
     ends = np.log1p(c**2 / np.square([sigma_max, sigma_min]))
-    return c / np.sqrt(np.expm1(np.linspace(*ends, steps + 1)))
+    return c / np.sqrt(np.expm1(np.linspace(ends[0], ends[1], steps + 1)))
 
 
 def kl_schedule(steps: int, sigma_max: float, sigma_min: float, c: float = 1.0) -> np.ndarray:
@@ -62,4 +62,4 @@ def kl_schedule(steps: int, sigma_max: float, sigma_min: float, c: float = 1.0) 
     [10.0, 1.0, 0.1]
     """
     ends = np.arctan(np.array([sigma_max, sigma_min]) / c)
-    return c * np.tan(np.linspace(*ends, steps + 1))
+    return c * np.tan(np.linspace(ends[0], ends[1], steps + 1))

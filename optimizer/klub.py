@@ -21,7 +21,9 @@ import numpy as np
 
 from .profile import Profile
 
-__all__ = ["Landscape", "klub", "klub_standard_error"]
+__all__ = ["Landscape", "Levels", "klub", "klub_standard_error"]
+
+Levels = Sequence[float] | np.ndarray  # descending noise levels
 
 EDGE_TOLERANCE = 1e-6  # relative; levels this far off the profile's range are taken as its ends
 
@@ -90,7 +92,7 @@ class Landscape:
         differences = self.difference(levels[:, None], levels[None, :])
         return Landscape(levels, differences, self.weight_exponent)
 
-    def checked(self, schedule: Sequence[float]) -> np.ndarray:
+    def checked(self, schedule: Levels) -> np.ndarray:
         """The schedule as an array, its ends moved onto the measured range within tolerance.
 
         Raises ValueError unless it descends strictly, is positive and lies in that range.
@@ -117,7 +119,7 @@ class Landscape:
         return i, np.clip(w, 0.0, 1.0)
 
 
-def klub(profile: Profile, schedule: Sequence[float], *, weight_exponent: float = 3.0) -> float:
+def klub(profile: Profile, schedule: Levels, *, weight_exponent: float = 3.0) -> float:
     """The KLUB of a schedule on a measured profile, in nats per latent element.
 
     Arguments:
@@ -133,7 +135,7 @@ def klub(profile: Profile, schedule: Sequence[float], *, weight_exponent: float 
     return float(landscape.edge(levels[1:], levels[:-1]).sum())
 
 
-def klub_standard_error(profile: Profile, schedule: Sequence[float]) -> float:
+def klub_standard_error(profile: Profile, schedule: Levels) -> float:
     """The standard error of `klub` over the profile's samples; NaN for a single sample."""
     values = [klub(_one(profile, k), schedule) for k in range(profile.count)]
     return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan

@@ -11,7 +11,7 @@ The budget counts denoiser rows (one sample at one level) and is never exceeded.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .candidates import checked_candidate, distinct, measured_candidates, paper_candidates
 from .coordinate import VE, Coordinate, spread
-from .klub import klub
+from .klub import Levels, klub
 from .meter import Meter
 from .noise import SELECTION, generators, unit_noise
 from .profile import Denoiser, Profile, measure_profile
@@ -98,7 +98,7 @@ def optimize(
     seed: int = 0,
     progress: Progress | None = None,
     method: str = "measured",
-    starts: Mapping[str, Sequence[float]] | None = None,
+    starts: Mapping[str, Levels] | None = None,
     coordinate: Coordinate = VE,
     reference: Solver | None = None,
     order: int | None = None,
@@ -256,8 +256,7 @@ def _plan(budget: int, steps: int, calls_per_step: int, batch_size: int) -> _Pla
     noises = max(1, int(REFERENCE_SHARE * budget / reference_rows))
     batch = min(max(1, noises // 4), batch_size)
     paths = max(1, int(PROFILE_SHARE * budget / PROFILE_LEVELS / batch)) * batch
-    plan = _Plan(reference_steps, batch, noises // batch, PROFILE_LEVELS, paths)
-    return plan
+    return _Plan(reference_steps, batch, noises // batch, PROFILE_LEVELS, paths)
 
 
 class _Runs:

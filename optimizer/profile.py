@@ -20,7 +20,7 @@ samples follows, and profiles of different samples or machines simply add.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,8 +35,9 @@ __all__ = ["Denoiser", "Profile", "measure_profile"]
 class Denoiser(Protocol):
     """(x [B, ...], sigma [B]) -> E[x_0 | x] [B, ...], in EDM coordinates.
 
-    A denoiser may also have a method `walk(points)`, which takes an iterator of (x, sigma) from
-    high to low noise and yields the outputs: for hosts in which one path is one sampling run.
+    A denoiser may also have a method `walk(points, sigmas)`, which takes an iterator of
+    (x, sigma) from high to low noise, and their levels [M], and gives the outputs in turn: for
+    hosts in which one path is one sampling run.
     """
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor: ...
@@ -166,7 +167,7 @@ def measure_profile(
         rows += rows[-1:] * (min(batch_size, len(samples)) - kept)
         x_0 = samples[rows]  # [B, ...]
         points = forward_path(x_0, levels, generators(seed, PATHS, rows))
-        outputs = torch.stack([_checked(D, x_0).flatten(1) for D in _walk(denoise, points)])
+        outputs = torch.stack([_checked(D, x_0).flatten(1) for D in _walk(denoise, points, levels)])
         difference = outputs - outputs[-1]  # [M, B, d]
         grams.append(torch.einsum("abd,cbd->bac", difference, difference)[:kept].double().cpu())
         loss = (outputs - x_0.to(outputs).flatten(1)).square().sum(-1)  # [M, B]
@@ -198,9 +199,11 @@ def forward_path(
         previous = sigma
 
 
-def _walk(denoise: Denoiser, points: Iterator[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+def _walk(
+    denoise: Denoiser, points: Iterator[tuple[Tensor, Tensor]], sigmas: Tensor
+) -> Iterable[Tensor]:
     walk = getattr(denoise, "walk", None)
-    return walk(points) if walk is not None else (denoise(x, sigma) for x, sigma in points)
+    return walk(points, sigmas) if walk is not None else (denoise(x, s) for x, s in points)
 
 
 def _checked(output: Tensor, x_0: Tensor) -> Tensor:

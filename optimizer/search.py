@@ -7,11 +7,11 @@ sweep is kept here: which one is best is for a measured error to say.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from .klub import Landscape
+from .klub import Landscape, Levels
 from .profile import Profile
 
 __all__ = ["coordinate_search", "edm_schedule", "subdivide"]
@@ -24,12 +24,12 @@ def edm_schedule(steps: int, sigma_max: float, sigma_min: float, rho: float = 7.
     [80.0, 2.515, 0.002]
     """
     ends = np.array([sigma_max, sigma_min]) ** (1.0 / rho)
-    return np.linspace(*ends, steps + 1) ** rho
+    return np.linspace(ends[0], ends[1], steps + 1) ** rho
 
 
 def coordinate_search(
     profile: Profile,
-    start: Sequence[float],
+    start: Levels,
     *,
     candidates: int = 11,
     max_sweeps: int = 300,
@@ -53,7 +53,7 @@ def coordinate_search(
     return list(_sweeps(landscape, levels, inner, candidates, max_sweeps))
 
 
-def subdivide(profile: Profile, schedule: Sequence[float]) -> np.ndarray:
+def subdivide(profile: Profile, schedule: Levels) -> np.ndarray:
     """Twice the steps: insert geometric midpoints, then optimise only the new levels.
 
     The paper goes 10 -> 20 -> 40 this way, with every level of the coarser schedule kept.
@@ -63,12 +63,13 @@ def subdivide(profile: Profile, schedule: Sequence[float]) -> np.ndarray:
     fine = np.empty(2 * len(coarse) - 1)
     fine[::2] = coarse
     fine[1::2] = np.sqrt(coarse[:-1] * coarse[1:])
-    for fine in _sweeps(landscape, fine, range(1, len(fine) - 1, 2), 11, 300):  # noqa: B020
-        pass
-    return fine
+    *_, best = fine, *_sweeps(landscape, fine, range(1, len(fine) - 1, 2), 11, 300)
+    return best
 
 
-def _sweeps(landscape, levels, free, candidates, max_sweeps):  # type: ignore[no-untyped-def]
+def _sweeps(
+    landscape: Landscape, levels: np.ndarray, free: range, candidates: int, max_sweeps: int
+) -> Iterator[np.ndarray]:
     """Yield the levels after each sweep over the free indices that changed them."""
     levels = levels.copy()
     for _ in range(max_sweeps):

@@ -9,6 +9,7 @@ tests compare them step by step.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -44,7 +45,7 @@ Draw = Callable[[], Tensor]
 
 def euler(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:
     """Euler's method on dx/dt = (x - D) / t (Karras et al. 2022), which is DDIM."""
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, t in pairwise(sigmas):
         D = denoise(x, s.expand(len(x)))
         x = x + (x - D) / s * (t - s)
     return x
@@ -52,7 +53,7 @@ def euler(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:
 
 def heun(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:
     """Heun's method (Karras et al. 2022, Algorithm 1); the step to 0 is Euler's."""
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, t in pairwise(sigmas):
         slope = (x - denoise(x, s.expand(len(x)))) / s
         x_t = x + slope * (t - s)
         if t > 0:
@@ -64,22 +65,19 @@ def heun(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:
 
 def dpmpp_2m(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:
     """DPM-Solver++(2M) (Lu et al. 2022): the multistep predictor in the clock -log t."""
-    h_last, D_last = None, None
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    last: tuple[Tensor, Tensor] | None = None
+    for s, t in pairwise(sigmas):
         D = denoise(x, s.expand(len(x)))
         h = s.log() - t.log()
-        if h_last is None or t == 0:
-            predictor = D
-        else:
-            predictor = D + h / (2 * h_last) * (D - D_last)
+        predictor = D if t == 0 else _multistep(D, h, last)
         x = t / s * x - torch.expm1(-h) * predictor
-        h_last, D_last = h, D
+        last = h, D
     return x
 
 
 def ddim_stochastic(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:
     """Stochastic-DDIM, the solver the KLUB is the bound of: exact steps with D frozen."""
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, t in pairwise(sigmas):
         D = denoise(x, s.expand(len(x)))
         ratio = (t / s) ** 2
         x = D + ratio * (x - D)
@@ -90,17 +88,25 @@ def ddim_stochastic(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -
 
 def dpmpp_2m_sde(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:
     """SDE-DPM-Solver++(2M) (Lu et al. 2022), midpoint form, eta = 1."""
-    h_last, D_last = None, None
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    last: tuple[Tensor, Tensor] | None = None
+    for s, t in pairwise(sigmas):
         D = denoise(x, s.expand(len(x)))
         if t == 0:
             return D
         h = s.log() - t.log()
-        predictor = D if h_last is None else D + h / (2 * h_last) * (D - D_last)
+        predictor = _multistep(D, h, last)
         x = t / s * torch.exp(-h) * x - torch.expm1(-2 * h) * predictor
         x = x + t * torch.sqrt(-torch.expm1(-2 * h)) * noise()
-        h_last, D_last = h, D
+        last = h, D
     return x
+
+
+def _multistep(D: Tensor, h: Tensor, last: tuple[Tensor, Tensor] | None) -> Tensor:
+    """The second-order prediction from this output and the last: D + h/(2 h') (D - D')."""
+    if last is None:
+        return D
+    h_last, D_last = last
+    return D + h / (2 * h_last) * (D - D_last)
 
 
 SOLVERS = {

@@ -1,0 +1,65 @@
+# One set-up for everything: a virtual environment in .venv, a real ComfyUI in .host for the tests.
+# Needs python3 (3.10 or newer) and make; pip fetches the rest.
+#
+# Another torch build:  make TORCH=torch==2.9.1 TORCHVISION=torchvision==0.24.1 test
+# Another ComfyUI:      make test COMFYUI_PATH=/path/to/ComfyUI
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+TORCHVISION ?= torchvision==0.28.0
+TORCHAUDIO ?= torchaudio
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+READY := $(VENV)/ready
+TORCH_READY := $(VENV)/torch-ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup host demo test lint clean
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1 \t/'
+
+setup: $(READY)  ## the virtual environment with all that tests and benchmarks need
+
+# torch first, from whatever index pip is set to. torchvision and torchaudio come without their
+# dependencies, and $(VENV)/constraints.txt pins torch for everything after: another torch build
+# is several GB.
+$(TORCH_READY):
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 10), "Python 3.10 or newer is needed"'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install "$(TORCH)"
+	$(PIP) install --no-deps "$(TORCHVISION)" "$(TORCHAUDIO)"
+	$(PIP) freeze | grep -E '^torch(vision|audio)?==' > $(VENV)/constraints.txt
+	touch $@
+
+# The folder of this repository may have any name: a link makes it the package align_your_steps.
+$(READY): $(TORCH_READY) requirements.txt requirements-dev.txt
+	$(PIP) install --constraint $(VENV)/constraints.txt --requirement requirements-dev.txt
+	mkdir -p $(VENV)/pack
+	ln -sfn ../.. $(VENV)/pack/align_your_steps
+	$(BIN)/python -c 'import pathlib, sysconfig; \
+	  site = pathlib.Path(sysconfig.get_paths()["purelib"]); \
+	  (site / "align_your_steps.pth").write_text(str(pathlib.Path("$(VENV)/pack").absolute()))'
+	touch $@
+
+host: $(READY)  ## a real ComfyUI for the tests, and what it requires
+	$(BIN)/python tests/host/get_host.py --constraint $(VENV)/constraints.txt
+
+demo: $(READY)  ## optimise a schedule for a small denoiser that comes with the project
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m align_your_steps.benchmarks.demo
+
+lint: $(READY)  ## ruff and mypy
+	$(BIN)/ruff check .
+	cd $(VENV)/pack && ../bin/mypy --config-file ../../pyproject.toml \
+	  -p align_your_steps.optimizer -p align_your_steps.schedules \
+	  -p align_your_steps.nodes -p align_your_steps.benchmarks
+
+# One thread: on few cores more of them only get into each other's way.
+test: lint host  ## ruff, mypy and every test, those in a real ComfyUI included
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+clean:  ## delete the set-up and all caches
+	rm -rf $(VENV) .host .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

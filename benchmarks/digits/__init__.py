@@ -1,0 +1,1 @@
+"""A class-conditional denoiser learnt from scikit-learn's 8 x 8 digits: a model of real data."""

@@ -1,0 +1,27 @@
+"""The nodes, thin: each binds inputs to `optimizer` and `schedules` through the adapter `host`."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import host
+from .apply import AYSApply
+from .optimize import AYSOptimize
+from .scheduler import AYSScheduler
+
+__all__ = ["extension"]
+
+
+class AlignYourSteps(ComfyExtension):
+    """What ComfyUI loads."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """The nodes of the pack."""
+        return [AYSScheduler, AYSOptimize, AYSApply]
+
+
+def extension() -> AlignYourSteps:
+    """Register the scheduler name and the folders, which every host version needs here."""
+    host.register_scheduler()
+    host.register_folders()
+    return AlignYourSteps()

@@ -1,0 +1,60 @@
+"""The node "Apply AYS Schedule": a schedule attached to a MODEL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from . import host
+from .choose import choose, fingerprint
+from .schema import schedule_input, supported
+
+__all__ = ["AYSApply"]
+
+
+class AYSApply(io.ComfyNode):
+    """Attach a schedule to the model, for the scheduler `ays_model` of KSampler."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="AYSApply",
+            display_name="Apply AYS Schedule",
+            category=host.scheduler_category(),
+            description=(
+                "Attaches a schedule to the model. Then choose the scheduler 'ays_model' in "
+                "KSampler, KSamplerAdvanced or BasicScheduler. Put it after LoRAs and after any "
+                "ModelSampling node: a later ModelSampling node removes the schedule."
+            ),
+            inputs=[
+                io.Model.Input(
+                    "model",
+                    tooltip="The model that will be sampled, with its LoRAs.",
+                ),
+                schedule_input(),
+            ],
+            outputs=[
+                io.Model.Output(
+                    tooltip="The same model; the scheduler 'ays_model' now uses this schedule."
+                )
+            ],
+            **supported(search_aliases=["ays", "align your steps", "scheduler", "ays_model"]),
+        )
+
+    @classmethod
+    def validate_inputs(cls, schedule: str) -> bool | str:
+        """A name that is not on this machine does not stop the prompt: it becomes 'auto'."""
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, schedule: str, **_: Any) -> str:
+        """A cached output holds until the chosen schedule changes."""
+        return fingerprint(schedule)
+
+    @classmethod
+    def execute(cls, model: Any, schedule: str) -> io.NodeOutput:
+        """The model with the schedule attached."""
+        choice = choose(model, schedule)
+        return io.NodeOutput(host.attach(model, choice.schedule, choice.denoise))

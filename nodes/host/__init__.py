@@ -1,0 +1,43 @@
+"""The adapter: everything that the nodes ask of ComfyUI, beyond `comfy_api`, passes through here.
+
+    scheduler.py    the scheduler name `ays_model`, and the schedule attached to a MODEL
+    model.py        a model's noise levels, its family, the host's own schedules
+    samplers.py     which sampler judges schedules, which computes the reference
+    measure.py      a MODEL with its guidance, bound to the optimiser
+    identity.py     the digest that tells models apart
+    latents.py      what a LATENT means to an optimisation
+    environment.py  folders, progress, menu category
+"""
+
+from .environment import Progress, register_folders, scheduler_category, store
+from .identity import comparable_digest, guidance_digest, model_identity
+from .latents import LatentUse, latent_use
+from .measure import GuidedModel, make_guider
+from .model import NoiseLevels, family, host_schedules, noise_levels, start_level
+from .samplers import JudgedSampler, judged_sampler, sampler_names
+from .scheduler import SCHEDULER_NAME, attach, register_scheduler
+
+__all__ = [
+    "SCHEDULER_NAME",
+    "GuidedModel",
+    "JudgedSampler",
+    "LatentUse",
+    "NoiseLevels",
+    "Progress",
+    "attach",
+    "comparable_digest",
+    "family",
+    "guidance_digest",
+    "host_schedules",
+    "judged_sampler",
+    "latent_use",
+    "make_guider",
+    "model_identity",
+    "noise_levels",
+    "register_folders",
+    "register_scheduler",
+    "sampler_names",
+    "scheduler_category",
+    "start_level",
+    "store",
+]

@@ -1,0 +1,184 @@
+"""A MODEL with its guidance, bound to the optimiser.
+
+Every solver run is one `guider.sample(...)` with the sampler and the candidate's levels: exactly
+what the user will run, with the host's own resets, noise scaling and wrappers. Counting, checking,
+remembering and cancelling sit in one wrapper around the guided prediction, on a clone of the
+model: the user's own objects stay as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.patcher_extension
+import comfy.sample
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from ...optimizer import Meter
+from .model import NoiseLevels
+from .samplers import JudgedSampler
+
+__all__ = ["GuidedModel", "make_guider"]
+
+WRAPPER_KEY = "align_your_steps"
+LARGEST_BATCH = 16
+
+
+def make_guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
+    """The guider that KSampler would use."""
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(cfg)
+    return guider
+
+
+class GuidedModel:
+    """The denoiser and the solvers of one optimisation.
+
+    Arguments:
+        guider: a GUIDER; it is not changed.
+        levels: its model's noise levels.
+        latent: [1, ...] start image as the host's samplers take it, zeros for pure noise.
+        mask: the latent's noise mask, or None.
+        sampler: how schedules are judged.
+    """
+
+    def __init__(
+        self,
+        guider: Any,
+        levels: NoiseLevels,
+        latent: Tensor,
+        mask: Tensor | None,
+        sampler: JudgedSampler,
+    ):
+        self.levels = levels
+        self.latent = latent
+        self.mask = mask
+        self.sampler = sampler
+        self.meter = Meter()
+        self.guider = copy.copy(guider)
+        self.guider.model_patcher = guider.model_patcher.clone()
+        self.guider.model_options = self.guider.model_patcher.model_options
+        self.guider.model_patcher.add_wrapper_with_key(
+            comfy.patcher_extension.WrappersMP.PREDICT_NOISE, WRAPPER_KEY, self._predict
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one latent, without the batch."""
+        return tuple(self.latent.shape[1:])
+
+    @property
+    def batch_size(self) -> int:
+        """Rows that fit into free memory at once, a power of two from 1 to 16."""
+        patcher = self.guider.model_patcher
+        free = comfy.model_management.get_free_memory(patcher.load_device)
+        batch = LARGEST_BATCH
+        while batch > 1 and 2 * patcher.memory_required([2 * batch, *self.shape]) > free:
+            batch //= 2
+        return batch
+
+    def solver(self) -> HostSolver:
+        """The Solver that is judged."""
+        return HostSolver(self, self.sampler.run, self.sampler.calls_per_step)
+
+    def reference(self) -> HostSolver:
+        """The Solver of the reference runs."""
+        return HostSolver(self, self.sampler.reference, self.sampler.calls_per_step)
+
+    def sample(self, noise: Tensor, sigmas: Tensor, sampler: Any, seed: int) -> Tensor:
+        """One sampling run, in the model's own latent space: [B, ...] -> [B, ...]."""
+        samples = self.guider.sample(
+            noise,
+            self.latent.expand(len(noise), *self.shape).clone(),
+            sampler,
+            sigmas,
+            denoise_mask=self.mask,
+            seed=seed,
+            disable_pbar=True,
+        )
+        return self.guider.model_patcher.model.process_latent_in(samples.cpu()).float()
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The guided E[x_0 | x] at one EDM level."""
+        return next(iter(self.walk(iter([(x, sigma)]), sigma[:1].double().cpu())))
+
+    def walk(self, points: Iterator[tuple[Tensor, Tensor]], sigmas: Tensor) -> list[Tensor]:
+        """The guided E[x_0 | x] along one forward path of each sample, in one sampling run."""
+        host = torch.from_numpy(self.levels.coordinate.level(sigmas.numpy())).float()
+        first = next(points)
+        walker = _Walker(self.levels, host, _chained(first, points))
+        self.sample(torch.zeros_like(first[0]), host, walker, seed=0)
+        return walker.outputs
+
+    def _predict(
+        self, executor: Any, x: Tensor, timestep: Tensor, model_options: Any, seed: Any
+    ) -> Tensor:
+        """Around every guided prediction: cancel, count, check, remember."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        level = float(timestep.flatten()[0])
+        # A sampler that hooks in after the guidance needs the call itself.
+        hooks = "sampler_post_cfg_function"
+        self.meter.remember = model_options.get(hooks) == self.guider.model_options.get(hooks)
+        return self.meter(x, level, lambda: executor(x, timestep, model_options, seed))
+
+
+class HostSolver:
+    """A Solver of the optimiser: one sampling run of the host."""
+
+    def __init__(self, model: GuidedModel, sampler: Any, calls_per_step: int):
+        self.model = model
+        self.sampler = sampler
+        self.calls_per_step = calls_per_step
+
+    def __call__(self, noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
+        """(noise [B, ...], sigmas [n+1], seed) -> x_0 [B, ...]."""
+        return self.model.sample(noise, sigmas, self.sampler, seed)
+
+
+class _Walker(comfy.samplers.Sampler):
+    """A sampler that evaluates the guided prediction along given points and samples nothing."""
+
+    def __init__(
+        self, levels: NoiseLevels, sigmas: Tensor, points: Iterator[tuple[Tensor, Tensor]]
+    ):
+        self.levels = levels
+        self.sigmas = sigmas
+        self.points = points
+        self.outputs: list[Tensor] = []
+
+    def sample(  # type: ignore[no-untyped-def]
+        self,
+        model_wrap,
+        sigmas,
+        extra_args,
+        callback,
+        noise,
+        latent_image=None,
+        denoise_mask=None,
+        disable_pbar=False,
+    ):
+        """Called by the host in place of a sampler."""
+        for (x, _), level in zip(self.points, self.sigmas, strict=True):
+            options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
+            output = model_wrap(
+                (self.levels.signal(float(level)) * x).to(noise),
+                level.to(noise).expand(len(x)),
+                model_options=options,
+                seed=extra_args.get("seed"),
+            )
+            self.outputs.append(output.float().cpu())
+        return noise
+
+
+def _chained(
+    first: tuple[Tensor, Tensor], rest: Iterator[tuple[Tensor, Tensor]]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    yield first
+    yield from rest

@@ -1,0 +1,342 @@
+"""The node "Optimize AYS": measures the loaded model and finds the best schedule for it."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..optimizer import Result, optimize
+from ..schedules import PRESETS, Provenance, SavedSchedule, Schedule
+from ..schedules.curves import time_uniform
+from . import host
+from .choose import choose
+from .plot import plot_schedules
+from .report import report_text
+from .schema import supported
+
+__all__ = ["AYSOptimize"]
+
+METHODS = {"measured": "measured", "paper (KLUB)": "paper"}
+REUSE = ("saved if equal", "measure again")
+PAPER_STEPS = 10
+
+log = logging.getLogger("align_your_steps")
+
+
+class AYSOptimize(io.ComfyNode):
+    """Optimise a schedule for the linked model, prompt and sampler; save it and attach it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="AYSOptimize",
+            display_name="Optimize AYS",
+            category=host.scheduler_category(),
+            description=(
+                "Finds the noise levels with which your model, with its LoRAs, prompt, guidance "
+                "and sampler, comes closest to what it would paint with many steps. Needs some "
+                "minutes once; the result is saved, and 'auto' finds it again for this model."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="The model to optimise for, with its LoRAs."),
+                io.Conditioning.Input(
+                    "positive",
+                    optional=True,
+                    tooltip="The prompt. Needed unless a guider is linked.",
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="The negative prompt. Needed unless a guider is linked or cfg is 1.",
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=7.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="The guidance scale that you will sample with: the best schedule "
+                    "depends on it. Not used when a guider is linked.",
+                ),
+                io.Combo.Input(
+                    "sampler_name",
+                    options=host.sampler_names(),
+                    default="dpmpp_2m",
+                    tooltip="The sampler that you will use: the best schedule depends on it. Not "
+                    "used when a sampler is linked.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=10,
+                    min=1,
+                    max=1000,
+                    tooltip="The number of steps that you will sample with. The fewer, the more "
+                    "an optimised schedule gains.",
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="As in KSampler: 1 for new images; below 1 the linked latent is the "
+                    "start image, and only the part of the schedule that is run is optimised.",
+                ),
+                io.Latent.Input(
+                    "latent_image",
+                    tooltip="An empty latent of the size that you will sample: it gives the size "
+                    "only. Encoded images are used as example data. With denoise below 1: the "
+                    "image to start from.",
+                ),
+                io.Int.Input(
+                    "budget",
+                    default=4000,
+                    min=1,
+                    max=10_000_000,
+                    tooltip="How many model calls to spend. One image of 20 steps takes 20 calls "
+                    "(each worth two network evaluations when cfg is not 1), so 4000 calls take "
+                    "as long as 200 such images. More calls give a surer choice.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=False,
+                    tooltip="Of the noise that schedules are compared on. The same seed gives "
+                    "the same schedule; there is no need to change it.",
+                ),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default="measured",
+                    tooltip="'measured': many candidate schedules, yours among them, are run and "
+                    "the one closest to the fine-step result wins. 'paper (KLUB)': only the "
+                    "schedules of the paper's own search, stopped early by the same measure.",
+                ),
+                io.Combo.Input(
+                    "reuse",
+                    options=list(REUSE),
+                    default=REUSE[0],
+                    tooltip="'saved if equal': if a result for exactly these inputs is saved, "
+                    "take it at once. 'measure again': always measure, every time it is queued.",
+                ),
+                io.String.Input(
+                    "name",
+                    default="",
+                    tooltip="The name in the schedule drop-downs. Empty: made from sampler, steps "
+                    "and cfg.",
+                ),
+                io.Guider.Input(
+                    "guider",
+                    optional=True,
+                    tooltip="Instead of model, cfg and prompts: exactly this guider is measured.",
+                ),
+                io.Sampler.Input(
+                    "sampler",
+                    optional=True,
+                    tooltip="Instead of sampler_name: exactly this sampler, with its options.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(
+                    tooltip="The model with the schedule attached: choose the scheduler "
+                    "'ays_model' in KSampler.",
+                ),
+                io.Sigmas.Output(
+                    tooltip="The optimised noise levels, for SamplerCustom and "
+                    "SamplerCustomAdvanced.",
+                ),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="What was measured: every schedule's error, the calls spent, the file.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+            **supported(search_aliases=["ays", "align your steps", "optimize", "scheduler"]),
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, reuse: str, **_: Any) -> Any:
+        """'measure again' runs every time it is queued."""
+        return float("nan") if reuse == REUSE[1] else ""
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        cfg: float,
+        sampler_name: str,
+        steps: int,
+        denoise: float,
+        latent_image: dict[str, Any],
+        budget: int,
+        seed: int,
+        method: str,
+        reuse: str,
+        name: str,
+        positive: Any = None,
+        negative: Any = None,
+        guider: Any = None,
+        sampler: Any = None,
+    ) -> io.NodeOutput:
+        """Measure, or take the saved result; attach it, and report."""
+        if guider is None:
+            guider = _guider(model, positive, negative, cfg)
+        else:
+            cfg = getattr(guider, "cfg", None)
+        measured_model = guider.model_patcher
+        judged = host.judged_sampler(sampler_name, sampler)
+        latent = host.latent_use(measured_model, latent_image, denoise)
+        identity = host.model_identity(measured_model)
+        request = {
+            "identity": identity,
+            "guidance": host.guidance_digest(guider),
+            "cfg": cfg,
+            "sampler": judged.name,
+            "sampler_options": judged.options,
+            "steps": steps,
+            "shape": list(latent.start.shape[1:]),
+            "latent": host.comparable_digest([latent.start, latent.samples, latent.mask]),
+            "denoise": denoise,
+            "method": method,
+            "budget": budget,
+            "seed": seed,
+        }
+        progress = host.Progress(cls.hidden.unique_id, budget)
+        levels = host.noise_levels(measured_model)
+        others = _others(measured_model, levels, steps, denoise)
+        store = host.store()
+        saved = store.find(request) if reuse == REUSE[0] else None
+        if saved is not None:
+            text = f"Saved result taken, no model call made.\n\n{saved.notes.get('report', '')}"
+        else:
+            measured = host.GuidedModel(guider, levels, latent.start, latent.mask, judged)
+            result = optimize(
+                measured,
+                measured.shape,
+                sigma_max=host.start_level(levels, steps, denoise),
+                sigma_min=levels.sigma_min,
+                steps=steps,
+                solver=measured.solver(),
+                samples=latent.samples,
+                candidates=others,
+                budget=budget,
+                seed=seed,
+                progress=progress,
+                method=METHODS[method],
+                starts=_starts(levels, METHODS[method], steps, denoise),
+                coordinate=levels.coordinate,
+                reference=measured.reference(),
+                order=judged.order,
+                batch_size=measured.batch_size,
+                meter=measured.meter,
+            )
+            text = report_text(result, judged, steps)
+            saved = _saved(result, request, name, levels, text)
+            text += f"\n\n{_keep(store, saved)}"
+        progress.done(f"'{saved.schedule.name}': {saved.notes.get('summary', '')}")
+        plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas, **others})
+        return io.NodeOutput(
+            host.attach(model, saved.schedule, denoise),
+            saved.schedule.sigmas,
+            text,
+            ui=None if plot is None else ui.PreviewImage(plot, cls=cls),
+        )
+
+
+def _guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
+    """KSampler's guider for the linked prompts.
+
+    Raises ValueError when a prompt is missing.
+    """
+    if positive is None or (negative is None and cfg != 1.0):
+        missing = "positive" if positive is None else "negative"
+        raise ValueError(
+            f"Optimize AYS has no {missing} prompt: link 'positive' and 'negative', or link a "
+            "guider (with cfg 1 'positive' alone is enough)."
+        )
+    if cfg != 1.0 and any("guidance" in options for _, options in positive):
+        log.warning(
+            "The prompt carries Flux guidance and cfg is %g: such models are made for cfg 1.", cfg
+        )
+    return host.make_guider(model, positive, positive if negative is None else negative, cfg)
+
+
+def _others(
+    model: Any, levels: host.NoiseLevels, steps: int, denoise: float
+) -> dict[str, torch.Tensor]:
+    """What the user already has: the host's schedules and, where they fit, the published ones."""
+    others = host.host_schedules(levels, steps, denoise)
+    if levels.flow:
+        return others
+    start = host.start_level(levels, steps, denoise)
+    for name in PRESETS:
+        choice = choose(model, name)
+        total = steps if denoise >= 1.0 else int(steps / denoise)
+        sigmas = torch.tensor(choice.at(total)[-(steps + 1) :])
+        # The comparison needs one start; a published table may end a little above or below it.
+        if denoise < 1.0 or abs(float(sigmas[0]) / start - 1.0) < 0.1:
+            sigmas[0] = start
+        others[f"AYS {name}"] = sigmas
+    return others
+
+
+def _starts(
+    levels: host.NoiseLevels, method: str, steps: int, denoise: float
+) -> dict[str, Any]:
+    """Where Algorithm 1 starts beside EDM's schedule: time-uniform, in EDM levels.
+
+    The paper starts there on discrete-time models only, and always with 10 steps.
+    """
+    if denoise < 1.0 or (method == "paper" and levels.timesteps is None):
+        return {}
+    count = PAPER_STEPS if method == "paper" else steps
+    return {"time-uniform": levels.edm(time_uniform(count, levels.table()))}
+
+
+def _saved(
+    result: Result, request: dict[str, Any], name: str, levels: host.NoiseLevels, text: str
+) -> SavedSchedule:
+    """The result as it is stored."""
+    cfg = "" if request["cfg"] is None else f" cfg {request['cfg']:g}"
+    name = name.strip() or f"{request['sampler']} {request['steps']} steps{cfg}"
+    error = result.error
+    measured = Provenance(
+        who="Optimize AYS",
+        what=f"{request['sampler']}, {request['steps']} steps{cfg}, denoise "
+        f"{request['denoise']:g}, latent {request['shape']}: {result.method}, on "
+        f"{result.noises} noises with {result.total_calls} calls",
+        when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
+    return SavedSchedule(
+        schedule=Schedule(tuple(result.sigmas.tolist()), name, measured),
+        identity=request["identity"],
+        request=request,
+        tensors=result.profile.to_tensors(),
+        notes={
+            "report": text,
+            "summary": f"error {error.mean:.4g} with {result.total_calls} calls",
+            "method": result.method,
+            "error": error.mean,
+            "calls": result.calls,
+            "flow": levels.flow,
+        },
+    )
+
+
+def _keep(store: Any, saved: SavedSchedule) -> str:
+    """Save the result; a failure to save loses nothing but the file."""
+    try:
+        path = store.save(saved)
+    except (OSError, ValueError) as error:
+        log.error("The schedule was not saved: %s", error)
+        return f"NOT SAVED: {error}"
+    return f"Saved as '{saved.schedule.name}' in {path}"

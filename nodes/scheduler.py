@@ -1,0 +1,86 @@
+"""The node "AYS Scheduler": a schedule as SIGMAS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..schedules import with_denoise
+from . import host
+from .choose import choose, fingerprint
+from .schema import schedule_input, supported
+
+__all__ = ["AYSScheduler"]
+
+
+class AYSScheduler(io.ComfyNode):
+    """A published, saved or automatically chosen schedule for the linked model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="AYSScheduler",
+            display_name="AYS Scheduler",
+            category=host.scheduler_category(),
+            description=(
+                "Align Your Steps: noise levels for SamplerCustom and SamplerCustomAdvanced. Gives "
+                "the schedule optimised for this model if Optimize AYS has saved one, or one of "
+                "the tables that NVIDIA published."
+            ),
+            inputs=[
+                io.Model.Input(
+                    "model",
+                    tooltip="The model that will be sampled, with its LoRAs: 'auto' looks for the "
+                    "schedule saved for it, and presets are fitted to its noise levels.",
+                ),
+                schedule_input(),
+                io.Int.Input(
+                    "steps",
+                    default=10,
+                    min=1,
+                    max=10000,
+                    tooltip="Number of sampling steps. A schedule made for another number is "
+                    "interpolated; below its own number that costs quality, so optimise for it.",
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="1 for a new image; lower keeps more of the image you start from.",
+                ),
+                io.Combo.Input(
+                    "denoise_mode",
+                    options=["keep steps", "truncate"],
+                    default="keep steps",
+                    tooltip="What denoise below 1 does. 'keep steps': all steps are spent on the "
+                    "end of a longer schedule, as KSampler does. 'truncate': only the last steps "
+                    "of the schedule are run, as the core node AlignYourStepsScheduler does.",
+                ),
+            ],
+            outputs=[io.Sigmas.Output(tooltip="Noise levels from high to low, ending in 0.")],
+            **supported(search_aliases=["ays", "align your steps", "scheduler", "sigmas"]),
+        )
+
+    @classmethod
+    def validate_inputs(cls, schedule: str) -> bool | str:
+        """A name that is not on this machine does not stop the prompt: it becomes 'auto'."""
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, schedule: str, **_: Any) -> str:
+        """A cached output holds until the chosen schedule changes."""
+        return fingerprint(schedule)
+
+    @classmethod
+    def execute(
+        cls, model: Any, schedule: str, steps: int, denoise: float, denoise_mode: str
+    ) -> io.NodeOutput:
+        """The noise levels."""
+        choice = choose(model, schedule, steps=steps)
+        levels = with_denoise(choice.at, steps, denoise, denoise_mode)
+        return io.NodeOutput(torch.tensor(levels, dtype=torch.float32))

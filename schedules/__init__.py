@@ -1,0 +1,43 @@
+"""Schedules: what one is, where it comes from, how it is resampled and where results are kept.
+
+A schedule of n steps is n + 1 falling noise levels in the host's units. Nothing here knows the
+host or the optimizer.
+
+    schedule.py     Schedule and Provenance: the levels, their name, and who measured them
+    presets.py      the published schedules (published.json), and how they fit a given model
+    curves.py       the host's hand-made curves, as formulas over a NoiseTable
+    resample.py     other step counts, and a denoise below 1
+    saved.py        SavedSchedule: one optimised schedule, and its file
+    store.py        Store: the saved schedules of several folders
+    optimized/      where the store puts them (not under version control)
+"""
+
+from __future__ import annotations
+
+from .curves import CURVES, NoiseTable, discrete_table, edm_table, flow_table, hand_made
+from .presets import PRESETS, preset, preset_for_model
+from .resample import at_steps, extend_up, levels_at, log_linear, with_denoise
+from .saved import SavedSchedule
+from .schedule import Provenance, Schedule
+from .store import Store
+
+__all__ = [
+    "CURVES",
+    "PRESETS",
+    "NoiseTable",
+    "Provenance",
+    "SavedSchedule",
+    "Schedule",
+    "Store",
+    "at_steps",
+    "discrete_table",
+    "edm_table",
+    "extend_up",
+    "flow_table",
+    "hand_made",
+    "levels_at",
+    "log_linear",
+    "preset",
+    "preset_for_model",
+    "with_denoise",
+]

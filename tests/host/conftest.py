@@ -1,0 +1,77 @@
+"""Fixtures of the tests that drive a real host."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from align_your_steps.tests.host.get_host import NoHostError, find_host
+from align_your_steps.tests.host.server import ComfyServer
+
+HERE = Path(__file__).resolve().parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder with `host`."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("host")
+
+
+@pytest.fixture(scope="session")
+def host_path() -> Path:
+    """Folder of the ComfyUI to test with. Without one the tests fail: they are never lost."""
+    if os.environ.get("AYS_NO_HOST") == "1":
+        pytest.skip("AYS_NO_HOST=1")
+    try:
+        return find_host()
+    except NoHostError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def server(host_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    """One server with our pack and the test pack, shared by all tests."""
+    with ComfyServer(host_path, tmp_path_factory.mktemp("comfy")) as shared:
+        yield shared
+
+
+@pytest.fixture
+def new_server(
+    host_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., ComfyServer]]:
+    """Start a server of the test's own, with the keyword arguments of `ComfyServer`."""
+    with ExitStack() as running:
+
+        def start(**options: Any) -> ComfyServer:
+            base = tmp_path_factory.mktemp("comfy")
+            return running.enter_context(ComfyServer(host_path, base, **options))
+
+        yield start
+
+
+@pytest.fixture
+def run_in_host(host_path: Path, tmp_path: Path) -> Callable[..., str]:
+    """Run a script that imports the host's modules in a process of its own; return its output.
+
+    A script that must run without a GPU sets `comfy.cli_args.args.cpu = True` before it imports
+    anything else of the host.
+    """
+
+    def run(script: Path, *arguments: str) -> str:
+        command = [sys.executable, str(HERE / "launch.py"), str(host_path), str(script), *arguments]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            pytest.fail(f"{script.name} failed in the host:\n{done.stderr[-4000:]}", pytrace=False)
+        return done.stdout
+
+    return run

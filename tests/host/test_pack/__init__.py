@@ -1,0 +1,29 @@
+"""A node pack for the tests: models whose ideal denoiser is known, and nodes that look inside."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import routes
+from .inspection import AYSTestRecord, AYSTestShowSigmas, AYSTestShowText, AYSTestSigmas
+from .model import AYSTestConditioning, AYSTestModel, AYSTestPatch
+
+
+class TestExtension(ComfyExtension):
+    """The nodes of this pack."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """Return the node classes."""
+        return [
+            AYSTestConditioning,
+            AYSTestModel,
+            AYSTestPatch,
+            AYSTestRecord,
+            AYSTestShowSigmas,
+            AYSTestShowText,
+            AYSTestSigmas,
+        ]
+
+
+async def comfy_entrypoint() -> TestExtension:
+    """Add the routes and hand the nodes to the host."""
+    routes.add()
+    return TestExtension()

@@ -1,0 +1,53 @@
+"""HTTP routes by which a test reads and sets what goes on inside the server.
+
+    GET /ays_test/calls       {"calls": n, "rows": n}: network calls since the last reset
+    GET /ays_test/delay?ms=x  every network call takes x milliseconds more
+    GET /ays_test/sigmas      the lines recorded by AYSTestRecord
+    GET /ays_test/reset       no calls, no delay, no lines
+"""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import web
+from server import PromptServer
+
+from .inspection import record_file
+from .meter import METER
+
+__all__ = ["add"]
+
+
+def add() -> None:
+    """Add the routes to the host's server."""
+    routes = PromptServer.instance.routes
+    routes.get("/ays_test/calls")(calls)
+    routes.get("/ays_test/delay")(delay)
+    routes.get("/ays_test/sigmas")(sigmas)
+    routes.get("/ays_test/reset")(reset)
+
+
+async def calls(request: web.Request) -> web.Response:
+    """Answer the number of network calls and of their rows."""
+    return web.json_response({"calls": METER.calls, "rows": METER.rows})
+
+
+async def delay(request: web.Request) -> web.Response:
+    """Set the delay of each network call."""
+    METER.delay_ms = float(request.query["ms"])
+    return web.json_response({"ms": METER.delay_ms})
+
+
+async def sigmas(request: web.Request) -> web.Response:
+    """Answer the recorded lines, oldest first."""
+    path = record_file()
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return web.json_response([json.loads(line) for line in lines])
+
+
+async def reset(request: web.Request) -> web.Response:
+    """Set everything back to the start."""
+    METER.reset()
+    record_file().unlink(missing_ok=True)
+    return web.json_response({})

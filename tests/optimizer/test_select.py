@@ -1,0 +1,135 @@
+"""Successive halving on synthetic errors: candidates are names, no denoiser runs."""
+
+import math
+
+import pytest
+import torch
+from align_your_steps.optimizer.select import FAVOURITES, FINALISTS, Candidate, Score, halving
+
+BATCH = 4
+
+
+class Errors:
+    """Errors per noise: a level for each candidate plus noise, and a log of what was asked.
+
+    rows: candidate-batches after which the budget is spent
+    """
+
+    def __init__(self, levels: dict[str, float], noise: float = 0.0, rows: float = math.inf):
+        self.levels, self.noise, self.rows = levels, noise, rows
+        self.asked: list[tuple[str, int]] = []
+
+    def __call__(self, candidate: Candidate, batch: int) -> list[float] | None:
+        if len(self.asked) >= self.rows:
+            return None
+        self.asked.append((candidate.name, batch))
+        seed = 1000 * batch + list(self.levels).index(candidate.name)
+        e = torch.rand(BATCH, generator=torch.Generator().manual_seed(seed))
+        return (self.levels[candidate.name] * torch.exp(self.noise * e)).tolist()
+
+
+def pool(levels: dict[str, float], given: tuple[str, ...] = ()) -> list[Candidate]:
+    return [Candidate(name, torch.tensor([1.0, 0.0]), name in given) for name in levels]
+
+
+def many(count: int = 40) -> dict[str, float]:
+    """Candidates c0 (the best) to c39 in another order: c35 first, c0 sixth."""
+    order = sorted(range(count), key=lambda k: (k * 17 + 5) % count)
+    return {f"c{k}": 1.0 + 0.1 * k for k in order}
+
+
+@pytest.mark.parametrize("batches", [1, 2, 6])
+def test_winner_is_the_best_candidate(batches):
+    winner, scores = halving(pool(many()), batches, Errors(many()))
+    assert winner.candidate.name == "c0"
+    assert len(winner.errors) == batches * BATCH
+    assert len(scores) == 40
+
+
+def test_winner_has_the_least_mean_of_all_that_ran_on_every_noise():
+    for seed in range(5):
+        levels = {f"{name}-{seed}": 1.0 for name in many()}
+        winner, scores = halving(pool(levels), 5, Errors(levels, noise=1.0 + seed))
+        finalists = [s for s in scores if len(s.errors) == 5 * BATCH]
+        assert len(finalists) >= FINALISTS
+        assert winner.mean == min(score.mean for score in finalists)
+
+
+def test_pool_is_halved_until_the_finalists_remain():
+    errors = Errors(many())
+    halving(pool(many()), 5, errors)
+    counts = [sum(batch == k for _, batch in errors.asked) for k in range(5)]
+    assert counts == [40, 20, 10, FINALISTS, FINALISTS]
+
+
+def test_batches_are_run_in_order_and_each_candidate_once_on_each():
+    errors = Errors(many())
+    halving(pool(many()), 5, errors)
+    assert [batch for _, batch in errors.asked] == sorted(batch for _, batch in errors.asked)
+    assert len(set(errors.asked)) == len(errors.asked)
+
+
+def test_best_given_candidates_stay_to_the_end_however_bad_they_are():
+    given = ("c30", "c32", "c34", "c36", "c38")
+    _, scores = halving(pool(many(), given), 6, Errors(many()))
+    full = {score.candidate.name for score in scores if len(score.errors) == 6 * BATCH}
+    assert set(given[:FAVOURITES]) <= full
+    assert not set(given[FAVOURITES:]) & full
+    assert len(full) == FINALISTS + FAVOURITES
+
+
+def test_rare_outlier_in_the_first_batch_does_not_lose_the_best_candidate():
+    levels = many()
+
+    class WithOutlier(Errors):
+        def __call__(self, candidate: Candidate, batch: int) -> list[float] | None:
+            values = super().__call__(candidate, batch)
+            if values and candidate.name == "c0" and batch == 0:
+                values[0] = 20.0
+            return values
+
+    _, scores = halving(pool(levels), 5, WithOutlier(levels))
+    best = next(score for score in scores if score.candidate.name == "c0")
+    assert len(best.errors) > 2 * BATCH
+
+
+@pytest.mark.parametrize("rows", [41, 50, 59, 61, 75])
+def test_spent_budget_ends_the_search_with_the_best_so_far(rows):
+    errors = Errors(many(), noise=0.01, rows=rows)
+    winner, scores = halving(pool(many()), 5, errors)
+    assert len(errors.asked) == rows
+    assert winner.candidate.name == "c0"
+    assert sum(len(score.errors) for score in scores) == rows * BATCH
+
+
+@pytest.mark.parametrize("rows", [1, 7, 39])
+def test_budget_spent_in_the_first_round_leaves_the_best_of_those_that_ran(rows):
+    errors = Errors(many(), rows=rows)
+    winner, scores = halving(pool(many()), 5, errors)
+    ran = [score for score in scores if score.errors]
+    assert len(ran) == rows
+    assert winner.mean == min(score.mean for score in ran)
+
+
+def test_single_candidate_wins():
+    winner, scores = halving(pool({"only": 1.0}), 3, Errors({"only": 1.0}))
+    assert winner is scores[0]
+    assert winner.errors == [1.0] * 3 * BATCH
+
+
+def test_candidate_with_errors_that_are_not_finite_never_wins():
+    levels = {"bad": math.nan, "worse": math.inf, "good": 1.0}
+    winner, _ = halving(pool(levels, given=("bad",)), 3, Errors(levels))
+    assert winner.candidate.name == "good"
+
+
+def test_score_is_the_mean_and_its_standard_error():
+    score = Score(Candidate("a", torch.tensor([1.0, 0.0])), [1.0, 2.0, 6.0])
+    assert score.mean == pytest.approx(3.0)
+    assert score.standard_error == pytest.approx(math.sqrt(7.0 / 3.0))
+
+
+def test_score_before_the_first_run_is_infinite_and_of_one_run_has_no_standard_error():
+    candidate = Candidate("a", torch.tensor([1.0, 0.0]))
+    assert Score(candidate).mean == math.inf
+    assert math.isnan(Score(candidate, [1.0]).standard_error)

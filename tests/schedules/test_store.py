@@ -1,0 +1,505 @@
+"""The store of results: whole or absent, live, and unmoved by files that are not results."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store
+from align_your_steps.schedules import saved as module
+from align_your_steps.schedules.saved import FORMAT_VERSION
+from align_your_steps.schedules.store import slug
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+LEVELS = (14.6146412293, 3.0, 1.0 / 3.0, 0.0)
+META = {
+    "format": "align_your_steps.schedule",
+    "version": str(FORMAT_VERSION),
+    "result": json.dumps(
+        {
+            "name": "made by hand",
+            "provenance": {"who": "a", "what": "b", "when": "c"},
+            "request": {"identity": "m"},
+            "notes": {},
+        }
+    ),
+}
+
+
+def result(
+    name: str = "mine",
+    identity: str | None = "model a",
+    levels: tuple[float, ...] = LEVELS,
+    notes: dict[str, Any] | None = None,
+    **request: Any,
+) -> SavedSchedule:
+    return SavedSchedule(
+        Schedule(levels, name, Provenance("me", "a toy", "2025-01-01")),
+        identity,
+        {"identity": identity, "steps": len(levels) - 1, "guidance": 7.5, **request},
+        {"gram": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(4)},
+        notes or {},
+    )
+
+
+def write(path: Path, metadata: dict[str, str], **tensors: torch.Tensor) -> Path:
+    save_file(tensors, path, metadata)
+    return path
+
+
+def good(path: Path) -> Path:
+    """A readable result, against which one thing at a time can be broken."""
+    return write(path, META, levels=torch.tensor(LEVELS, dtype=torch.float64))
+
+
+def age(path: Path, seconds: float) -> None:
+    then = path.stat().st_mtime - seconds
+    os.utime(path, (then, then))
+
+
+# -- saving and loading ---------------------------------------------------------------------
+
+
+def test_a_result_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    one = result(shape=[1, 4, 64, 64], notes={"error": 0.25, "calls": [1, 2]})
+    path = Store([tmp_path]).save(one)
+    assert path.name == f"mine-{one.digest[:12]}.safetensors"
+    back = Store([tmp_path]).load("mine")
+    assert back is not None
+    assert back.schedule == one.schedule  # levels bit for bit
+    assert (back.identity, back.request, back.notes) == (one.identity, one.request, one.notes)
+    assert back.tensors.keys() == one.tensors.keys()
+    assert all(torch.equal(back.tensors[key], one.tensors[key]) for key in one.tensors)
+
+
+def test_tensors_that_are_views_or_made_in_inference_mode_are_saved(tmp_path: Path) -> None:
+    with torch.inference_mode():
+        whole = torch.arange(12.0).reshape(3, 4)
+        tensors = {"whole": whole, "view": whole[:, 1], "transposed": whole.T}
+        Store([tmp_path]).save(replace(result(), tensors=tensors))
+    back = Store([tmp_path]).load("mine")
+    assert back is not None
+    assert all(torch.equal(back.tensors[key], tensors[key]) for key in tensors)
+
+
+def test_the_digest_depends_on_the_request_alone() -> None:
+    assert result("a", notes={"x": 1}).digest == result("b").digest
+    assert result(seed=1).digest != result(seed=2).digest
+    one = result()
+    reordered = replace(one, request=dict(reversed(one.request.items())))
+    assert reordered.digest == one.digest
+
+
+def test_the_identity_must_be_that_of_the_request() -> None:
+    with pytest.raises(ValueError, match="same identity in both"):
+        replace(result(), identity="another")
+
+
+def test_the_same_request_replaces_its_answer(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    first = store.save(result())
+    assert store.save(result(levels=(9.0, 2.0, 1.0, 0.0))) == first
+    assert [entry.saved.schedule.levels[0] for entry in store.list().values()] == [9.0]
+
+
+def test_results_of_one_name_for_two_models_are_both_kept(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    a, b = result(identity="model a"), result(identity="model b")
+    store.save(a)
+    store.save(b)
+    names = {f"mine [{one.digest[:6]}]": one.identity for one in (a, b)}
+    assert {name: entry.saved.identity for name, entry in store.list().items()} == names
+    for name, identity in names.items():
+        back = store.load(name)
+        assert back is not None and back.identity == identity
+
+
+def test_results_of_two_unidentified_models_are_both_kept(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    store.save(result(identity=None))
+    store.save(result(identity=None, levels=(9.0, 2.0, 1.0, 0.0)))
+    assert len(store.list()) == 2
+
+
+def test_a_failing_move_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store([tmp_path])
+    path = store.save(result())
+    before = path.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match=rf"{tmp_path}.*No space left.*writable"):
+        store.save(result(levels=(9.0, 2.0, 1.0, 0.0)))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_written_falls_through_to_the_next(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked, free = tmp_path / "a file", tmp_path / "not there yet" / "schedules"
+    blocked.write_text("in the way")
+    store = Store([blocked, free])
+    assert store.save(result()).parent == free
+    assert len(caplog.records) == 1
+    assert list(store.list()) == ["mine"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes anywhere")
+def test_a_read_only_folder_falls_through_to_the_next(tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    assert Store([locked, tmp_path]).save(result()).parent == tmp_path
+
+
+def test_saving_nowhere_names_every_folder(tmp_path: Path) -> None:
+    blocked = [tmp_path / "one", tmp_path / "two"]
+    for path in blocked:
+        path.touch()
+    with pytest.raises(OSError, match=rf"{blocked[0]}.*{blocked[1]}.*add a folder"):
+        Store(blocked).save(result())
+
+
+@pytest.mark.parametrize(
+    ("tensors", "notes", "reason"),
+    [
+        ({"levels": torch.zeros(3)}, {}, "rename"),
+        ({}, {"text": "x" * (16 * 2**20)}, "header"),
+    ],
+)
+def test_a_result_that_could_not_be_read_again_is_not_written(
+    tmp_path: Path, tensors: dict[str, torch.Tensor], notes: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Store([tmp_path]).save(replace(result(notes=notes), tensors=tensors))
+    assert not list(tmp_path.iterdir())
+
+
+def test_leftovers_of_crashed_writers_are_not_listed_and_go_after_an_hour(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    old, new = tmp_path / ".ays-0123.tmp", tmp_path / ".ays-4567.tmp"
+    for path in (old, new):
+        path.write_bytes(b"half a file")
+    age(old, 3700)
+    assert store.list() == {}
+    store.save(result())
+    assert not old.exists()
+    assert new.exists()
+
+
+# -- names ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["auto", "SD1.5", "SDXL", "DeepFloyd IF", "SVD"])
+def test_reserved_names_show_with_digits(tmp_path: Path, name: str) -> None:
+    store = Store([tmp_path])
+    store.save(result(name))
+    shown = f"{name} [{result(name).digest[:6]}]"
+    assert list(store.list()) == [shown]
+    assert store.load(name) is None
+    assert store.load(shown) is not None
+
+
+def test_a_name_that_looks_like_anothers_digits_cannot_pass_for_it(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    a, b = result(identity="model a"), result(identity="model b")
+    impostor = result(f"mine [{a.digest[:6]}]", identity="model c")
+    for one in (a, b, impostor):
+        store.save(one)
+    assert len(store.list()) == 3
+    back = store.load(f"mine [{a.digest[:6]}]")
+    assert back is not None and back.identity == "model a"
+
+
+def test_a_name_with_digits_is_understood_after_its_namesake_is_gone(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    store.save(result(identity="model a"))
+    other = store.save(result(identity="model b"))
+    other.unlink()
+    assert list(store.list()) == ["mine"]
+    assert store.load(f"mine [{result(identity='model a').digest[:6]}]") is not None
+
+
+def test_a_plain_name_that_stands_for_two_results_loads_neither(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    store.save(result(identity="model a"))
+    assert store.load("mine") is not None
+    store.save(result(identity="model b"))
+    assert store.load("mine") is None
+
+
+def test_copies_in_two_folders_are_one_result_and_the_newest_counts(tmp_path: Path) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    age(Store(folders[:1]).save(result()), 10)
+    Store(folders[1:]).save(result(levels=(9.0, 2.0, 1.0, 0.0)))
+    back = Store(folders).load("mine")
+    assert list(Store(folders).list()) == ["mine"]
+    assert back is not None and back.schedule.levels[0] == 9.0
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("two\nlines\x00\u202e", "two lines"), ("", "schedule"), ("x" * 500, "x" * 100)],
+)
+def test_any_name_can_be_saved_and_shows_as_one_short_line(
+    tmp_path: Path, name: str, shown: str
+) -> None:
+    store = Store([tmp_path])
+    store.save(result(name))
+    assert list(store.list()) == [shown]
+    back = store.load(shown)
+    assert back is not None and back.schedule.name == name
+
+
+@given(
+    st.text() | st.sampled_from(["CON", "nul.txt", "com1", "LPT9.a.b", "..", ".hidden", "a/../b"])
+)
+def test_a_slug_is_a_safe_file_name(name: str) -> None:
+    safe = slug(name)
+    assert 1 <= len(safe) <= 60
+    assert all(c.isascii() and (c.isalnum() or c in "-_.") for c in safe)
+    assert safe[0] != "."
+    devices = {"con", "prn", "aux", "nul", *(f"{d}{k}" for d in ("com", "lpt") for k in range(10))}
+    assert safe.split(".")[0].lower() not in devices
+
+
+def test_a_slug_keeps_what_is_safe() -> None:
+    assert slug("SDXL_v1.0-10 steps") == "SDXL_v1.0-10-steps"
+
+
+# -- listing --------------------------------------------------------------------------------
+
+
+def test_the_list_is_live(tmp_path: Path) -> None:
+    store = Store([tmp_path, tmp_path / "missing"])
+    assert store.list() == {}
+    Store([tmp_path]).save(result("b"))
+    path = Store([tmp_path]).save(result("A", seed=2))
+    assert list(store.list()) == ["A", "b"]
+    path.unlink()
+    assert list(store.list()) == ["b"]
+
+
+def test_listing_does_not_read_a_file_again_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    real = module.safe_open
+
+    def counted(path: Path, **options: Any) -> Any:
+        read.append(path)
+        return real(path, **options)
+
+    monkeypatch.setattr(module, "safe_open", counted)
+    path = good(tmp_path / "one.safetensors")
+    for _ in range(3):
+        assert list(Store([tmp_path]).list()) == ["made by hand"]
+    assert read == [path]
+    age(path, 100)
+    Store([tmp_path]).list()
+    assert read == [path, path]
+
+
+def _metadata(**change: Any) -> dict[str, str]:
+    """The good metadata, with some keys of its JSON changed."""
+    return {**META, "result": json.dumps({**json.loads(META["result"]), **change})}
+
+
+F64 = torch.float64
+BROKEN_LEVELS = {
+    "float32": torch.tensor(LEVELS),
+    "a matrix": torch.tensor([LEVELS], dtype=F64),
+    "NaN": torch.tensor([1.0, float("nan"), 0.0], dtype=F64),
+    "rising": torch.tensor([1.0, 2.0, 0.0], dtype=F64),
+    "one": torch.tensor([1.0], dtype=F64),
+    "none": torch.zeros(0, dtype=F64),
+    "too many": torch.linspace(1, 0, 10_002, dtype=F64),
+}
+BROKEN_METADATA = {
+    "foreign": {"format": "pt"},
+    "another version": {**META, "version": str(FORMAT_VERSION + 1)},
+    "no result": {key: META[key] for key in ("format", "version")},
+    "no JSON": {**META, "result": "{"},
+    "deep JSON": {**META, "result": "[" * 100_000},
+    "a list": {**META, "result": "[]"},
+    "no request": _metadata(request=None),
+    "a list for notes": _metadata(notes=[]),
+    "identity no text": _metadata(request={"identity": 5}),
+    "NaN in the request": _metadata(request={"identity": "m", "seed": float("nan")}),
+    "no provenance": _metadata(provenance=None),
+    "name no text": _metadata(name=["auto"]),
+}
+
+
+def _bytes(name: str, whole: bytes) -> bytes:
+    """Files that are damaged below the level of tensors and JSON."""
+    return {
+        "empty": b"",
+        "seven bytes": whole[:7],
+        "truncated header": whole[:100],
+        "truncated tensor": whole[:-1],
+        "huge header": struct.pack("<Q", 17 * 2**20) + whole[8:],
+        "endless header": struct.pack("<Q", 2**64 - 1) + whole[8:],
+        "a pickle": b"\x80\x04cos\nsystem\n(S'echo'\ntR.",
+        "offsets outside": whole.replace(b"[0,32]", b"[0,64]"),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *BROKEN_LEVELS,
+        *BROKEN_METADATA,
+        *("empty", "seven bytes", "truncated header", "truncated tensor", "huge header"),
+        *("endless header", "a pickle", "offsets outside", "no levels", "no metadata"),
+        *("huge file", "folder", "pipe", "link outside", "broken link outside"),
+    ],
+)
+def test_what_is_not_a_result_is_skipped_with_one_log_line(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "folder"
+    store = Store([folder])
+    store.save(result())
+    bad = folder / "a-bad.safetensors"
+    if kind in BROKEN_LEVELS:
+        write(bad, META, levels=BROKEN_LEVELS[kind])
+    elif kind in BROKEN_METADATA:
+        write(bad, BROKEN_METADATA[kind], levels=torch.tensor(LEVELS, dtype=F64))
+    elif kind == "no levels":
+        write(bad, META, other=torch.zeros(2))
+    elif kind == "no metadata":
+        save_file({"levels": torch.tensor(LEVELS, dtype=F64)}, bad)
+    elif kind == "huge file":
+        good(bad)
+        with bad.open("r+b") as file:
+            file.truncate(513 * 2**20)  # sparse: takes no room
+    elif kind == "folder":
+        bad.mkdir()
+    elif kind == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("no named pipes here")
+        os.mkfifo(bad)
+    elif kind == "link outside":
+        bad.symlink_to(good(tmp_path / "outside.safetensors"))
+    elif kind == "broken link outside":
+        bad.symlink_to(tmp_path / "nothing")
+    else:
+        whole = good(tmp_path / "whole.safetensors").read_bytes()
+        assert _bytes(kind, whole) != whole
+        bad.write_bytes(_bytes(kind, whole))
+    for _ in range(3):
+        assert list(store.list()) == ["mine"]
+    assert [str(bad) in record.getMessage() for record in caplog.records] == [True]
+    assert caplog.records[0].levelno == logging.WARNING
+
+
+def test_what_the_broken_files_are_made_from_is_a_result(tmp_path: Path) -> None:
+    good(tmp_path / "one.safetensors")
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "one.safetensors")
+    assert list(Store([tmp_path]).list()) == ["made by hand"]
+
+
+def test_a_file_that_cannot_be_opened_now_is_listed_when_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store([tmp_path])
+    store.save(result())
+
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(13, "in use by another program")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "safe_open", fail)
+        assert store.list() == store.list() == {}
+    assert len(caplog.records) == 1
+    assert list(store.list()) == ["mine"]
+
+
+def test_a_file_that_breaks_after_listing_loads_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store([tmp_path])
+    path = store.save(result())
+    listed = store.list()
+    monkeypatch.setattr(store, "list", lambda: listed)
+    path.write_bytes(b"no longer")
+    assert store.load("mine") is None
+    path.unlink()
+    assert store.load("mine") is None
+
+
+# -- finding --------------------------------------------------------------------------------
+
+
+def test_find_needs_the_same_request(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    one = result(seed=1)
+    store.save(one)
+    found = store.find(one.request)
+    assert found is not None and found.schedule == one.schedule
+    assert store.find({**one.request, "seed": 2}) is None
+
+
+def test_find_takes_the_newest_of_several_names(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    age(store.save(result("old")), 10)
+    store.save(result("new"))
+    found = store.find(result().request)
+    assert found is not None and found.schedule.name == "new"
+
+
+def test_an_unidentified_result_is_never_picked_up(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    store.save(result(identity=None))
+    assert store.find(result(identity=None).request) is None
+    assert store.nearest(None, steps=3, prefer={}) is None
+
+
+def test_nearest_prefers_equal_settings_then_steps_then_the_newest(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+
+    def add(name: str, steps: int, seconds: float, **request: Any) -> None:
+        levels = tuple(float(k) for k in range(steps, -1, -1))
+        age(store.save(result(name, levels=levels, **request)), seconds)
+
+    def nearest(identity: str, steps: int, **prefer: Any) -> str | None:
+        found = store.nearest(identity, steps=steps, prefer=prefer)
+        return found and found[0]
+
+    add("five", 5, 40, sampler="euler", guidance=7.0)
+    add("twenty", 20, 30, sampler="euler", guidance=5.0)
+    add("twenty again", 20, 20, sampler="euler", guidance=5.0, seed=2)
+    add("other sampler", 10, 10, sampler="heun", guidance=7.0)
+    add("other model", 10, 0, identity="model b", sampler="euler", guidance=7.0)
+
+    assert nearest("model a", 10, sampler="euler", guidance=7.0) == "five"  # two settings
+    assert nearest("model a", 11, sampler="euler") == "twenty again"  # 20/11 < 11/5
+    assert nearest("model a", 9, sampler="euler") == "five"  # 9/5 < 20/9
+    assert nearest("model a", 9) == "other sampler"
+    assert nearest("model b", 40, sampler="heun") == "other model"
+    assert nearest("model c", 10) is None
+
+
+def test_nearest_returns_what_load_returns_under_that_name(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    store.save(result(identity="model a"))
+    store.save(result(identity="model b"))
+    found = store.nearest("model b", steps=3, prefer={})
+    assert found is not None
+    loaded = store.load(found[0])
+    assert loaded is not None
+    assert loaded.identity == found[1].identity == "model b"
