@@ -1,7 +1,7 @@
 # One set-up for everything: a virtual environment in .venv, a real ComfyUI in .host for the tests.
 # Needs python3 (3.10 or newer) and make; pip fetches the rest.
 #
-# Another torch build:  make TORCH=torch==2.9.1 TORCHVISION=torchvision==0.24.1 test
+# Another torch build:  make clean; make TORCH=torch==2.9.1 TORCHVISION=torchvision==0.24.1 test
 # Another ComfyUI:      make test COMFYUI_PATH=/path/to/ComfyUI
 
 PYTHON ?= python3

@@ -10,7 +10,7 @@ The budget counts denoiser rows (one sample at one level) and is never exceeded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,10 +21,10 @@ from .candidates import checked_candidate, distinct, measured_candidates, paper_
 from .coordinate import VE, Coordinate, spread
 from .klub import Levels, klub
 from .meter import Meter
-from .noise import SELECTION, generators, unit_noise
-from .profile import Denoiser, Profile, measure_profile
+from .profile import Denoiser, Profile
+from .runs import Progress, Runs
 from .select import Candidate, Score, halving
-from .solvers import DETERMINISTIC_TWIN, REFERENCE, Solver, builtin_solver
+from .solvers import Solver
 
 __all__ = ["Result", "optimize"]
 
@@ -33,9 +33,6 @@ PROFILE_SHARE = 0.20
 FIRST_ROUND_SHARE = 0.5  # of what is left, for running every candidate on the first batch
 PROFILE_LEVELS = 32
 METHODS = ("measured", "paper")
-
-Progress = Callable[[str, int], None]
-
 
 @dataclass(frozen=True)
 class Result:
@@ -142,22 +139,21 @@ def optimize(
     (5, 0.0, True)
     """
     _check(steps, sigma_max, sigma_min, budget, method)
-    run = _Runs(denoise, solver, reference, meter, steps, budget, progress)
-    plan = _plan(budget, steps, run.calls_per_step, batch_size)
+    runs = Runs(denoise, solver, reference, meter, shape, seed, budget, progress)
+    plan = _plan(budget, steps, runs.calls_per_step, batch_size)
     t_max = float(coordinate.edm(np.asarray(min(sigma_max, coordinate.top or sigma_max))))
     t_min = float(coordinate.edm(np.asarray(sigma_min)))
 
     fine = coordinate.level(spread(t_max, t_min, plan.reference_steps))
     fine[0] = sigma_max
-    noises = [
-        unit_noise(generators(seed, SELECTION, rows), shape)
-        for rows in np.arange(plan.batches * plan.batch).reshape(plan.batches, plan.batch).tolist()
-    ]
-    ends, reference_error = run.references(noises, torch.from_numpy(np.append(fine, 0.0)), seed)
+    runs.begin(torch.from_numpy(np.append(fine, 0.0)).float(), plan.batch)
+    for _ in range(plan.batches):
+        runs.add_reference()
+    reference_error = runs.reference_error()
 
-    x_0 = torch.cat(ends) if samples is None else samples
+    x_0 = torch.cat(runs.ends) if samples is None else samples
     x_0 = x_0[torch.arange(plan.paths) % len(x_0)]
-    profile = run.profile(x_0, spread(t_max, t_min, plan.levels), seed, plan.batch)
+    profile = runs.profile(x_0, spread(t_max, t_min, plan.levels))
 
     pool, left_out = _given(candidates, steps, sigma_max)
     begin = {name: np.asarray(levels, dtype=np.float64) for name, levels in (starts or {}).items()}
@@ -172,17 +168,14 @@ def optimize(
             starts=begin,
             order=order or (1 if solver in ("euler", "ddim_stochastic") else 2),
         )
-    room = max(len(pool) + 1, int(FIRST_ROUND_SHARE * run.left / run.cost(plan.batch)))
+    room = max(len(pool) + 1, int(FIRST_ROUND_SHARE * runs.left / runs.cost(steps)))
     for candidate in found:
         if len(pool) >= room:
             break
         if distinct(candidate, pool):
             pool.append(candidate)
 
-    def errors(candidate: Candidate, batch: int) -> list[float] | None:
-        return run.errors(candidate.sigmas, noises[batch], ends[batch], seed, batch)
-
-    winner, scores = halving(pool, plan.batches, errors)
+    winner, scores = halving(pool, runs.errors)
     if method == "paper":
         ours = [s for s in scores if not s.candidate.given and s.errors]
         winner = min(ours, key=lambda s: (-len(s.errors), s.mean))
@@ -192,7 +185,7 @@ def optimize(
         scores=sorted((s for s in scores if s.errors), key=lambda s: (-len(s.errors), s.mean)),
         left_out=left_out,
         profile=profile,
-        calls=run.spent,
+        calls=runs.spent,
         noises=len(winner.errors),
         reference_steps=plan.reference_steps,
         reference_error=reference_error,
@@ -257,122 +250,3 @@ def _plan(budget: int, steps: int, calls_per_step: int, batch_size: int) -> _Pla
     batch = min(max(1, noises // 4), batch_size)
     paths = max(1, int(PROFILE_SHARE * budget / PROFILE_LEVELS / batch)) * batch
     return _Plan(reference_steps, batch, noises // batch, PROFILE_LEVELS, paths)
-
-
-class _Runs:
-    """Solver runs and profile paths through one meter, within one budget."""
-
-    def __init__(
-        self,
-        denoise: Denoiser,
-        solver: str | Solver,
-        reference: Solver | None,
-        meter: Meter | None,
-        steps: int,
-        budget: int,
-        progress: Progress | None,
-    ):
-        self.budget, self.steps, self.progress = budget, steps, progress
-        self.meter = meter or Meter()
-        self.spent: dict[str, int] = {}
-        self.charged = 0  # rows of a Solver that passes through no meter of ours
-        self.denoise = denoise
-        self.calls_per_step = getattr(solver, "calls_per_step", 2 if solver == "heun" else 1)
-        self.assumed = 0 if isinstance(solver, str) or meter else self.calls_per_step
-        if meter is None:
-            self.denoise = self._metered
-        self._bare = denoise
-        if isinstance(solver, str):
-            name = DETERMINISTIC_TWIN.get(solver, solver)
-            self.solver = builtin_solver(name, self.denoise)
-            self.reference = reference or builtin_solver(REFERENCE[name], self.denoise)
-        else:
-            self.solver, self.reference = solver, reference or solver
-
-    @property
-    def rows(self) -> int:
-        """Denoiser rows spent so far."""
-        return self.meter.rows + self.charged
-
-    @property
-    def left(self) -> int:
-        """Denoiser rows left of the budget."""
-        return self.budget - self.rows
-
-    def cost(self, batch: int) -> int:
-        """Rows that a run of one schedule on one batch takes at most."""
-        return self.steps * self.calls_per_step * batch
-
-    def references(
-        self, noises: list[Tensor], fine: Tensor, seed: int
-    ) -> tuple[list[Tensor], float]:
-        """Fine-step end points of every batch, and an estimate of their own error.
-
-        The estimate is Richardson's, from a run with half the steps on the first batch, for a
-        second-order solver: |x_N - x_{N/2}| / 3.
-        """
-        ends = []
-        for k, noise in enumerate(noises):
-            self.meter.forget()
-            ends.append(self._run("reference", self.reference, noise, fine, seed + k))
-        self.meter.forget()
-        half = torch.cat([fine[:-1:2], fine[-1:]])
-        if (len(half) - 1) * self.calls_per_step * len(noises[0]) > 0.05 * self.budget:
-            return ends, float("nan")
-        coarse = self._run("reference", self.reference, noises[0], half, seed)
-        return ends, sum(_rmse(coarse, ends[0])) / len(noises[0]) / 3.0
-
-    def profile(self, x_0: Tensor, sigmas: np.ndarray, seed: int, batch: int) -> Profile:
-        """The profile on the given samples."""
-        self.meter.forget()
-        before = self.rows
-        remember, self.meter.remember = self.meter.remember, False
-        try:
-            return measure_profile(
-                self.denoise,
-                x_0,
-                torch.from_numpy(sigmas),
-                seed=seed,
-                batch_size=batch,
-                progress=lambda _: self._tell("profile"),
-            )
-        finally:
-            self.meter.remember = remember
-            self.spent["profile"] = self.rows - before
-
-    def errors(
-        self, sigmas: Tensor, noise: Tensor, end: Tensor, seed: int, batch: int
-    ) -> list[float] | None:
-        """RMS distance per element to the reference, per noise; None when the budget is spent."""
-        if self.cost(len(noise)) > self.left:
-            return None
-        if batch != getattr(self, "_batch", None):
-            self.meter.forget()
-            self._batch = batch
-        return _rmse(self._run("candidates", self.solver, noise, sigmas, seed + batch), end)
-
-    def _run(self, phase: str, solver: Solver, noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
-        before = self.rows
-        x_0 = solver(noise, sigmas.float(), seed)
-        self.charged += self.assumed * (len(sigmas) - 1) * len(noise)
-        self.spent[phase] = self.spent.get(phase, 0) + self.rows - before
-        if x_0.shape != noise.shape:
-            raise ValueError(
-                f"The solver returned shape {list(x_0.shape)} for noise of shape "
-                f"{list(noise.shape)}: it must return end points of the same shape."
-            )
-        self._tell(phase)
-        return x_0
-
-    def _tell(self, phase: str) -> None:
-        if self.progress is not None:
-            self.progress(phase, self.rows)
-
-    def _metered(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return self.meter(x, float(sigma[0]), lambda: self._bare(x, sigma))
-
-
-def _rmse(x: Tensor, end: Tensor) -> list[float]:
-    """RMS distance per latent element, of each sample."""
-    distance = (x.double() - end.double()).flatten(1).square().mean(1).sqrt()
-    return [float(value) for value in distance]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -58,15 +59,14 @@ class Score:
 
 def halving(
     candidates: Sequence[Candidate],
-    batches: int,
     errors: Callable[[Candidate, int], list[float] | None],
 ) -> tuple[Score, list[Score]]:
     """Run all candidates on the first batch of noise, the better half on the next, and so on.
 
     Arguments:
         candidates: at least one.
-        batches: number of noise batches.
-        errors: the errors of a candidate on batch k; None when the budget does not allow it.
+        errors: the errors of a candidate on batch k = 0, 1, 2, ...; None once the budget does
+            not allow it, which ends the comparison.
 
     Returns the winner and the scores of all candidates. The winner has the least mean error among
     those run on as many noises as any; the given candidates that look best stay in to the end.
@@ -74,7 +74,7 @@ def halving(
     scores = [Score(candidate) for candidate in candidates]
     running = list(scores)
     finished = running
-    for batch in range(batches):
+    for batch in count():
         for score in running:
             measured = errors(score.candidate, batch)
             if measured is None:
@@ -82,16 +82,15 @@ def halving(
             score.errors.extend(measured)
         finished = running
         running = _survivors(running)
-    return _best(finished), scores
+    raise AssertionError("a budget always ends")
 
 
 def _survivors(running: list[Score]) -> list[Score]:
-    """The better half, at least FINALISTS, among them the FAVOURITES best given ones."""
+    """The better half, at least FINALISTS, and the FAVOURITES best given ones."""
     errors = torch.tensor([score.errors for score in running], dtype=torch.float64)
     clipped = errors.clamp(max=CLIP * errors.median()).mean(1).tolist()
     ranked = [score for _, score in sorted(zip(clipped, running, strict=True), key=lambda p: p[0])]
-    keep = max(FINALISTS, (len(ranked) + 1) // 2)
-    chosen = ranked[:keep]
+    chosen = ranked[: max(FINALISTS, (len(ranked) + 1) // 2)]
     given = [score for score in ranked if score.candidate.given][:FAVOURITES]
     return chosen + [score for score in given if score not in chosen]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +111,7 @@ def with_denoise(
     curve: Callable[[int], Levels],
     steps: int,
     denoise: float,
-    mode: Literal["keep steps", "truncate"],
+    mode: str,
 ) -> tuple[float, ...]:
     """The lower part of a curve, for a denoise below 1.
 
@@ -125,7 +124,7 @@ def with_denoise(
             round(steps * denoise) steps of the same curve, as the host's node for the published
             tables does.
 
-    Raises ValueError for another denoise, and where truncating leaves no step.
+    Raises ValueError for another denoise or mode, and where truncating leaves no step.
 
     >>> with_denoise(lambda n: range(n, -1, -1), 4, 0.5, "keep steps")
     (4.0, 3.0, 2.0, 1.0, 0.0)

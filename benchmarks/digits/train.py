@@ -68,7 +68,9 @@ def draw_levels(count: int) -> Tensor:
 def linear_denoiser(images: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """The best denoiser that is linear in x: the ideal one of a Gaussian with the same moments.
 
-        D(x, t) = m + C (C + t² I)^-1 (x - m),    m and C the mean and covariance of the images
+        D(x, t) = m + C (C + t² I)^-1 (x - m)
+
+    with m and C the mean and covariance of the images, of shape [N, ...].
     """
     rows = images.flatten(1).double()
     mean = rows.mean(0)

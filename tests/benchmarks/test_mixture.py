@@ -53,9 +53,7 @@ def test_denoiser_is_tweedies_formula(sigma):
         for shift in shifts
     ]
     expected = x + sigma**2 * torch.stack(slopes, 1)
-    torch.testing.assert_close(
-        UNEQUAL.denoise(x, levels(x, sigma)), expected, rtol=1e-5, atol=1e-6
-    )
+    torch.testing.assert_close(UNEQUAL.denoise(x, levels(x, sigma)), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("data", DISTRIBUTIONS)

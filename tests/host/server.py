@@ -124,7 +124,8 @@ class ComfyServer:
         command += ["--listen", "127.0.0.1", "--port", str(port)]
         command += ["--base-directory", str(self.base)]
         command += ["--extra-model-paths-config", str(self._paths_file)]
-        command += ["--database-url", "sqlite:///:memory:"]
+        # A file: one in memory fills the log with errors of threads that share it.
+        command += ["--database-url", f"sqlite:///{self.base / 'host.db'}"]
         command += ["--disable-api-nodes", "--disable-auto-launch", *self.arguments]
         # Offline: a host that looks for updates or models would make tests depend on the network.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

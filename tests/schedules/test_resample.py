@@ -170,19 +170,19 @@ def test_truncate_runs_the_last_steps_of_the_same_curve_or_names_a_remedy(
 
 @pytest.mark.parametrize("mode", ["keep steps", "truncate"])
 def test_a_denoise_of_one_is_the_whole_curve(mode: str) -> None:
-    assert with_denoise(straight, 7, 1.0, mode) == tuple(straight(7))  # type: ignore[arg-type]
+    assert with_denoise(straight, 7, 1.0, mode) == tuple(straight(7))
 
 
 @pytest.mark.parametrize("mode", ["keep steps", "truncate"])
 @pytest.mark.parametrize("denoise", [0.0, -0.5, 1.01, math.nan])
 def test_a_denoise_outside_zero_to_one_is_refused(mode: str, denoise: float) -> None:
     with pytest.raises(ValueError, match="above 0 and at most 1"):
-        with_denoise(straight, 10, denoise, mode)  # type: ignore[arg-type]
+        with_denoise(straight, 10, denoise, mode)
 
 
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="'keep steps' or 'truncate'"):
-        with_denoise(straight, 10, 0.5, "half")  # type: ignore[arg-type]
+        with_denoise(straight, 10, 0.5, "half")
 
 
 # -- extend_up ------------------------------------------------------------------------------
