@@ -3,6 +3,8 @@
 Importing this package has no side effect and needs no ComfyUI; the host calls `comfy_entrypoint`.
 """
 
+WEB_DIRECTORY = "./web"
+
 
 async def comfy_entrypoint():  # type: ignore[no-untyped-def]
     """Register the scheduler name and hand the nodes to ComfyUI."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ..optimizer import Denoiser, Result, builtin_solver, edm_schedule, optimize
@@ -129,7 +130,7 @@ def draw(result: Result, denoise: Denoiser, solver: str) -> Path:
     for candidate in shown:
         left.plot(candidate.sigmas[:-1].tolist(), marker="o", label=candidate.name)
     left.set(yscale="log", xlabel="step", ylabel="noise level (sigma)", title="schedules")
-    left.xaxis.get_major_locator().set_params(integer=True)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.legend()
     strip = torch.cat([torch.cat(list(images[:, 0]), 1) for images in rows.values()])
     right.imshow(strip, cmap="gray", vmin=-1.5, vmax=2.0)

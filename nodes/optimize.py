@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import logging
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..optimizer import Result, optimize
+from ..optimizer import optimize
 from ..schedules import PRESETS, Provenance, SavedSchedule, Schedule
 from ..schedules.curves import time_uniform
 from . import host
@@ -188,60 +189,43 @@ class AYSOptimize(io.ComfyNode):
         sampler: Any = None,
     ) -> io.NodeOutput:
         """Measure, or take the saved result; attach it, and report."""
+        # A workflow may write 7 where the widget writes 7.0: they are the same request.
+        cfg, denoise = float(cfg), float(denoise)
+        scale: float | None = cfg
         if guider is None:
             guider = _guider(model, positive, negative, cfg)
         else:
-            cfg = getattr(guider, "cfg", None)
+            scale = getattr(guider, "cfg", None)
         measured_model = guider.model_patcher
-        judged = host.judged_sampler(sampler_name, sampler)
         latent = host.latent_use(measured_model, latent_image, denoise)
-        identity = host.model_identity(measured_model)
+        judged = host.judged_sampler(sampler_name, sampler)
+        guided = host.GuidedModel(guider, host.noise_levels(measured_model), latent, judged)
         request = {
-            "identity": identity,
+            "identity": host.model_identity(measured_model),
             "guidance": host.guidance_digest(guider),
-            "cfg": cfg,
+            "cfg": scale,
             "sampler": judged.name,
             "sampler_options": judged.options,
             "steps": steps,
-            "shape": list(latent.start.shape[1:]),
+            "shape": list(guided.shape),
             "latent": host.comparable_digest([latent.start, latent.samples, latent.mask]),
             "denoise": denoise,
             "method": method,
             "budget": budget,
             "seed": seed,
         }
+        others = _others(measured_model, guided.levels, steps, denoise)
         progress = host.Progress(cls.hidden.unique_id, budget)
-        levels = host.noise_levels(measured_model)
-        others = _others(measured_model, levels, steps, denoise)
         store = host.store()
         saved = store.find(request) if reuse == REUSE[0] else None
-        if saved is not None:
-            text = f"Saved result taken, no model call made.\n\n{saved.notes.get('report', '')}"
+        if saved is None:
+            saved = _measured(guided, request, others, name, progress)
+            text = f"{saved.notes['report']}\n\n{_keep(store, saved)}"
         else:
-            measured = host.GuidedModel(guider, levels, latent.start, latent.mask, judged)
-            result = optimize(
-                measured,
-                measured.shape,
-                sigma_max=host.start_level(levels, steps, denoise),
-                sigma_min=levels.sigma_min,
-                steps=steps,
-                solver=measured.solver(),
-                samples=latent.samples,
-                candidates=others,
-                budget=budget,
-                seed=seed,
-                progress=progress,
-                method=METHODS[method],
-                starts=_starts(levels, METHODS[method], steps, denoise),
-                coordinate=levels.coordinate,
-                reference=measured.reference(),
-                order=judged.order,
-                batch_size=measured.batch_size,
-                meter=measured.meter,
-            )
-            text = report_text(result, judged, steps)
-            saved = _saved(result, request, name, levels, text)
-            text += f"\n\n{_keep(store, saved)}"
+            text = f"Saved result taken, no model call made.\n\n{saved.notes.get('report', '')}"
+            if name.strip() not in ("", saved.schedule.name):
+                saved = _renamed(saved, name.strip())
+                text += f"\n\n{_keep(store, saved)}"
         progress.done(f"'{saved.schedule.name}': {saved.notes.get('summary', '')}")
         plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas, **others})
         return io.NodeOutput(
@@ -302,34 +286,65 @@ def _starts(
     return {"time-uniform": levels.edm(time_uniform(count, levels.table()))}
 
 
-def _saved(
-    result: Result, request: dict[str, Any], name: str, levels: host.NoiseLevels, text: str
+def _measured(
+    guided: host.GuidedModel,
+    request: dict[str, Any],
+    others: dict[str, torch.Tensor],
+    name: str,
+    progress: host.Progress,
 ) -> SavedSchedule:
-    """The result as it is stored."""
+    """Run the optimisation that a request asks for."""
+    steps, denoise = request["steps"], request["denoise"]
+    levels, judged = guided.levels, guided.sampler
+    method = METHODS[request["method"]]
+    result = optimize(
+        guided,
+        guided.shape,
+        sigma_max=host.start_level(levels, steps, denoise),
+        sigma_min=levels.sigma_min,
+        steps=steps,
+        solver=guided.solver(),
+        samples=guided.latent.samples,
+        candidates=others,
+        budget=request["budget"],
+        seed=request["seed"],
+        progress=progress,
+        method=method,
+        starts=_starts(levels, method, steps, denoise),
+        coordinate=levels.coordinate,
+        reference=guided.reference(),
+        order=judged.order,
+        batch_size=guided.batch_size,
+        meter=guided.meter,
+    )
     cfg = "" if request["cfg"] is None else f" cfg {request['cfg']:g}"
-    name = name.strip() or f"{request['sampler']} {request['steps']} steps{cfg}"
-    error = result.error
     measured = Provenance(
         who="Optimize AYS",
-        what=f"{request['sampler']}, {request['steps']} steps{cfg}, denoise "
-        f"{request['denoise']:g}, latent {request['shape']}: {result.method}, on "
-        f"{result.noises} noises with {result.total_calls} calls",
+        what=f"{judged.name}, {steps} steps{cfg}, denoise {denoise:g}, latent {request['shape']}: "
+        f"{result.method}, on {result.noises} noises with {result.total_calls} calls",
         when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
+    name = name.strip() or f"{guided.model_name}{judged.name} {steps} steps{cfg}"
     return SavedSchedule(
         schedule=Schedule(tuple(result.sigmas.tolist()), name, measured),
         identity=request["identity"],
         request=request,
         tensors=result.profile.to_tensors(),
         notes={
-            "report": text,
-            "summary": f"error {error.mean:.4g} with {result.total_calls} calls",
+            "report": report_text(result, judged, steps),
+            "summary": f"error {result.error.mean:.4g} with {result.total_calls} calls",
             "method": result.method,
-            "error": error.mean,
+            "error": result.error.mean,
             "calls": result.calls,
             "flow": levels.flow,
         },
     )
+
+
+def _renamed(saved: SavedSchedule, name: str) -> SavedSchedule:
+    """The same result under another name."""
+    schedule = Schedule(saved.schedule.levels, name, saved.schedule.provenance)
+    return dataclasses.replace(saved, schedule=schedule)
 
 
 def _keep(store: Any, saved: SavedSchedule) -> str:

@@ -26,6 +26,7 @@ def plot_schedules(schedules: Mapping[str, torch.Tensor]) -> torch.Tensor | None
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError:
         log.warning("matplotlib is not installed: Optimize AYS shows no plot (pip install it).")
         return None
@@ -50,7 +51,7 @@ def plot_schedules(schedules: Mapping[str, torch.Tensor]) -> torch.Tensor | None
     axes.set_yscale("log")
     axes.set_xlabel("step", color=TEXT)
     axes.set_ylabel("noise level (sigma)", color=TEXT)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(colors=TEXT, which="both")
     axes.grid(color=MUTED, alpha=0.25)
     for spine in axes.spines.values():

@@ -41,7 +41,7 @@ def measured_candidates(
     """
     orders = (2, 1) if order == 2 else (1, 2)
     paths = (named for k in orders for named in _paths(profile, steps, k))
-    sweeps = _sweeps(profile, steps, starts)
+    sweeps = ((name, _ending(levels)) for name, levels in _sweeps(profile, steps, starts))
     for group in zip_longest(*[paths] * 2, sweeps):
         for named in group:
             if named is not None:
@@ -108,7 +108,7 @@ def _paths(profile: Profile, steps: int, order: int) -> Iterator[Named]:
 def _sweeps(
     profile: Profile, steps: int, starts: Mapping[str, np.ndarray], *, edm: bool = True
 ) -> Iterator[Named]:
-    """Algorithm 1's schedules after 0, 1, 2, ... sweeps from every start, in turn."""
+    """Algorithm 1's schedules after 0, 1, 2, ... sweeps from every start, in turn: all positive."""
     highest, lowest = float(profile.sigmas[0]), float(profile.sigmas[-1])
     every = dict(starts)
     if edm or not every:
@@ -117,7 +117,7 @@ def _sweeps(
     def from_start(name: str, start: np.ndarray) -> Iterator[Named]:
         inside = np.clip(start, lowest, highest)
         for k, levels in enumerate([inside, *coordinate_search(profile, inside)]):
-            yield f"sweep {k} from {name}", _ending(levels)
+            yield f"sweep {k} from {name}", levels
 
     for group in zip_longest(*[from_start(name, start) for name, start in every.items()]):
         yield from (named for named in group if named is not None)

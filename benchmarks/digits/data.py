@@ -19,7 +19,7 @@ def digits(*, held_out: bool) -> tuple[Tensor, Tensor]:
     Returns images [N, 1, 8, 8] of mean about 0 and standard deviation about 1, and labels [N, 10],
     one-hot. Needs scikit-learn.
     """
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     pixels, classes = load_digits(return_X_y=True)
     images = (torch.tensor(pixels, dtype=torch.float32) - PIXEL_MEAN) / PIXEL_STD

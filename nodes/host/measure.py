@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ...optimizer import Meter
+from .latents import LatentUse
 from .model import NoiseLevels
 from .samplers import JudgedSampler
 
@@ -44,8 +45,7 @@ class GuidedModel:
     Arguments:
         guider: a GUIDER; it is not changed.
         levels: its model's noise levels.
-        latent: [1, ...] start image as the host's samplers take it, zeros for pure noise.
-        mask: the latent's noise mask, or None.
+        latent: the start image and the noise mask.
         sampler: how schedules are judged.
     """
 
@@ -53,13 +53,11 @@ class GuidedModel:
         self,
         guider: Any,
         levels: NoiseLevels,
-        latent: Tensor,
-        mask: Tensor | None,
+        latent: LatentUse,
         sampler: JudgedSampler,
     ):
         self.levels = levels
         self.latent = latent
-        self.mask = mask
         self.sampler = sampler
         self.meter = Meter()
         self.guider = copy.copy(guider)
@@ -72,7 +70,13 @@ class GuidedModel:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one latent, without the batch."""
-        return tuple(self.latent.shape[1:])
+        return tuple(self.latent.start.shape[1:])
+
+    @property
+    def model_name(self) -> str:
+        """The model's family as the host calls it, with a space after it; empty if it has none."""
+        kind = type(self.guider.model_patcher.model).__name__
+        return "" if kind == "BaseModel" else f"{kind} "
 
     @property
     def batch_size(self) -> int:
@@ -96,10 +100,10 @@ class GuidedModel:
         """One sampling run, in the model's own latent space: [B, ...] -> [B, ...]."""
         samples = self.guider.sample(
             noise,
-            self.latent.expand(len(noise), *self.shape).clone(),
+            self.latent.start.expand(len(noise), *self.shape).clone(),
             sampler,
             sigmas,
-            denoise_mask=self.mask,
+            denoise_mask=self.latent.mask,
             seed=seed,
             disable_pbar=True,
         )
@@ -153,7 +157,7 @@ class _Walker(comfy.samplers.Sampler):
         self.points = points
         self.outputs: list[Tensor] = []
 
-    def sample(  # type: ignore[no-untyped-def]
+    def sample(
         self,
         model_wrap,
         sigmas,

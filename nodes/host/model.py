@@ -92,14 +92,13 @@ def noise_levels(model: Any) -> NoiseLevels:
             level=lambda u: np.exp(np.interp(np.log(u), np.log(t), np.log(probe))),
             top=top,
         )
-    table = getattr(model_sampling, "sigmas", None)
-    discrete = hasattr(model_sampling, "num_timesteps") and table is not None
+    table = getattr(model_sampling, "sigmas", torch.empty(0))
     return NoiseLevels(
         sigma_min=sigma_min,
         sigma_max=sigma_max,
         coordinate=coordinate,
         flow=bool(signal[-1] < 0.99),
-        timesteps=[float(level) for level in table] if discrete else None,
+        timesteps=table.tolist() if hasattr(model_sampling, "num_timesteps") else None,
         model_sampling=model_sampling,
     )
 

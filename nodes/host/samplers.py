@@ -32,7 +32,7 @@ CALLS_PER_STEP = {
     "sa_solver_pece": 2,
 }
 # Options that switch a sampler's fresh noise off, where eta is not one of them.
-QUIET = {
+QUIET: dict[str, dict[str, Any]] = {
     "er_sde": {"s_noise": 0.0, "noise_scaler": lambda level: level},
     "sa_solver": {"tau_func": lambda sigma: 0.0},
     "sa_solver_pece": {"tau_func": lambda sigma: 0.0},
@@ -120,7 +120,7 @@ def _name(sampler: Any) -> str:
 def _quiet(name: str, sampler: Any) -> dict[str, Any]:
     """The options that make a sampler deterministic; empty if it already is."""
     if name in QUIET:
-        return QUIET[name]
+        return dict(QUIET[name])
     function = getattr(sampler, "sampler_function", None)
     known = inspect.signature(function).parameters if function is not None else {}
     options = getattr(sampler, "extra_options", {})

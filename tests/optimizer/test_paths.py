@@ -6,24 +6,27 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import Profile, gaussian, klub, measure_profile, paths, shortest_path
+from align_your_steps.optimizer import Profile, gaussian, klub, measure_profile, shortest_path
 from align_your_steps.optimizer.paths import shortest_paths
 
 DATA = Mixture.random(3, 4, seed=0)
-FEW = np.geomspace(10.0, 0.05, 13)  # so few that all schedules can be enumerated
+GRID = np.geomspace(10.0, 0.05, 97)  # so many that shortest paths take no levels in between
+LOWEST = len(GRID) - 1
+FINE = np.linspace(np.log(10.0), np.log(0.05), LOWEST * 20 + 1)  # log t, 20 points for each level
 EXPONENTS = [0.0, 0.75, 1.0, 3.0]
+CLOCKS = {"none": None, "log": np.log, "arctan": np.arctan}  # none: order 1
 
 
 @pytest.fixture(scope="module")
 def recorded() -> tuple[Profile, np.ndarray]:
-    """A profile at FEW levels, and the very outputs it was measured on, [M, N, d]."""
+    """A profile at the levels of GRID, and the very outputs it was measured on, [M, N, d]."""
     outputs = []
 
     def denoise(x, sigma):
         outputs.append(DATA.denoise(x, sigma))
         return outputs[-1]
 
-    profile = measure_profile(denoise, DATA.sample(16, seed=1), FEW)
+    profile = measure_profile(denoise, DATA.sample(16, seed=1), GRID)
     return profile, torch.stack(outputs).numpy()
 
 
@@ -32,40 +35,50 @@ def profile() -> Profile:
     return measure_profile(DATA.denoise, DATA.sample(64, seed=1), np.geomspace(14.6, 0.03, 32))
 
 
-def cost(outputs: np.ndarray, path: list[int], exponent: float, order: int, clock) -> float:
-    """The sum over steps of the integral of t^-p E ||D_t - predictor||^2, from the outputs.
+def step_cost(outputs: np.ndarray, path: tuple[int, ...], exponent: float, clock) -> float:
+    """The integral of t^-p E ||D_t - predictor||^2 over the last step of a path, from the outputs.
 
-    The path holds indices into FEW; E ||...||^2 is linear in log t between the levels of FEW.
+    The path holds indices into GRID; E ||...||^2 is linear in log t between levels of GRID.
     """
-    total = 0.0
-    for step, (b, a) in enumerate(zip(path[:-1], path[1:], strict=True)):
-        predictor = outputs[b]
-        if order == 2 and step > 0:
-            c = path[step - 1]
-            h_last, h = clock(FEW[c]) - clock(FEW[b]), clock(FEW[b]) - clock(FEW[a])
-            predictor = outputs[b] + h / (2 * h_last) * (outputs[b] - outputs[c])
-        squared = np.square(outputs[b : a + 1] - predictor).mean((1, 2))
-        log_t = np.log(FEW[b : a + 1][::-1])
-        u = np.unique(np.concatenate([np.linspace(log_t[0], log_t[-1], 4001), log_t]))
-        integrand = np.exp((1 - exponent) * u) * np.interp(u, log_t, squared[::-1])
-        total += float(np.trapezoid(integrand, u))
-    return total
+    b, a = path[-2:]
+    predictor = outputs[b]
+    if clock is not None and len(path) > 2:
+        c = path[-3]
+        kappa = (clock(GRID[b]) - clock(GRID[a])) / (2 * (clock(GRID[c]) - clock(GRID[b])))
+        predictor = outputs[b] + kappa * (outputs[b] - outputs[c])
+    squared = np.square(outputs[b : a + 1] - predictor).mean((1, 2))
+    u = FINE[20 * b : 20 * a + 1]
+    integrand = np.exp((1 - exponent) * u) * np.interp(-u, -np.log(GRID[b : a + 1]), squared)
+    return -float(np.trapezoid(integrand, u))
 
 
-@pytest.mark.parametrize("order, clock", [(1, np.log), (2, np.log), (2, np.arctan)])
+@pytest.mark.parametrize("clock", CLOCKS)
 @pytest.mark.parametrize("exponent", EXPONENTS)
-def test_shortest_path_is_the_best_of_all_schedules(
-    recorded, monkeypatch, exponent, order, clock
-):
-    monkeypatch.setattr(paths, "GRID", 1)  # no refinement: the grid is FEW itself
+def test_shortest_path_is_the_best_of_all_schedules(recorded, exponent, clock):
     profile, outputs = recorded
-    for steps in (2, 3):
-        every = [[0, *inner, 12] for inner in combinations(range(1, 12), steps - 1)]
-        best = min(every, key=lambda path: cost(outputs, path, exponent, order, clock))
+    time = CLOCKS[clock]
+    order = 1 if time is None else 2
+    memory: dict[tuple[int, ...], float] = {}
+
+    def cost(path: tuple[int, ...]) -> float:
+        total = 0.0
+        for n in range(2, len(path) + 1):
+            steps = path[max(0, n - order - 1) : n]  # what the cost of the last step depends on
+            if steps not in memory:
+                memory[steps] = step_cost(outputs, steps, exponent, time)
+            total += memory[steps]
+        return total
+
+    for inner in (1, 2):
+        every = [(0, *levels, LOWEST) for levels in combinations(range(1, LOWEST), inner)]
+        least = min(cost(path) for path in every)
         found = shortest_path(
-            profile, steps, weight_exponent=exponent, order=order, clock=clock
+            profile, inner + 1, weight_exponent=exponent, order=order, clock=time or np.log
         )
-        assert found == pytest.approx(FEW[best], rel=1e-12)
+        indices = tuple(int(np.abs(np.log(GRID / level)).argmin()) for level in found)
+        assert found == pytest.approx(GRID[list(indices)], rel=1e-12)
+        assert cost(indices) == pytest.approx(least, rel=1e-5)
+        assert least < 0.9 * np.median([cost(path) for path in every])
 
 
 @pytest.mark.parametrize("steps", [2, 5, 10])

@@ -10,17 +10,23 @@ BATCH = 4
 
 
 class Errors:
-    """Errors per noise: a level for each candidate plus noise, and a log of what was asked.
+    """Errors per noise: a level for each candidate times noise, and a log of what was asked.
 
-    rows: candidate-batches after which the budget is spent
+    batches, runs: after so many batches or runs of a candidate on a batch, the budget is spent
     """
 
-    def __init__(self, levels: dict[str, float], noise: float = 0.0, rows: float = math.inf):
-        self.levels, self.noise, self.rows = levels, noise, rows
+    def __init__(
+        self,
+        levels: dict[str, float],
+        noise: float = 0.0,
+        batches: int = 5,
+        runs: float = math.inf,
+    ):
+        self.levels, self.noise, self.batches, self.runs = levels, noise, batches, runs
         self.asked: list[tuple[str, int]] = []
 
     def __call__(self, candidate: Candidate, batch: int) -> list[float] | None:
-        if len(self.asked) >= self.rows:
+        if batch >= self.batches or len(self.asked) >= self.runs:
             return None
         self.asked.append((candidate.name, batch))
         seed = 1000 * batch + list(self.levels).index(candidate.name)
@@ -40,7 +46,7 @@ def many(count: int = 40) -> dict[str, float]:
 
 @pytest.mark.parametrize("batches", [1, 2, 6])
 def test_winner_is_the_best_candidate(batches):
-    winner, scores = halving(pool(many()), batches, Errors(many()))
+    winner, scores = halving(pool(many()), Errors(many(), batches=batches))
     assert winner.candidate.name == "c0"
     assert len(winner.errors) == batches * BATCH
     assert len(scores) == 40
@@ -49,7 +55,7 @@ def test_winner_is_the_best_candidate(batches):
 def test_winner_has_the_least_mean_of_all_that_ran_on_every_noise():
     for seed in range(5):
         levels = {f"{name}-{seed}": 1.0 for name in many()}
-        winner, scores = halving(pool(levels), 5, Errors(levels, noise=1.0 + seed))
+        winner, scores = halving(pool(levels), Errors(levels, noise=1.0 + seed))
         finalists = [s for s in scores if len(s.errors) == 5 * BATCH]
         assert len(finalists) >= FINALISTS
         assert winner.mean == min(score.mean for score in finalists)
@@ -57,21 +63,21 @@ def test_winner_has_the_least_mean_of_all_that_ran_on_every_noise():
 
 def test_pool_is_halved_until_the_finalists_remain():
     errors = Errors(many())
-    halving(pool(many()), 5, errors)
+    halving(pool(many()), errors)
     counts = [sum(batch == k for _, batch in errors.asked) for k in range(5)]
     assert counts == [40, 20, 10, FINALISTS, FINALISTS]
 
 
 def test_batches_are_run_in_order_and_each_candidate_once_on_each():
     errors = Errors(many())
-    halving(pool(many()), 5, errors)
+    halving(pool(many()), errors)
     assert [batch for _, batch in errors.asked] == sorted(batch for _, batch in errors.asked)
     assert len(set(errors.asked)) == len(errors.asked)
 
 
 def test_best_given_candidates_stay_to_the_end_however_bad_they_are():
     given = ("c30", "c32", "c34", "c36", "c38")
-    _, scores = halving(pool(many(), given), 6, Errors(many()))
+    _, scores = halving(pool(many(), given), Errors(many(), batches=6))
     full = {score.candidate.name for score in scores if len(score.errors) == 6 * BATCH}
     assert set(given[:FAVOURITES]) <= full
     assert not set(given[FAVOURITES:]) & full
@@ -88,38 +94,38 @@ def test_rare_outlier_in_the_first_batch_does_not_lose_the_best_candidate():
                 values[0] = 20.0
             return values
 
-    _, scores = halving(pool(levels), 5, WithOutlier(levels))
+    _, scores = halving(pool(levels), WithOutlier(levels))
     best = next(score for score in scores if score.candidate.name == "c0")
     assert len(best.errors) > 2 * BATCH
 
 
-@pytest.mark.parametrize("rows", [41, 50, 59, 61, 75])
-def test_spent_budget_ends_the_search_with_the_best_so_far(rows):
-    errors = Errors(many(), noise=0.01, rows=rows)
-    winner, scores = halving(pool(many()), 5, errors)
-    assert len(errors.asked) == rows
+@pytest.mark.parametrize("runs", [41, 50, 59, 61, 75])
+def test_spent_budget_ends_the_search_with_the_best_so_far(runs):
+    errors = Errors(many(), noise=0.01, runs=runs)
+    winner, scores = halving(pool(many()), errors)
+    assert len(errors.asked) == runs
     assert winner.candidate.name == "c0"
-    assert sum(len(score.errors) for score in scores) == rows * BATCH
+    assert sum(len(score.errors) for score in scores) == runs * BATCH
 
 
-@pytest.mark.parametrize("rows", [1, 7, 39])
-def test_budget_spent_in_the_first_round_leaves_the_best_of_those_that_ran(rows):
-    errors = Errors(many(), rows=rows)
-    winner, scores = halving(pool(many()), 5, errors)
+@pytest.mark.parametrize("runs", [1, 7, 39])
+def test_budget_spent_in_the_first_round_leaves_the_best_of_those_that_ran(runs):
+    errors = Errors(many(), runs=runs)
+    winner, scores = halving(pool(many()), errors)
     ran = [score for score in scores if score.errors]
-    assert len(ran) == rows
+    assert len(ran) == runs
     assert winner.mean == min(score.mean for score in ran)
 
 
 def test_single_candidate_wins():
-    winner, scores = halving(pool({"only": 1.0}), 3, Errors({"only": 1.0}))
+    winner, scores = halving(pool({"only": 1.0}), Errors({"only": 1.0}, batches=3))
     assert winner is scores[0]
     assert winner.errors == [1.0] * 3 * BATCH
 
 
 def test_candidate_with_errors_that_are_not_finite_never_wins():
     levels = {"bad": math.nan, "worse": math.inf, "good": 1.0}
-    winner, _ = halving(pool(levels, given=("bad",)), 3, Errors(levels))
+    winner, _ = halving(pool(levels, given=("bad",)), Errors(levels))
     assert winner.candidate.name == "good"
 
 

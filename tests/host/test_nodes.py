@@ -1,0 +1,327 @@
+"""The nodes in a real server: from a loaded MODEL to a latent sampled with its own schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
+from align_your_steps.tests.host.test_host import PREDICTIONS, model_graph
+
+STEPS = 5
+BUDGET = 400
+
+
+def optimize_graph(prediction: str = "eps", model: Graph | None = None, **inputs: Any) -> Graph:
+    """Optimize AYS for a model, its levels and its report shown."""
+    graph = model or model_graph(prediction, denoiser="gaussian mixture")
+    settings = {
+        "model": ["model", 0],
+        "positive": ["positive", 0],
+        "negative": ["negative", 0],
+        "cfg": 3.0,
+        "sampler_name": "dpmpp_2m",
+        "steps": STEPS,
+        "denoise": 1.0,
+        "latent_image": ["latent", 0],
+        "budget": BUDGET,
+        "seed": 0,
+        "method": "measured",
+        "reuse": "saved if equal",
+        "name": "",
+        **inputs,
+    }
+    optimize = {name: value for name, value in settings.items() if value is not None}
+    return {
+        **graph,
+        "optimize": {"class_type": "AYSOptimize", "inputs": optimize},
+        "sigmas": {"class_type": "AYSTestShowSigmas", "inputs": {"sigmas": ["optimize", 1]}},
+        "report": {"class_type": "AYSTestShowText", "inputs": {"text": ["optimize", 2]}},
+    }
+
+
+def sampled(graph: Graph, model: tuple[str, int] = ("optimize", 0), **inputs: Any) -> Graph:
+    """The same graph with a KSampler that uses the attached schedule, recorded and saved."""
+    settings = {
+        "model": ["recorded", 0],
+        "positive": ["positive", 0],
+        "negative": ["negative", 0],
+        "latent_image": ["latent", 0],
+        "seed": 5,
+        "steps": STEPS,
+        "cfg": 3.0,
+        "sampler_name": "dpmpp_2m",
+        "scheduler": "ays_model",
+        "denoise": 1.0,
+        **inputs,
+    }
+    recorded = {"model": list(model), "label": "ksampler"}
+    save = {"samples": ["sample", 0], "filename_prefix": "nodes"}
+    return {
+        **graph,
+        "recorded": {"class_type": "AYSTestRecord", "inputs": recorded},
+        "sample": {"class_type": "KSampler", "inputs": settings},
+        "save": {"class_type": "SaveLatent", "inputs": save},
+    }
+
+
+def scheduler_graph(prediction: str = "eps", **inputs: Any) -> Graph:
+    """AYS Scheduler for a model, its levels shown."""
+    settings = {
+        "model": ["model", 0],
+        "schedule": "auto",
+        "steps": 10,
+        "denoise": 1.0,
+        "denoise_mode": "keep steps",
+        **inputs,
+    }
+    return {
+        **model_graph(prediction),
+        "scheduler": {"class_type": "AYSScheduler", "inputs": settings},
+        "sigmas": {"class_type": "AYSTestShowSigmas", "inputs": {"sigmas": ["scheduler", 0]}},
+    }
+
+
+def shown(entry: dict[str, Any]) -> list[float]:
+    """The levels that a run has shown."""
+    levels: list[float] = entry["outputs"]["sigmas"]["sigmas"]
+    return levels
+
+
+def saved_files(server: ComfyServer) -> list[Path]:
+    """Everything in the pack's folder of results, unfinished files included."""
+    folder = server.base / "custom_nodes" / "align_your_steps_pack" / "schedules" / "optimized"
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def network_rows(server: ComfyServer) -> int:
+    """Rows that the network has computed since the last reset."""
+    rows: int = server.get("/ays_test/calls")["rows"]
+    return rows
+
+
+def test_the_pack_loads_without_a_warning(server: ComfyServer) -> None:
+    ours = [line for line in server.log.splitlines() if "align_your_steps" in line.lower()]
+    assert any("align_your_steps_pack" in line for line in ours)
+    for line in ours:
+        assert not any(word in line.lower() for word in ("warn", "error", "failed", "traceback"))
+
+
+@pytest.mark.parametrize("node", ["AYSScheduler", "AYSOptimize", "AYSApply"])
+def test_every_node_stands_beside_the_hosts_schedulers(server: ComfyServer, node: str) -> None:
+    info = server.object_info(node)
+    assert info["category"] == server.object_info("BasicScheduler")["category"]
+    for group in ("required", "optional"):
+        for name, (_, *options) in info["input"].get(group, {}).items():
+            assert options[0]["tooltip"], f"{node}.{name} has no tooltip"
+
+
+def test_the_scheduler_name_is_in_every_drop_down(server: ComfyServer) -> None:
+    for node in ("KSampler", "KSamplerAdvanced", "BasicScheduler"):
+        choices = server.choices(node, "scheduler")
+        assert choices[-1] == "ays_model"
+        assert choices.count("ays_model") == 1
+
+
+@pytest.mark.parametrize("denoiser", ["gaussian mixture", "digits"])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_ksampler_samples_with_the_optimised_schedule(
+    server: ComfyServer, prediction: str, denoiser: str
+) -> None:
+    server.get("/ays_test/reset")
+    graph = sampled(optimize_graph(model=model_graph(prediction, denoiser=denoiser)))
+    entry = server.run(graph)
+    levels = torch.tensor(shown(entry))
+    assert len(levels) == STEPS + 1
+    assert levels[-1] == 0
+    assert (levels.diff() < 0).all()
+    (line,) = server.get("/ays_test/sigmas")
+    assert line["sigmas"] == levels.tolist()
+    assert server.latent(entry, "save").isfinite().all()
+    assert entry["outputs"]["optimize"]["images"], "no plot was shown"
+    # Guided rows cost the network two rows; KSampler itself makes STEPS calls of them.
+    assert 0 < network_rows(server) <= 2 * (BUDGET + STEPS)
+
+
+def test_an_equal_prompt_after_a_restart_makes_no_call(
+    new_server: Callable[..., ComfyServer],
+) -> None:
+    server = new_server()
+    first = shown(server.run(optimize_graph()))
+    server.restart()
+    entry = server.run(optimize_graph())
+    assert network_rows(server) == 0
+    assert shown(entry) == first
+    assert "no model call" in entry["outputs"]["report"]["text"][0]
+    changed = server.run(optimize_graph(seed=1))
+    assert network_rows(server) > 0
+    assert len(saved_files(server)) == 2
+    assert shown(changed)[0] == first[0]
+
+
+def test_optimising_again_changes_what_ksampler_samples(server: ComfyServer) -> None:
+    first = server.run(sampled(optimize_graph(steps=STEPS)))
+    again = server.run(sampled(optimize_graph(method="paper (KLUB)", steps=STEPS)))
+    assert shown(again) != shown(first)
+    assert not torch.equal(server.latent(again, "save"), server.latent(first, "save"))
+
+
+def test_measure_again_measures_every_time_it_is_queued(server: ComfyServer) -> None:
+    graph = optimize_graph(reuse="measure again", name="again")
+    first = shown(server.run(graph))
+    server.get("/ays_test/reset")
+    assert shown(server.run(graph)) == first
+    assert network_rows(server) > 0
+
+
+def test_the_budget_is_never_exceeded(server: ComfyServer) -> None:
+    for sampler in ("euler", "heun", "dpmpp_sde", "euler_ancestral"):
+        server.get("/ays_test/reset")
+        graph = optimize_graph("edm", sampler_name=sampler, cfg=1.0, budget=500)
+        del graph["optimize"]["inputs"]["negative"]
+        server.run(graph)
+        assert 0 < network_rows(server) <= 500, sampler
+
+
+def test_cancel_leaves_the_host_answering_and_no_file(
+    new_server: Callable[..., ComfyServer],
+) -> None:
+    server = new_server()
+    server.get("/ays_test/delay?ms=20")
+    prompt_id = server.queue(optimize_graph())
+    server.until(lambda: server.get("/ays_test/calls")["calls"] > 20)
+    server.interrupt()
+    before = server.get("/ays_test/calls")["calls"]
+    messages = [kind for kind, _ in server.wait(prompt_id)["status"]["messages"]]
+    assert "execution_interrupted" in messages
+    assert server.get("/ays_test/calls")["calls"] <= before + 2
+    assert saved_files(server) == []
+    server.get("/ays_test/reset")
+    server.run(optimize_graph())
+    assert len(saved_files(server)) == 1
+
+
+def test_a_curve_for_part_of_the_denoising_reaches_ksampler(server: ComfyServer) -> None:
+    server.get("/ays_test/reset")
+    graph = sampled(optimize_graph(denoise=0.6, name="img2img"), denoise=0.6)
+    levels = shown(server.run(graph))
+    (line,) = server.get("/ays_test/sigmas")
+    assert line["sigmas"] == levels
+    assert levels[0] < 14.0
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 25])
+def test_an_attached_schedule_answers_any_number_of_steps(server: ComfyServer, steps: int) -> None:
+    server.get("/ays_test/reset")
+    graph = sampled(optimize_graph("flow"), steps=steps)
+    server.run(graph)
+    (line,) = server.get("/ays_test/sigmas")
+    levels = torch.tensor(line["sigmas"])
+    assert len(levels) == steps + 1
+    assert levels[0] == 1.0
+    assert levels[-1] == 0
+    assert (levels.diff() < 0).all()
+
+
+def test_auto_finds_what_was_saved_for_this_model_only(
+    new_server: Callable[..., ComfyServer],
+) -> None:
+    server = new_server()
+    optimised = shown(server.run(optimize_graph(name="mine")))
+    assert shown(server.run(scheduler_graph(steps=STEPS))) == optimised
+    assert "'mine'" in server.log
+    assert "mine" in server.choices("AYSScheduler", "schedule")
+    patched = scheduler_graph(steps=STEPS)
+    patch = {"model": ["model", 0], "strength": 0.1}
+    patched["patched"] = {"class_type": "AYSTestPatch", "inputs": patch}
+    patched["scheduler"]["inputs"]["model"] = ["patched", 0]
+    other = shown(server.run(patched))
+    assert other != optimised
+    simple = {"model": ["model", 0], "scheduler": "simple", "steps": STEPS, "denoise": 1.0}
+    patched["scheduler"] = {"class_type": "BasicScheduler", "inputs": simple}
+    assert shown(server.run(patched)) == other
+
+
+def test_apply_attaches_a_saved_schedule(server: ComfyServer) -> None:
+    optimised = shown(server.run(optimize_graph(name="applied")))
+    server.get("/ays_test/reset")
+    graph = model_graph("eps")
+    apply = {"model": ["model", 0], "schedule": "applied"}
+    graph["apply"] = {"class_type": "AYSApply", "inputs": apply}
+    server.run(sampled(graph, model=("apply", 0)))
+    (line,) = server.get("/ays_test/sigmas")
+    assert line["sigmas"] == optimised
+
+
+def test_an_unknown_schedule_becomes_auto_with_one_warning(server: ComfyServer) -> None:
+    levels = shown(server.run(scheduler_graph("v", schedule="never heard of it")))
+    assert len(levels) == 11
+    assert server.log.count("There is no schedule 'never heard of it'") == 1
+
+
+def test_ays_model_without_a_schedule_samples_simple_and_says_so(server: ComfyServer) -> None:
+    graph = model_graph("eps")
+    for scheduler in ("ays_model", "simple"):
+        inputs = {"model": ["model", 0], "scheduler": scheduler, "steps": 7, "denoise": 1.0}
+        graph[scheduler] = {"class_type": "BasicScheduler", "inputs": inputs}
+        show = {"class_type": "AYSTestShowSigmas", "inputs": {"sigmas": [scheduler, 0]}}
+        graph[f"show {scheduler}"] = show
+    outputs = server.run(graph)["outputs"]
+    assert outputs["show ays_model"] == outputs["show simple"]
+    assert "no schedule is attached to this model" in server.log
+
+
+@pytest.mark.parametrize("ours, core", [("SD1.5", "SD1"), ("SDXL", "SDXL")])
+@pytest.mark.parametrize("denoise", [1.0, 0.5])
+def test_presets_equal_the_core_node(
+    server: ComfyServer, ours: str, core: str, denoise: float
+) -> None:
+    graph = scheduler_graph(schedule=ours, denoise=denoise, denoise_mode="truncate")
+    inputs = {"model_type": core, "steps": 10, "denoise": denoise}
+    graph["core"] = {"class_type": "AlignYourStepsScheduler", "inputs": inputs}
+    graph["show core"] = {"class_type": "AYSTestShowSigmas", "inputs": {"sigmas": ["core", 0]}}
+    entry = server.run(graph)
+    expected = entry["outputs"]["show core"]["sigmas"]
+    torch.testing.assert_close(torch.tensor(shown(entry)), torch.tensor(expected))
+
+
+def test_guider_and_sampler_take_precedence(server: ComfyServer) -> None:
+    graph = optimize_graph("edm", positive=None, negative=None, sampler_name="euler")
+    guider = {"model": ["model", 0], "conditioning": ["positive", 0]}
+    graph["guider"] = {"class_type": "BasicGuider", "inputs": guider}
+    graph["sampler"] = {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "heun"}}
+    graph["optimize"]["inputs"] |= {"guider": ["guider", 0], "sampler": ["sampler", 0]}
+    report = server.run(graph)["outputs"]["report"]["text"][0]
+    assert "heun" in report.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "inputs, words",
+    [
+        ({"negative": None}, "no negative prompt"),
+        ({"positive": None}, "no positive prompt"),
+        ({"sampler_name": "lcm"}, "Choose another sampler"),
+        ({"sampler_name": "dpm_adaptive"}, "its own noise levels"),
+        ({"budget": 10}, "The budget was 10 calls"),
+    ],
+)
+def test_bad_input_gets_one_clear_sentence(
+    server: ComfyServer, inputs: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(PromptError, match=words):
+        server.run(optimize_graph(**inputs))
+    server.run(scheduler_graph(schedule="SDXL"))
+
+
+def test_a_published_preset_on_a_flow_model_is_refused(server: ComfyServer) -> None:
+    with pytest.raises(PromptError, match="flow model"):
+        server.run(scheduler_graph("flow", schedule="SDXL"))
+
+
+def test_a_schedule_of_a_flow_model_is_refused_on_another_kind(server: ComfyServer) -> None:
+    server.run(optimize_graph("flow", name="a flow schedule"))
+    with pytest.raises(PromptError, match="was measured on a flow model"):
+        server.run(scheduler_graph("eps", schedule="a flow schedule"))
