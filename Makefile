@@ -16,10 +16,10 @@ READY := $(VENV)/ready
 TORCH_READY := $(VENV)/torch-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host demo test lint clean
+.PHONY: help setup host demo bench bench-full test lint clean
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1 \t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 \t/'
 
 setup: $(READY)  ## the virtual environment with all that tests and benchmarks need
 
@@ -49,6 +49,15 @@ host: $(READY)  ## a real ComfyUI for the tests, and what it requires
 
 demo: $(READY)  ## optimise a schedule for a small denoiser that comes with the project
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m align_your_steps.benchmarks.demo
+
+# Both go on where they were stopped; the results are in benchmarks/results/.
+BENCH := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m align_your_steps.benchmarks.bench
+
+bench: $(READY)  ## four problems at 5 and 10 steps beside every other schedule, half an hour
+	$(BENCH)
+
+bench-full: $(READY)  ## every problem, step count and budget, hours
+	$(BENCH) --full --budgets
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

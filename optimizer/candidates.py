@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 
 import numpy as np
@@ -82,17 +82,21 @@ def checked_candidate(name: str, sigmas: object, steps: int, sigma_max: float) -
         raise ValueError("it has levels that are not finite")
     if abs(float(levels[0]) / sigma_max - 1.0) > 1e-3:
         raise ValueError(f"it starts at {float(levels[0]):.4g}, not at {sigma_max:.4g}")
-    levels[-1] = 0.0
-    if (levels.diff() >= 0).any():
+    levels[0], levels[-1] = sigma_max, 0.0
+    if (levels.float().diff() >= 0).any():
         raise ValueError("its levels do not descend strictly")
-    levels[0] = sigma_max
     return Candidate(name, levels.float(), given=True)
 
 
-def distinct(candidate: Candidate, others: list[Candidate]) -> bool:
-    """Whether no other candidate has nearly the same levels."""
-    inner = candidate.sigmas[1:-1].log()
-    return not any((inner - other.sigmas[1:-1].log()).abs().lt(SAME).all() for other in others)
+def distinct(found: Iterable[Candidate], others: Sequence[Candidate]) -> list[Candidate]:
+    """Those found that have not nearly the same levels as another one before them."""
+    kept: list[Candidate] = []
+    for candidate in found:
+        inner = candidate.sigmas[1:-1].log()
+        before = (other.sigmas[1:-1].log() for other in (*others, *kept))
+        if not any((inner - log_levels).abs().lt(SAME).all() for log_levels in before):
+            kept.append(candidate)
+    return kept
 
 
 def _paths(profile: Profile, steps: int, order: int) -> Iterator[Named]:

@@ -30,11 +30,17 @@ class Coordinate:
     edm:   s -> t, in EDM units (the standard deviation of the noise on x_0)
     level: t -> s, its inverse
     top:   the highest host level with a usable (finite) EDM level; None: no bound
+    noise: s -> b(s)
     """
 
     edm: Callable[[np.ndarray], np.ndarray]
     level: Callable[[np.ndarray], np.ndarray]
     top: float | None = None
+    noise: Callable[[np.ndarray], np.ndarray] = lambda s: s
+
+    def finite_edm(self, levels: np.ndarray) -> np.ndarray:
+        """EDM levels; a host level with an infinite one is lowered to the highest usable first."""
+        return self.edm(levels if self.top is None else np.minimum(levels, self.top))
 
 
 VE = Coordinate(edm=lambda s: s, level=lambda t: t)
@@ -49,7 +55,7 @@ def spread(highest: float, lowest: float, count: int) -> np.ndarray:
     half its levels there.
 
     >>> spread(10.0, 0.1, 3).round(3).tolist()
-    [10.0, 0.922, 0.1]
+    [10.0, 0.929, 0.1]
     """
     u_high, u_low = (np.log(t / (1.0 + t / KNEE)) for t in (highest, lowest))
     v = np.exp(np.linspace(u_high, u_low, count))

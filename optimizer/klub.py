@@ -8,9 +8,10 @@ is an upper bound, in nats, on the KL divergence that Stochastic-DDIM adds by fr
 at the noisy end of each interval. Two things are generalised here: the weight, `t^-p` instead of
 `t^-3` (p = 3 is the KLUB; smaller p move steps to higher noise), and the frozen predictor.
 
-Between measured levels the squared differences d(t, s) are taken as linear in log t and log s,
-which for an ideal denoiser (d(t, s) = L(s) - L(t)) means: L linear in log t. The integrals over
-the weight are then exact.
+Between measured levels the squared differences d(t, s) are interpolated as if they were
+L(s) - L(t), which they are for an ideal denoiser: L, the running sum of the differences between
+neighbours, is a monotone cubic (PCHIP) in log t, and d is linear in L within a cell. On a grid four
+times as fine d is then taken as linear in log t, and the integrals over the weight are exact.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.interpolate import PchipInterpolator
 
 from .profile import Profile
 
@@ -25,6 +27,9 @@ __all__ = ["Landscape", "Levels", "klub", "klub_standard_error"]
 
 Levels = Sequence[float] | np.ndarray  # descending noise levels
 
+Cell = tuple[np.ndarray, np.ndarray]  # index of a cell's lower level, place in the cell in 0 ... 1
+
+PARTS = 4  # cells of the fine grid in a measured one
 EDGE_TOLERANCE = 1e-6  # relative; levels this far off the profile's range are taken as its ends
 
 
@@ -43,15 +48,21 @@ class Landscape:
         self.weight_exponent = weight_exponent
 
     @classmethod
-    def of(cls, profile: Profile, weight_exponent: float = 3.0) -> Landscape:
-        """The landscape of a profile's mean squared differences."""
+    def of(cls, profile: Profile, weight_exponent: float = 3.0, parts: int = PARTS) -> Landscape:
+        """The landscape of a profile's mean squared differences, with every cell divided."""
         differences = profile.squared_differences.mean(0).flip(0, 1).numpy()
-        return cls(profile.sigmas.flip(0).numpy(), differences, weight_exponent)
+        levels = profile.sigmas.flip(0).numpy()
+        running = np.append(0.0, np.cumsum(np.diagonal(differences, 1)))
+        return cls(levels, differences, weight_exponent)._refined(running, parts)
 
     def difference(self, t: np.ndarray, s: np.ndarray) -> np.ndarray:
-        """d(t, s), broadcast: bilinear in (log t, log s), linear along a diagonal cell."""
-        i, w = self._cell(t)
-        j, v = self._cell(s)
+        """d(t, s), broadcast."""
+        return self._between(self._cell(t), self._cell(s))
+
+    def _between(self, first: Cell, second: Cell) -> np.ndarray:
+        """d between two points given as cells and places in them: bilinear, and linear in the
+        distance where both are in one cell."""
+        (i, w), (j, v) = first, second
         d = self.differences
         bilinear = (1 - w) * ((1 - v) * d[i, j] + v * d[i, j + 1])
         bilinear += w * ((1 - v) * d[i + 1, j] + v * d[i + 1, j + 1])
@@ -82,14 +93,24 @@ class Landscape:
         f_0, f_1 = values[..., :-1], values[..., 1:]
         return np.exp(q * u[..., :-1]) * h * (f_0 * (A - B) + f_1 * B)
 
-    def refined(self, count: int) -> Landscape:
-        """The same landscape on at least `count` levels, the measured ones among them."""
-        parts = max(1, -(-(count - 1) // (len(self.levels) - 1)))
+    def _refined(self, running: np.ndarray, parts: int) -> Landscape:
+        """The same landscape with every cell divided, the measured levels kept.
+
+        running: [M] L at the levels, ascending
+        """
         index = np.arange((len(self.levels) - 1) * parts + 1) / parts
         log_levels = np.interp(index, np.arange(len(self.levels)), self.log_levels)
+        L = PchipInterpolator(self.log_levels, running)(log_levels)
+        i = np.minimum(index.astype(int), len(self.levels) - 2)
+        width = running[i + 1] - running[i]
+        even = (log_levels - self.log_levels[i]) / (self.log_levels[i + 1] - self.log_levels[i])
+        w = np.where(width > 0, (L - running[i]) / np.where(width > 0, width, 1.0), even)
+        cells = i, np.clip(w, 0.0, 1.0)
         levels = np.exp(log_levels)
         levels[::parts] = self.levels
-        differences = self.difference(levels[:, None], levels[None, :])
+        differences = self._between(
+            (cells[0][:, None], cells[1][:, None]), (cells[0][None, :], cells[1][None, :])
+        )
         return Landscape(levels, differences, self.weight_exponent)
 
     def checked(self, schedule: Levels) -> np.ndarray:
@@ -112,7 +133,7 @@ class Landscape:
             )
         return np.clip(levels, lowest, highest)
 
-    def _cell(self, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _cell(self, t: np.ndarray) -> Cell:
         u = np.log(t)
         i = np.clip(np.searchsorted(self.log_levels, u, side="right") - 1, 0, len(self.levels) - 2)
         w = (u - self.log_levels[i]) / (self.log_levels[i + 1] - self.log_levels[i])

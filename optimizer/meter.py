@@ -27,12 +27,14 @@ class Meter:
     rows:     rows really computed so far
     calls:    calls really computed so far
     remember: whether equal calls may be answered from memory
+    record:   a list to which (level, x, output) of every call is added; None: nowhere
     """
 
     def __init__(self, *, remember: bool = True, memory: int = MEMORY):
         self.rows = 0
         self.calls = 0
         self.remember = remember
+        self.record: list[tuple[float, Tensor, Tensor]] | None = None
         self._memory = memory
         self._used = 0
         self._seen: dict[float, list[tuple[Tensor, Tensor]]] = {}
@@ -42,10 +44,19 @@ class Meter:
 
         Raises DenoiserError for an output of another shape, NaN or infinity.
         """
-        if self.remember:
-            for seen, output in self._seen.get(sigma, ()):
-                if seen.shape == x.shape and torch.equal(seen, x):
-                    return output.clone()
+        output = self._recall(x, sigma)
+        if output is None:
+            output = self._compute(x, sigma, compute)
+        if self.record is not None:
+            self.record.append((sigma, x.clone(), output.clone()))
+        return output
+
+    def forget(self) -> None:
+        """Drop what is remembered, because the next runs start from other noise."""
+        self._seen.clear()
+        self._used = 0
+
+    def _compute(self, x: Tensor, sigma: float, compute: Callable[[], Tensor]) -> Tensor:
         output = compute()
         self.rows += len(x)
         self.calls += 1
@@ -62,10 +73,12 @@ class Meter:
         self._keep(x, sigma, output)
         return output
 
-    def forget(self) -> None:
-        """Drop what is remembered, because the next runs start from other noise."""
-        self._seen.clear()
-        self._used = 0
+    def _recall(self, x: Tensor, sigma: float) -> Tensor | None:
+        if self.remember:
+            for seen, output in self._seen.get(sigma, ()):
+                if seen.shape == x.shape and torch.equal(seen, x):
+                    return output.clone()
+        return None
 
     def _keep(self, x: Tensor, sigma: float, output: Tensor) -> None:
         size = x.nbytes + output.nbytes

@@ -17,20 +17,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .candidates import checked_candidate, distinct, measured_candidates, paper_candidates
+from .candidates import (
+    PAPER_STEPS,
+    checked_candidate,
+    distinct,
+    measured_candidates,
+    paper_candidates,
+)
 from .coordinate import VE, Coordinate, spread
 from .klub import Levels, klub
 from .meter import Meter
+from .pool import refined_pool
 from .profile import Denoiser, Profile
-from .runs import Progress, Runs
+from .runs import COARSE, FEWEST, Progress, Runs
 from .select import Candidate, Score, halving
-from .solvers import Solver
+from .solvers import DETERMINISTIC_TWIN, Solver
+from .surrogate import Surrogate, sum_of
 
 __all__ = ["Result", "optimize"]
 
-REFERENCE_SHARE = 0.25  # of the budget
-PROFILE_SHARE = 0.20
-FIRST_ROUND_SHARE = 0.5  # of what is left, for running every candidate on the first batch
+REFERENCE_SHARE = 0.15  # of the budget, for the noises that schedules are refined on
+PROFILE_SHARE = 0.15
+FIRST_ROUND_SHARE = 0.5  # of what is left, for running every candidate on the first fresh batch
 PROFILE_LEVELS = 32
 METHODS = ("measured", "paper")
 
@@ -68,7 +76,7 @@ class Result:
     @property
     def error(self) -> Score:
         """The winner's score."""
-        return next(s for s in self.scores if s.candidate.name == self.method)
+        return next(s for s in self.scores if s.candidate.sigmas is self.sigmas)
 
     def klub(self, sigmas: Tensor) -> float:
         """The KLUB of a schedule that ends in 0, scored to the lowest measured level instead."""
@@ -141,41 +149,38 @@ def optimize(
     _check(steps, sigma_max, sigma_min, budget, method)
     runs = Runs(denoise, solver, reference, meter, shape, seed, budget, progress)
     plan = _plan(budget, steps, runs.calls_per_step, batch_size)
-    t_max = float(coordinate.edm(np.asarray(min(sigma_max, coordinate.top or sigma_max))))
+    t_max = float(coordinate.finite_edm(np.asarray(sigma_max)))
     t_min = float(coordinate.edm(np.asarray(sigma_min)))
 
     fine = coordinate.level(spread(t_max, t_min, plan.reference_steps))
     fine[0] = sigma_max
-    runs.begin(torch.from_numpy(np.append(fine, 0.0)).float(), plan.batch)
-    for _ in range(plan.batches):
-        runs.add_reference()
-    reference_error = runs.reference_error()
+    runs.begin(torch.from_numpy(np.append(fine, 0.0)).float(), plan.batch, coordinate)
+    trajectories = [runs.add_trajectory() for _ in range(plan.batches)]
 
     x_0 = torch.cat(runs.ends) if samples is None else samples
     x_0 = x_0[torch.arange(plan.paths) % len(x_0)]
     profile = runs.profile(x_0, spread(t_max, t_min, plan.levels))
 
     pool, left_out = _given(candidates, steps, sigma_max)
-    begin = {name: np.asarray(levels, dtype=np.float64) for name, levels in (starts or {}).items()}
+    begin = _checked_starts(starts or {}, PAPER_STEPS if method == "paper" else steps)
+    order = order or (1 if solver in ("euler", "ddim_stochastic") else 2)
     if method == "paper":
         found = paper_candidates(profile, steps, coordinate, sigma_max, starts=begin)
     else:
         found = measured_candidates(
-            profile,
-            steps,
-            coordinate,
-            sigma_max,
-            starts=begin,
-            order=order or (1 if solver in ("euler", "ddim_stochastic") else 2),
+            profile, steps, coordinate, sigma_max, starts=begin, order=order
         )
-    room = max(len(pool) + 1, int(FIRST_ROUND_SHARE * runs.left / runs.cost(steps)))
-    for candidate in found:
-        if len(pool) >= room:
-            break
-        if distinct(candidate, pool):
-            pool.append(candidate)
+    # The paper's own come first: what the caller has is there for comparison only.
+    pool = distinct(found, []) + pool if method == "paper" else pool + distinct(found, pool)
+    if method == "measured" and None not in trajectories:
+        stand_in = _stand_in(solver, order, runs.calls_per_step)
+        surrogate = Surrogate(sum_of(trajectories), stand_in)
+        pool = refined_pool(pool, surrogate, runs, coordinate, plan.batches)
+    first_reference = runs.cost(plan.reference_steps)
+    room = max(FEWEST, int(FIRST_ROUND_SHARE * (runs.left - first_reference) / runs.cost(steps)))
 
-    winner, scores = halving(pool, runs.errors)
+    # The noises compared on are fresh: none of the candidates was made from them.
+    winner, scores = halving(pool[:room], lambda c, k: runs.errors(c, plan.batches + k))
     if method == "paper":
         ours = [s for s in scores if not s.candidate.given and s.errors]
         winner = min(ours, key=lambda s: (-len(s.errors), s.mean))
@@ -188,9 +193,18 @@ def optimize(
         calls=runs.spent,
         noises=len(winner.errors),
         reference_steps=plan.reference_steps,
-        reference_error=reference_error,
+        reference_error=runs.reference_error,
         coordinate=coordinate,
     )
+
+
+def _stand_in(solver: str | Solver, order: int, calls_per_step: int) -> str:
+    """The built-in solver that a solver is most like, for the surrogate."""
+    if isinstance(solver, str):
+        return DETERMINISTIC_TWIN.get(solver, solver)
+    if calls_per_step > 1:
+        return "heun"
+    return "euler" if order == 1 else "dpmpp_2m"
 
 
 def _check(steps: int, sigma_max: float, sigma_min: float, budget: int, method: str) -> None:
@@ -203,6 +217,16 @@ def _check(steps: int, sigma_max: float, sigma_min: float, budget: int, method: 
         )
     if method not in METHODS:
         raise ValueError(f"method was '{method}': choose one of {list(METHODS)}.")
+
+
+def _checked_starts(starts: Mapping[str, Levels], steps: int) -> dict[str, np.ndarray]:
+    """The starts of Algorithm 1 as arrays of steps+1 levels."""
+    for name, levels in starts.items():
+        if len(levels) != steps + 1:
+            raise ValueError(
+                f"The start '{name}' has {len(levels)} levels: give {steps + 1} for {steps} steps."
+            )
+    return {name: np.asarray(levels, dtype=np.float64) for name, levels in starts.items()}
 
 
 def _given(
@@ -235,18 +259,19 @@ class _Plan:
 def _plan(budget: int, steps: int, calls_per_step: int, batch_size: int) -> _Plan:
     """Shares of the budget, rounded down to whole batches.
 
-    Raises ValueError when the budget does not allow one noise, one path and three runs.
+    Raises ValueError when the budget does not allow two references, one path and three runs.
     """
     # 6 times the steps leave a second-order reference about 1/36 of the error that is measured.
     reference_steps = max(48, 6 * steps)
-    reference_rows = reference_steps * calls_per_step
-    least = reference_rows + PROFILE_LEVELS + 3 * steps * calls_per_step
+    coarse = -(-reference_steps // COARSE)
+    reference_rows = (reference_steps + coarse) * calls_per_step
+    least = reference_rows + PROFILE_LEVELS + (reference_steps + FEWEST * steps) * calls_per_step
     if budget < least:
         raise ValueError(
-            f"The budget was {budget} calls: at {steps} steps at least {least} are needed for one "
-            "reference, one profile path and three runs."
+            f"The budget was {budget} calls: at {steps} steps at least {least} are needed for two "
+            f"references, one profile path and {FEWEST} runs."
         )
     noises = max(1, int(REFERENCE_SHARE * budget / reference_rows))
-    batch = min(max(1, noises // 4), batch_size)
+    batch = min(max(1, noises // 2), batch_size)
     paths = max(1, int(PROFILE_SHARE * budget / PROFILE_LEVELS / batch)) * batch
     return _Plan(reference_steps, batch, noises // batch, PROFILE_LEVELS, paths)

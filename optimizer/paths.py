@@ -68,7 +68,8 @@ def shortest_paths(
         raise ValueError(f"steps was {min(steps)}: a schedule has at least 1 step.")
     if order not in (1, 2):
         raise ValueError(f"order was {order}: 1 (frozen denoiser) and 2 (multistep) are known.")
-    grid = Landscape.of(profile, weight_exponent).refined(max(GRID, 4 * max(steps)))
+    cells = max(GRID, 4 * max(steps)) - 1
+    grid = Landscape.of(profile, weight_exponent, parts=-(-cells // (len(profile.sigmas) - 1)))
     find = _first_order if order == 1 else _second_order
     return [grid.levels[path][::-1].copy() for path in find(grid, steps, clock)]
 

@@ -153,7 +153,7 @@ def measure_profile(
     (8, 2, (3, 3))
     """
     levels = torch.as_tensor(sigmas, dtype=torch.float64)
-    if levels.ndim != 1 or len(levels) < 2 or levels[-1] <= 0 or (levels.diff() >= 0).any():
+    if levels.ndim != 1 or len(levels) < 2 or not _positive_descending(levels):
         raise ValueError(
             f"Profile levels were {levels.tolist()}: give two or more positive levels, descending."
         )
@@ -197,6 +197,10 @@ def forward_path(
         noise = spread if noise is None else ratio * noise + spread
         yield x_0 + noise, torch.full((len(x_0),), sigma, dtype=x_0.dtype, device=x_0.device)
         previous = sigma
+
+
+def _positive_descending(levels: Tensor) -> bool:
+    return bool(torch.isfinite(levels).all() and levels[-1] > 0 and (levels.diff() < 0).all())
 
 
 def _walk(

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .meter import Meter
+from .coordinate import Coordinate
+from .meter import DenoiserError, Meter
 from .noise import SELECTION, generators, unit_noise
 from .profile import Denoiser, Profile, measure_profile
 from .select import FINALISTS, Candidate
 from .solvers import DETERMINISTIC_TWIN, REFERENCE, Solver, builtin_solver
+from .surrogate import ELEMENTS, Trajectory, measured_slope
 
 __all__ = ["Progress", "Runs"]
 
-CHECK_SHARE = 0.05  # of the budget, at most, for estimating the references' own error
+REFINEMENT_SHARE = 0.2  # of the budget, for real runs on the noises that schedules are refined on
+FEWEST = 3  # candidates compared, however small the budget
+COARSE = 4  # the coarse run beside a reference takes every fourth level
 
 Progress = Callable[[str, int], None]  # (phase, denoiser rows spent so far)
 
@@ -40,27 +45,43 @@ class Runs:
         progress: Progress | None,
     ):
         self.calls_per_step = getattr(solver, "calls_per_step", 2 if solver == "heun" else 1)
-        # A Solver that passes through no meter of ours is charged what it is said to cost.
-        self.unmetered = not isinstance(solver, str) and meter is None
+        self.metered = meter is not None
         self.meter = meter or Meter()
         self.charged = 0
         self.spent: dict[str, int] = {}
         self.shape, self.seed, self.budget, self.progress = shape, seed, budget, progress
         self.ends: list[Tensor] = []
+        self.reference_errors: list[float] = []
         self.denoise = denoise if meter is not None else self._metered(denoise)
         self.solver, self.reference = self._solvers(solver, reference)
 
     def _solvers(self, solver: str | Solver, reference: Solver | None) -> tuple[Solver, Solver]:
         """The solver that is judged and the one that computes references."""
         if not isinstance(solver, str):
-            return solver, reference or solver
+            return self._charged(solver), self._charged(reference or solver)
         name = DETERMINISTIC_TWIN.get(solver, solver)
         judged = builtin_solver(name, self.denoise)
-        return judged, reference or builtin_solver(REFERENCE[name], self.denoise)
+        if reference is not None:
+            return judged, self._charged(reference)
+        return judged, builtin_solver(REFERENCE[name], self.denoise)
 
-    def begin(self, fine: Tensor, batch: int) -> None:
+    def _charged(self, solver: Solver) -> Solver:
+        """A Solver of the caller's: without a common meter, its runs cost what it is said to."""
+        if self.metered:
+            return solver
+
+        def run(noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
+            self.charged += (len(sigmas) - 1) * self.calls_per_step * len(noise)
+            return solver(noise, sigmas, seed)
+
+        return run
+
+    def begin(self, fine: Tensor, batch: int, coordinate: Coordinate) -> None:
         """Set the levels of the reference runs, ending in 0, and the noises in a batch."""
         self.fine, self.batch, self.current = fine, batch, -1
+        self.coordinate = coordinate
+        chosen = np.random.default_rng(0).permutation(math.prod(self.shape))[:ELEMENTS]
+        self.elements = torch.from_numpy(np.sort(chosen))
 
     @property
     def left(self) -> int:
@@ -73,19 +94,78 @@ class Runs:
 
     def add_reference(self) -> None:
         """Compute the end points of the next batch of noise."""
-        self.ends.append(self._run("reference", self.reference, len(self.ends), self.fine))
+        self._keep_end(self._run("reference", self.reference, len(self.ends), self.fine))
 
-    def reference_error(self) -> float:
-        """The references' own error, estimated on the first batch from a run of half the steps.
+    def _keep_end(self, end: Tensor) -> None:
+        if not torch.isfinite(end).all():
+            raise DenoiserError(
+                f"The sampler's own result with {len(self.fine) - 1} steps is NaN or infinite: "
+                "choose another sampler, or run the model in another precision (bf16 or fp32)."
+            )
+        self.ends.append(end)
 
-        Richardson's estimate for a second-order solver, |x_N - x_{N/2}| / 3. NaN where that run
-        would take more than its share of the budget.
+    def add_trajectory(self) -> Trajectory | None:
+        """The same, with what the runs visited; None if they pass through no meter.
+
+        A coarse run through a part of the levels gives the slopes, and an estimate of the
+        references' own error.
         """
-        half = torch.cat([self.fine[:-1:2], self.fine[-1:]])
-        if self.cost(len(half) - 1) > CHECK_SHARE * self.budget:
-            return float("nan")
-        coarse = self._run("reference", self.reference, 0, half)
-        return float(np.mean(_rmse(coarse, self.ends[0]))) / 3.0
+        batch = len(self.ends)
+        end, visited = self._recorded(batch, self.fine)
+        self._keep_end(end)
+        coarse_levels = torch.cat([self.fine[:-1:COARSE], self.fine[-1:]])
+        coarse_end, strayed = self._recorded(batch, coarse_levels)
+        self.reference_errors += [e / (COARSE**2 - 1) for e in _rmse(coarse_end, end)]
+        if not visited:
+            return None
+        levels = np.array(sorted(visited))
+        t = self.coordinate.finite_edm(levels)
+        scale = t / self.coordinate.noise(levels)  # a host's x is b(s)/t times EDM's
+        x = np.stack([c * visited[s][0] for s, c in zip(levels, scale, strict=True)])
+        D = np.stack([visited[s][1] for s in levels])
+        slope = measured_slope(
+            np.log(t),
+            {
+                k: (scale[k] * strayed[s][0] - x[k], strayed[s][1] - D[k])
+                for k, s in enumerate(levels)
+                if s in strayed
+            },
+            D,
+        )
+        return Trajectory(np.log(t), x, D, self._kept(end), slope)
+
+    @property
+    def reference_error(self) -> float:
+        """The references' own mean error, by Richardson's estimate for a second-order solver."""
+        return float(np.mean(self.reference_errors))
+
+    def _recorded(
+        self, batch: int, sigmas: Tensor
+    ) -> tuple[Tensor, dict[float, tuple[np.ndarray, np.ndarray]]]:
+        """A reference run's end point, and x and D on the kept elements at every level visited.
+
+        Solvers with two calls a step visit a level twice: the later state is on the trajectory.
+        """
+        calls: list[tuple[float, Tensor, Tensor]] = []
+        self.meter.record = calls
+        try:
+            end = self._run("reference", self.reference, batch, sigmas)
+        finally:
+            self.meter.record = None
+        return end, {level: (self._kept(x), self._kept(D)) for level, x, D in calls}
+
+    def residual(self, sigmas: Tensor, batch: int) -> np.ndarray | None:
+        """End point minus reference on the kept elements, [B, E]; None when its share is spent."""
+        cost = self.cost(len(sigmas) - 1)
+        spent = self.spent.get("refinement", 0) + cost
+        comparison = self.cost(len(self.fine) - 1) + FEWEST * cost  # must stay affordable
+        if spent > REFINEMENT_SHARE * self.budget or cost + comparison > self.left:
+            return None
+        end = self._run("refinement", self.solver, batch, sigmas)
+        return self._kept(end) - self._kept(self.ends[batch])
+
+    def _kept(self, x: Tensor) -> np.ndarray:
+        return x.flatten(1).cpu().double().numpy()[:, self.elements]
 
     def profile(self, x_0: Tensor, sigmas: np.ndarray) -> Profile:
         """The denoiser's profile on the given samples."""
@@ -111,7 +191,8 @@ class Runs:
         """
         cost = self.cost(len(candidate.sigmas) - 1)
         if batch == len(self.ends):
-            if self.cost(len(self.fine) - 1) + FINALISTS * cost > self.left:
+            runs = FINALISTS if "candidates" in self.spent else FEWEST
+            if self.cost(len(self.fine) - 1) + runs * cost > self.left:
                 return None
             self.add_reference()
         if cost > self.left:
@@ -128,8 +209,6 @@ class Runs:
             self.meter.forget()
         before = self.left
         x_0 = solver(self.noise, sigmas, (self.seed + batch) % 2**63)
-        if self.unmetered:
-            self.charged += self.cost(len(sigmas) - 1)
         self.spent[phase] = self.spent.get(phase, 0) + before - self.left
         if x_0.shape != self.noise.shape:
             raise ValueError(
@@ -153,6 +232,6 @@ class Runs:
 
 
 def _rmse(x: Tensor, end: Tensor) -> list[float]:
-    """RMS distance per latent element, of each sample."""
+    """RMS distance per latent element, of each sample; infinite where x is not a number."""
     distance = (x.double() - end.double()).flatten(1).square().mean(1).sqrt()
-    return [float(value) for value in distance]
+    return distance.nan_to_num(nan=math.inf, posinf=math.inf).tolist()

@@ -78,7 +78,7 @@ def halving(
         for score in running:
             measured = errors(score.candidate, batch)
             if measured is None:
-                return _best(finished), scores
+                return _best([score for score in finished if score.errors]), scores
             score.errors.extend(measured)
         finished = running
         running = _survivors(running)

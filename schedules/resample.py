@@ -100,10 +100,10 @@ def levels_at(
         denoise: what the schedule was measured for.
         sigma_max: the model's highest noise level.
     """
-    if denoise >= 1.0:
+    if denoise >= 1.0 or schedule.levels[0] > sigma_max * 0.999:  # less is a matter of rounding
         return at_steps(schedule, steps, sigma_min=sigma_min)
-    as_measured = steps == int(schedule.steps / denoise)
-    tail = schedule.steps if as_measured else max(1, min(steps, round(steps * denoise)))
+    # The n for which a sampler asks for int(n / denoise) = steps; less than 1e-6 is rounding.
+    tail = math.ceil(steps * denoise - 1e-6)
     return extend_up(at_steps(schedule, tail, sigma_min=sigma_min), steps, sigma_max)
 
 

@@ -51,7 +51,8 @@ def test_proper_schedule_becomes_a_given_candidate_that_ends_in_zero(levels):
 
 
 def test_first_level_that_differs_by_rounding_is_made_exact():
-    assert checked_candidate("mine", [14.6145, 1.0, 0.0], 2, 14.6146).sigmas[0] == torch.tensor(14.6146)
+    candidate = checked_candidate("mine", [14.6145, 1.0, 0.0], 2, 14.6146)
+    assert candidate.sigmas[0] == torch.tensor(14.6146)
 
 
 @pytest.mark.parametrize(
@@ -78,18 +79,25 @@ def test_levels_that_coincide_in_the_hosts_precision_are_refused():
         checked_candidate("mine", [8.0, 2.0 + 1e-9, 2.0, 0.0], 3, 8.0)
 
 
-def test_candidate_is_distinct_unless_all_its_levels_nearly_agree():
-    def candidate(*levels: float) -> Candidate:
-        return Candidate("a", torch.tensor([8.0, *levels, 0.0]))
+def candidate(*levels: float) -> Candidate:
+    return Candidate("a", torch.tensor([8.0, *levels, 0.0]))
 
+
+def test_candidate_is_distinct_unless_all_its_levels_nearly_agree():
     one = candidate(2.0, 1.0)
-    assert distinct(one, [])
-    assert not distinct(one, [candidate(2.04, 0.98)])
-    assert distinct(one, [candidate(2.0, 1.05), candidate(1.9, 1.0)])
+    assert distinct([one], []) == [one]
+    assert distinct([one], [candidate(2.04, 0.98)]) == []
+    assert distinct([one], [candidate(2.0, 1.05), candidate(1.9, 1.0)]) == [one]
+
+
+def test_of_candidates_that_nearly_agree_the_first_is_kept():
+    first, same, other = candidate(2.0, 1.0), candidate(2.01, 1.01), candidate(2.0, 0.5)
+    assert [id(c) for c in distinct([first, same, other], [])] == [id(first), id(other)]
 
 
 def test_only_one_schedule_of_one_step_exists():
-    assert not distinct(Candidate("a", torch.tensor([8.0, 0.0])), [Candidate("b", torch.tensor([8.0, 0.0]))])
+    assert len(distinct([candidate(), candidate()], [])) == 1
+    assert distinct([candidate()], [candidate()]) == []
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 20])

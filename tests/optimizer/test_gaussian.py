@@ -1,6 +1,7 @@
 """The closed forms, against quadrature, sampling and their own variational principles."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_squared_difference_is_the_mean_on_a_forward_path_and_the_bracket_is_not
 )
 def test_klub_is_the_integral_that_defines_it(c, schedule):
     total = 0.0
-    for b, a in zip(schedule[:-1], schedule[1:], strict=True):
+    for b, a in pairwise(schedule):
         total += quad(
             lambda u, b=b: math.exp(-2 * u) * gaussian.squared_difference(math.exp(u), b, c),
             math.log(a),
@@ -99,7 +100,7 @@ def test_kl_schedule_brings_eulers_output_closest_to_the_data(c):
     def output_variance(levels: np.ndarray) -> float:
         """Of Euler's method on dx/dt = (x - D) / t, from the exact marginal at the first level."""
         gain = 1.0
-        for s, t in zip(levels[:-1], levels[1:], strict=True):
+        for s, t in pairwise(levels):
             gain *= 1.0 + (t - s) * s / (s**2 + c**2)
         return gain**2 * (levels[0] ** 2 + c**2)
 

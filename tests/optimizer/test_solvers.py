@@ -1,6 +1,7 @@
 """Solvers, on Gaussian data: there the ODE, the reverse SDE and every step have closed forms."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def variance(name: str, levels: np.ndarray) -> float:
     """
     covariance = np.array([[1 + levels[0] ** 2, 0.0], [0.0, 0.0]])
     h_last = None
-    for s, t in zip(levels[:-1], levels[1:], strict=True):
+    for s, t in pairwise(levels):
         shrink = 1 / (1 + s**2)
         keep = (t / s) ** 2  # x_t = D + (t/s)^2 (x - D) + t sqrt(1 - (t/s)^2) e
         h = math.log(s / t) if t > 0 else math.inf

@@ -1,0 +1,164 @@
+"""`make bench`, `make bench-full`: optimised schedules beside the host's, published and peers'.
+
+Every cell (problem, solver, steps, budget) becomes one line of results/cells.jsonl. A cell that is
+there already, measured with the same code, is not measured again, so a run that was stopped goes
+on where it was. Ends with the report: bench.json, bench.md and plots, beside the cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from .cell import Arena, measure
+from .problems import PROBLEMS, QUICK
+from .report import write_report
+
+__all__ = ["Key", "main", "run"]
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+SOLVERS = ("euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "ddim_stochastic")
+STEPS, QUICK_STEPS = (5, 6, 8, 10, 15, 20), (5, 10)
+BUDGET, BUDGETS = 4000, (500, 1000, 2000, 4000, 8000)
+BUDGET_PROBLEMS = ("digits-mixture", "power-mixture-cfg7")
+SEED = 2026  # of problems that nothing was tuned on
+
+
+class Key(NamedTuple):
+    """What makes a cell the same cell."""
+
+    problem: str
+    solver: str
+    steps: int
+    budget: int
+    seed: int
+    code: str
+
+
+def code_version() -> str:
+    """12 hex digits that change with everything a cell depends on."""
+    modules = ("cell", "demo", "metrics", "mixture", "peers", "problems")
+    files = [*ROOT.glob("optimizer/*.py"), *ROOT.glob("schedules/*.*")]
+    files += [ROOT / "benchmarks" / f"{name}.py" for name in modules]
+    files += ROOT.glob("benchmarks/digits/*.*")
+    digest = hashlib.sha256()
+    for path in sorted(path for path in files if path.is_file()):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what the cells were measured."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    return {
+        "commit": git("rev-parse", "HEAD") or "unknown",
+        "changed": bool(git("status", "--porcelain", "optimizer", "schedules", "benchmarks/*.py")),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "processor": platform.machine(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def read_cells(path: Path) -> list[dict[str, Any]]:
+    """The measured cells; a last line that was cut off by an interruption is left out."""
+    cells = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            cells.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return cells
+
+
+def key_of(cell: dict[str, Any]) -> Key:
+    """The key of a measured cell."""
+    return Key(*(cell[field] for field in Key._fields))
+
+
+def run(keys: list[Key], output: Path, noises: int | None = None) -> list[dict[str, Any]]:
+    """Measure the cells that are missing, in order, and return all of these cells.
+
+    noises: held-out noises instead of each problem's own number, for a quick look; not a part of
+        the key, so use an output folder of its own.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / "cells.jsonl"
+    done = {key_of(cell): cell for cell in read_cells(path)}
+    missing = [key for key in keys if key not in done]
+    print(f"{len(keys)} cells, {len(keys) - len(missing)} of them measured already", flush=True)
+    here, began = machine(), time.perf_counter()
+    arena, current = None, None
+    for number, key in enumerate(missing, 1):
+        if current != (key.problem, key.seed) or arena is None:  # cells come problem by problem
+            arena, current = Arena(key.problem, key.seed, noises), (key.problem, key.seed)
+        measured = measure(arena, key.solver, key.steps, key.budget)
+        when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        cell = {**key._asdict(), **measured, "machine": here, "when": when}
+        with path.open("a") as file:
+            file.write(json.dumps(cell) + "\n")
+        done[key] = cell
+        _tell(cell, number, len(missing), time.perf_counter() - began)
+    return [done[key] for key in keys]
+
+
+def _tell(cell: dict[str, Any], number: int, total: int, seconds: float) -> None:
+    compared = cell["against"][cell["best_fixed"]]
+    print(
+        f"[{number}/{total}] {cell['problem']}, {cell['solver']}, {cell['steps']} steps, "
+        f"budget {cell['budget']}: {compared['ratio']:.3f} of {cell['best_fixed']} "
+        f"(z {compared['z']:.1f}), {cell['how']['method']}; "
+        f"{cell['seconds']['cell']:.0f} s, {seconds / 60:.1f} min so far, "
+        f"about {seconds / number * (total - number) / 60:.0f} min to go",
+        flush=True,
+    )
+
+
+def _keys(options: argparse.Namespace, code: str) -> Iterator[Key]:
+    for name in options.problems:
+        for solver in options.solvers:
+            for steps in options.steps:
+                yield Key(name, solver, steps, BUDGET, options.seed, code)
+        if options.budgets and name in BUDGET_PROBLEMS:
+            for budget in BUDGETS:
+                if budget != BUDGET or "dpmpp_2m" not in options.solvers or 10 not in options.steps:
+                    yield Key(name, "dpmpp_2m", 10, budget, options.seed, code)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="every problem and step count")
+    parser.add_argument("--budgets", action="store_true", help="other budgets too")
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, metavar="PROBLEM")
+    parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=SOLVERS, metavar="SOLVER")
+    parser.add_argument("--steps", nargs="+", type=int)
+    parser.add_argument("--seed", type=int, default=SEED, help="draws problems and noise")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    options.problems = options.problems or (PROBLEMS if options.full else QUICK)
+    options.steps = options.steps or (STEPS if options.full else QUICK_STEPS)
+    torch.set_num_threads(1)
+    cells = run(list(_keys(options, code_version())), options.output)
+    print(f"\n{write_report(cells, options.output)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""One cell of the benchmark: every method's schedule for one problem, solver and step count.
+
+All schedules are run from the same held-out noise, which no method has seen, and are compared with
+fine-step end points from that noise. For a stochastic solver these runs are its deterministic
+twin's; its own samples, all from the same noise again, are compared by their distribution.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..optimizer import builtin_solver, optimize
+from ..optimizer.coordinate import spread
+from ..optimizer.solvers import DETERMINISTIC_TWIN
+from ..schedules.curves import time_uniform
+from .metrics import (
+    Energy,
+    end_point_errors,
+    energy_difference,
+    energy_distance,
+    gaussian_kl,
+    gaussian_w2,
+    output_variances,
+    paired,
+    sliced_w2,
+)
+from .peers import GITS_TRAJECTORIES, OSS_NOISES, Found, Gits, fixed, oss
+from .problems import TABLE, Problem, problem
+
+__all__ = ["OURS", "PUBLISHED", "Arena", "measure"]
+
+OURS, PUBLISHED = "ours", "AYS SD1.5"
+FINE = 300  # steps of the reference
+TOLERATED = 1.01  # times the error of another schedule
+
+# Streams of noise: none of them is one that `optimize` draws from.
+HELD_OUT, TRUTH, GITS_NOISE, OSS_NOISE, DIRECTIONS = range(1_000_003, 1_000_008)
+
+
+class Arena:
+    """A problem with all that its cells share: noise, references, true samples, the peers."""
+
+    def __init__(self, name: str, seed: int, noises: int | None = None):
+        self.problem: Problem = problem(name, seed)
+        self.seed = seed
+        self.count = noises or self.problem.noises
+        self._truths: dict[bool, Tensor] = {}
+        self._oss: dict[int, Found] = {}
+
+    def noise(self, count: int, stream: int) -> Tensor:
+        """Unit noise [count, ...] of a stream."""
+        source = torch.Generator().manual_seed(stream + 1_000_000 * self.seed)
+        return torch.randn(count, *self.problem.shape, generator=source)
+
+    @cached_property
+    def held_out(self) -> Tensor:
+        """The initial noise that schedules are compared on."""
+        return self.noise(self.count, HELD_OUT)
+
+    @cached_property
+    def reference(self) -> Tensor:
+        """Where it leads with fine steps: the limit of every deterministic solver."""
+        return self.fine("dpmpp_2m", self.held_out)
+
+    @cached_property
+    def reference_error(self) -> float:
+        """Mean RMS error of the reference, by Richardson's estimate for a second-order solver."""
+        part = slice(0, 64)
+        coarse = self.fine("dpmpp_2m", self.held_out[part], FINE // 2)
+        return float(end_point_errors(coarse, self.reference[part]).mean()) / 3.0
+
+    @cached_property
+    def gits(self) -> Gits:
+        """GITS, its costs measured."""
+        noise = self.noise(GITS_TRAJECTORIES, GITS_NOISE)
+        return Gits(self.problem.denoise, noise, TABLE)
+
+    def oss(self, steps: int) -> Found:
+        """OSS, which serves every solver."""
+        if steps not in self._oss:
+            noise = self.noise(OSS_NOISES, OSS_NOISE)
+            self._oss[steps] = oss(self.problem.denoise, noise, steps, TABLE)
+        return self._oss[steps]
+
+    def fine(self, solver: str, noise: Tensor, steps: int = FINE) -> Tensor:
+        """End points of many small steps."""
+        levels = np.append(spread(TABLE.sigma_max, TABLE.sigma_min, steps), 0.0)
+        solve = builtin_solver(solver, self.problem.denoise)
+        return solve(noise, torch.from_numpy(levels).float(), self.seed + TRUTH)
+
+    def truth(self, stochastic: bool) -> tuple[Tensor, Tensor]:
+        """Two independent sets of true samples, as many each as there is held-out noise.
+
+        Where the truth is not known they are fine-step samples: of the stochastic or of the
+        deterministic process, whose limits differ for a denoiser that is not ideal.
+        """
+        if self.problem.sample is not None:
+            stochastic = False
+        if stochastic not in self._truths:
+            if self.problem.sample is not None:
+                samples = self.problem.sample(2 * self.count, self.seed + TRUTH)
+            else:
+                solver = "dpmpp_2m_sde" if stochastic else "dpmpp_2m"
+                samples = self.fine(solver, self.noise(2 * self.count, TRUTH))
+            self._truths[stochastic] = samples
+        first, second = self._truths[stochastic].split(self.count)
+        return first, second
+
+
+def measure(arena: Arena, solver: str, steps: int, budget: int) -> dict[str, Any]:
+    """One cell: plain numbers, ready for JSON."""
+    began = time.perf_counter()
+    schedules, how, calls = _schedules(arena, solver, steps, budget)
+    optimised = time.perf_counter() - began
+    denoise = arena.problem.denoise
+    stochastic = solver in DETERMINISTIC_TWIN
+    twin = builtin_solver(DETERMINISTIC_TWIN.get(solver, solver), denoise)
+    sampler = builtin_solver(solver, denoise)
+    truth, second = arena.truth(stochastic)
+    errors, energies, ends = {}, {}, {}
+    methods: dict[str, dict[str, Any]] = {}
+    for name, sigmas in schedules.items():
+        end = twin(arena.held_out, sigmas, 0)
+        errors[name] = end_point_errors(end, arena.reference)
+        ends[name] = sampler(arena.held_out, sigmas, HELD_OUT) if stochastic else end
+        energies[name] = energy_distance(ends[name], truth)
+        methods[name] = {
+            "error": float(errors[name].mean()),
+            "standard_error": float(errors[name].std() / len(errors[name]) ** 0.5),
+            "energy": energies[name].value,
+            "calls": calls.get(name, 0),
+            "sigmas": [float(f"{level:.6g}") for level in sigmas],
+        }
+        if arena.problem.variances is not None:
+            true = arena.problem.variances
+            got = output_variances(solver, denoise, sigmas, len(true))
+            methods[name] |= {"kl": gaussian_kl(true, got), "w2": gaussian_w2(true, got)}
+
+    best_fixed = min(fixed(steps, TABLE), key=lambda name: methods[name]["error"])
+    for name in (OURS, best_fixed, PUBLISHED):
+        methods[name]["sliced_w2"] = sliced_w2(ends[name], truth, DIRECTIONS)
+    return {
+        "guided": arena.problem.guided,
+        "high_dimensional": arena.problem.high_dimensional,
+        "noises": arena.count,
+        "how": how,
+        "best_fixed": best_fixed,
+        "methods": methods,
+        "against": _against(errors, energies),
+        "reference_error": arena.reference_error,
+        "floor": {
+            "energy": energy_distance(second, truth).value,
+            "sliced_w2": sliced_w2(second, truth, DIRECTIONS),
+        },
+        "seconds": {"ours": how.pop("seconds"), "schedules": optimised}
+        | {"cell": time.perf_counter() - began},
+    }
+
+
+def _schedules(
+    arena: Arena, solver: str, steps: int, budget: int
+) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, int]]:
+    """Every method's schedule by name, how ours came about, and the calls that each cost."""
+    schedules = fixed(steps, TABLE)
+    common: dict[str, Any] = {
+        "sigma_max": TABLE.sigma_max,
+        "sigma_min": TABLE.sigma_min,
+        "steps": steps,
+        "solver": solver,
+        "budget": budget,
+        "seed": arena.seed,
+    }
+    denoise, shape = arena.problem.denoise, arena.problem.shape
+    began = time.perf_counter()
+    ours = optimize(
+        denoise,
+        shape,
+        candidates=dict(schedules),
+        starts={"time-uniform": time_uniform(steps, TABLE)},
+        **common,
+    )
+    how = {
+        "method": ours.method,
+        "noises": ours.noises,
+        "calls": dict(ours.calls),
+        "seconds": time.perf_counter() - began,
+    }
+    paper = optimize(
+        denoise,
+        shape,
+        method="paper",
+        starts={"time-uniform": time_uniform(10, TABLE)},  # its stages begin with 10 steps
+        **common,
+    )
+    found = {
+        OURS: Found(ours.sigmas, ours.total_calls),
+        "KLUB": Found(paper.sigmas, paper.total_calls),
+        "GITS": arena.gits.schedule(steps, "l2"),
+        "GITS dev": arena.gits.schedule(steps, "dev"),
+        "OSS": arena.oss(steps),
+    }
+    schedules |= {name: one.sigmas for name, one in found.items()}
+    return schedules, how, {name: one.calls for name, one in found.items()}
+
+
+def _against(errors: dict[str, Tensor], energies: dict[str, Energy]) -> dict[str, dict[str, float]]:
+    """Ours compared with every other method on the same noise.
+
+    ratio, z:         of the paired errors, z of their difference
+    z_tolerated:      z of the difference to TOLERATED times the other's error
+    energy, energy_z: difference of the energy distances, and in its standard errors
+    """
+    comparisons = {}
+    for name in errors:
+        if name == OURS:
+            continue
+        both = paired(errors[OURS], errors[name])
+        tolerated = paired(errors[OURS], TOLERATED * errors[name])
+        energy, error = energy_difference(energies[OURS], energies[name])
+        comparisons[name] = {
+            "ratio": both.ratio,
+            "z": both.z,
+            "z_tolerated": tolerated.z,
+            "energy": energy,
+            "energy_z": energy / error if error > 0 else 0.0,
+        }
+    return comparisons

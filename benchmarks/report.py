@@ -1,0 +1,317 @@
+"""The benchmark's report: Markdown tables, plots and a JSON summary from the measured cells.
+
+Everything is a ratio of paired errors on held-out noise, averaged geometrically over cells: of our
+schedule over another, or of another over the best fixed schedule *in hindsight*, the one of the
+host's and the published ones with the least error in that very cell.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from .cell import OURS, PUBLISHED
+
+__all__ = ["geometric_mean", "write_report"]
+
+Cell = dict[str, Any]
+
+ALONE = ("karras", "normal", PUBLISHED)  # what a user has today
+PEERS = ("GITS", "GITS dev", "OSS", "KLUB")
+SIGNIFICANT = 3.0  # standard errors
+DEFAULT_BUDGET = 4000
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """exp of the mean logarithm; NaN of nothing.
+
+    >>> geometric_mean([1.0, 4.0])
+    2.0
+    """
+    values = list(values)
+    return float(np.exp(np.mean(np.log(values)))) if values else float("nan")
+
+
+def write_report(cells: Sequence[Cell], output: Path) -> str:
+    """Write bench.json, bench.md and the plots; returns the Markdown."""
+    usual = [cell for cell in cells if cell["budget"] == DEFAULT_BUDGET]
+    high = [cell for cell in usual if cell["high_dimensional"]]
+    low = [cell for cell in usual if not cell["high_dimensional"]]
+    parts = ["# Benchmark", _made_with(cells)]
+    for title, some in (("64 elements and more", high), ("2-D", low)):
+        if some:
+            parts += [f"## {title}", _ours_table(some), _methods_table(some)]
+    if usual:
+        parts += ["## Distributions", _distribution_table(usual), "## Calls", _calls_table(usual)]
+    budgets = _by_budget(cells)
+    if budgets:
+        parts += ["## Budgets", _budget_table(budgets)]
+    if usual:
+        parts += ["## Cells", _cells_table(usual)]
+        _draw(output / "bench.png", [_draw_ratios, _draw_methods], usual)
+    if budgets:
+        _draw(output / "budgets.png", [_draw_budgets], budgets)
+    text = "\n\n".join(parts) + "\n"
+    (output / "bench.md").write_text(text)
+    summary = {"machine": cells[-1]["machine"], "by_solver": _summary(usual), "cells": list(cells)}
+    (output / "bench.json").write_text(json.dumps(summary, indent=1) + "\n")
+    return text
+
+
+def ratio(cell: Cell, other: str) -> float:
+    """Our error over another method's."""
+    return float(cell["against"][other]["ratio"])
+
+
+def over_best(cell: Cell) -> float:
+    """Our error over the best fixed schedule's in hindsight."""
+    return ratio(cell, cell["best_fixed"])
+
+
+def over_all(cell: Cell) -> float:
+    """Our error over that of the best of all other methods, peers included, in hindsight."""
+    return max(compared["ratio"] for compared in cell["against"].values())
+
+
+# -- tables ---------------------------------------------------------------------------------
+
+
+def _made_with(cells: Sequence[Cell]) -> str:
+    machine = cells[-1]["machine"]
+    changed = " with uncommitted changes" if machine["changed"] else ""
+    codes = ", ".join(sorted({cell["code"] for cell in cells}))
+    return (
+        f"{len(cells)} cells, commit {machine['commit'][:12]}{changed} (code {codes}), "
+        f"{machine['cores']} cores, {machine['threads']} thread, torch {machine['torch']}, "
+        f"{cells[-1]['when']}. Problems drawn by seed {cells[-1]['seed']}. Ratios of mean paired "
+        "errors on held-out noise, geometric means over cells; below 1 ours is better. Best fixed: "
+        "the best of the host's and the published schedules in hindsight, cell by cell."
+    )
+
+
+def _ours_table(cells: Sequence[Cell]) -> str:
+    head = [
+        "solver", "over best fixed, plain", "guided", "over the best of all", "worst cell",
+        "worse than 1.01 by 3 s.e.", *(f"over {name}" for name in ALONE),
+        *(f"over {name}" for name in PEERS),
+    ]  # fmt: skip
+    rows = []
+    for solver, some in _grouped(cells, "solver"):
+        worst = max(some, key=over_best)
+        compared = worst["against"][worst["best_fixed"]]
+        above = [c for c in some if c["against"][c["best_fixed"]]["z_tolerated"] > SIGNIFICANT]
+        rows.append([
+            solver,
+            _number(geometric_mean(over_best(c) for c in some if not c["guided"])),
+            _number(geometric_mean(over_best(c) for c in some if c["guided"])),
+            _number(geometric_mean(over_all(c) for c in some)),
+            f"{compared['ratio']:.3f} (z {compared['z']:+.1f}) {worst['problem']}, "
+            f"{worst['steps']} steps",
+            f"{len(above)} of {len(some)}",
+            *(_number(_mean_over(some, name)) for name in (*ALONE, *PEERS)),
+        ])  # fmt: skip
+    return _table(head, rows)
+
+
+def _methods_table(cells: Sequence[Cell]) -> str:
+    """Every method's error over the best fixed one's."""
+    groups = _grouped(cells, "solver")
+    rows = []
+    for name in (OURS, *PEERS, *_fixed_names(cells)):
+        means = [_method_mean(some, name) for _, some in groups]
+        if not all(np.isnan(mean) for mean in means):
+            rows.append([name, *map(_number, means)])
+    head = ["error over that of the best fixed", *(solver for solver, _ in groups)]
+    return _table(head, rows)
+
+
+def _distribution_table(cells: Sequence[Cell]) -> str:
+    """Energy distance, sliced W2, KL and W2, against the best fixed schedule by paired error."""
+    head = [
+        "solver", "energy distance: better, same, worse (3 s.e.)", "sliced W2 above its floor: "
+        "ours", "best fixed", PUBLISHED, "sliced W2 worse by more than the floor",
+        "Gaussian KL over best fixed", "Gaussian W2",
+    ]  # fmt: skip
+    rows = []
+    for solver, some in _grouped(cells, "solver"):
+        z = np.array([c["against"][c["best_fixed"]]["energy_z"] for c in some])
+        better, worse = int((z < -SIGNIFICANT).sum()), int((z > SIGNIFICANT).sum())
+        exceeds = [c for c in some if _sliced(c, OURS) - _sliced(c, c["best_fixed"]) > _floor(c)]
+        exact = [c for c in some if "kl" in c["methods"][OURS]]
+        rows.append([
+            solver,
+            f"{better}, {len(z) - better - worse}, {worse}",
+            *(
+                _number(float(np.mean([_sliced(c, of(c)) - _floor(c) for c in some])))
+                for of in (lambda c: OURS, lambda c: c["best_fixed"], lambda c: PUBLISHED)
+            ),
+            f"{len(exceeds)} of {len(some)}",
+            *(_number(_exact_mean(exact, what)) for what in ("kl", "w2")),
+        ])  # fmt: skip
+    return _table(head, rows)
+
+
+def _calls_table(cells: Sequence[Cell]) -> str:
+    """Denoiser rows spent on optimising."""
+    rows = []
+    for name in (OURS, *PEERS):
+        calls = [cell["methods"][name]["calls"] for cell in cells]
+        rows.append([name, f"{np.mean(calls):.0f}", str(min(calls)), str(max(calls))])
+    return _table(["calls spent on optimising", "mean", "least", "most"], rows)
+
+
+def _budget_table(budgets: dict[str, dict[int, Cell]]) -> str:
+    every = sorted({budget for cells in budgets.values() for budget in cells})
+    rows = [
+        [name, *(_number(over_best(cells[b])) if b in cells else "" for b in every)]
+        for name, cells in budgets.items()
+    ]
+    return _table(["over best fixed, at a budget of", *map(str, every)], rows)
+
+
+def _cells_table(cells: Sequence[Cell]) -> str:
+    head = [
+        "problem", "solver", "steps", "error", "± s.e.", "best fixed", "over it", "z",
+        "over GITS", "over OSS", "over KLUB", "calls", "how",
+    ]  # fmt: skip
+    rows = []
+    for cell in cells:
+        ours, compared = cell["methods"][OURS], cell["against"][cell["best_fixed"]]
+        rows.append([
+            cell["problem"], cell["solver"], str(cell["steps"]), f"{ours['error']:.4f}",
+            f"{ours['standard_error']:.4f}", cell["best_fixed"], _number(compared["ratio"]),
+            f"{compared['z']:+.1f}", *(_number(ratio(cell, name)) for name in PEERS if name in
+            ("GITS", "OSS", "KLUB")), str(ours["calls"]), cell["how"]["method"],
+        ])  # fmt: skip
+    return _table(head, rows)
+
+
+def _summary(cells: Sequence[Cell]) -> dict[str, dict[str, float | None]]:
+    """The table of ours as numbers, 64 elements and more."""
+
+    def mean(values: Iterable[float]) -> float | None:
+        found = list(values)
+        return geometric_mean(found) if found else None
+
+    some = [cell for cell in cells if cell["high_dimensional"]]
+    return {
+        solver: {
+            "plain": mean(over_best(c) for c in group if not c["guided"]),
+            "guided": mean(over_best(c) for c in group if c["guided"]),
+            "worst": max(over_best(c) for c in group),
+            **{name: mean(ratio(c, name) for c in group if name in c["against"])
+               for name in (*ALONE, *PEERS)},
+        }
+        for solver, group in _grouped(some, "solver")
+    }  # fmt: skip
+
+
+def _grouped(cells: Sequence[Cell], field: str) -> list[tuple[str, list[Cell]]]:
+    """Cells by the value of a field, in order of first appearance."""
+    values = dict.fromkeys(cell[field] for cell in cells)
+    return [(value, [cell for cell in cells if cell[field] == value]) for value in values]
+
+
+def _by_budget(cells: Sequence[Cell]) -> dict[str, dict[int, Cell]]:
+    """Cells measured at several budgets, by what they are and by budget."""
+    found: dict[str, dict[int, Cell]] = {}
+    for cell in cells:
+        name = f"{cell['problem']}, {cell['solver']}, {cell['steps']} steps"
+        found.setdefault(name, {})[cell["budget"]] = cell
+    return {name: some for name, some in found.items() if len(some) > 1}
+
+
+def _fixed_names(cells: Sequence[Cell]) -> list[str]:
+    names = dict.fromkeys(name for cell in cells for name in cell["methods"])
+    return [name for name in names if name not in (OURS, *PEERS)]
+
+
+def _mean_over(cells: Sequence[Cell], name: str) -> float:
+    return geometric_mean(ratio(cell, name) for cell in cells if name in cell["against"])
+
+
+def _method_mean(cells: Sequence[Cell], name: str) -> float:
+    """Error of a method over the best fixed one's; where it exists."""
+    return geometric_mean(
+        cell["methods"][name]["error"] / cell["methods"][cell["best_fixed"]]["error"]
+        for cell in cells
+        if name in cell["methods"]
+    )
+
+
+def _exact_mean(cells: Sequence[Cell], what: str) -> float:
+    return geometric_mean(
+        cell["methods"][OURS][what] / cell["methods"][cell["best_fixed"]][what] for cell in cells
+    )
+
+
+def _sliced(cell: Cell, name: str) -> float:
+    return float(cell["methods"][name]["sliced_w2"])
+
+
+def _floor(cell: Cell) -> float:
+    return float(cell["floor"]["sliced_w2"])
+
+
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3f}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+# -- plots ----------------------------------------------------------------------------------
+
+
+def _draw(path: Path, panels: Sequence[Callable[[Axes, Any], None]], data: Any) -> None:
+    """One picture of panels side by side."""
+    figure = Figure(figsize=(6.5 * len(panels), 4.5), dpi=110, layout="constrained")
+    for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+        panel(axes, data)
+    FigureCanvasAgg(figure).print_png(str(path))
+
+
+def _draw_ratios(axes: Axes, cells: Sequence[Cell]) -> None:
+    """Every cell's error over the best fixed one's, by solver."""
+    groups = _grouped(cells, "solver")
+    for k, (_, some) in enumerate(groups):
+        spread = np.linspace(-0.25, 0.25, len(some)) if len(some) > 1 else [0.0]
+        for shift, cell in zip(spread, some, strict=True):
+            colour = "C1" if cell["guided"] else "C0"
+            axes.plot(k + shift, over_best(cell), "o", color=colour, markersize=4)
+    axes.axhline(1.0, color="0.5", linewidth=1)
+    axes.plot([], [], "o", color="C0", label="plain")
+    axes.plot([], [], "o", color="C1", label="guided")
+    axes.set_xticks(range(len(groups)), [solver for solver, _ in groups], rotation=15)
+    axes.set(yscale="log", title="our error over the best fixed schedule's in hindsight")
+    axes.legend()
+
+
+def _draw_methods(axes: Axes, cells: Sequence[Cell]) -> None:
+    """Every method's mean error over the best fixed one's, by steps."""
+    steps = sorted({cell["steps"] for cell in cells})
+    for name in (OURS, *PEERS, *ALONE):
+        means = [_method_mean([c for c in cells if c["steps"] == n], name) for n in steps]
+        axes.plot(steps, means, "o-", label=name, linewidth=3 if name == OURS else 1)
+    axes.axhline(1.0, color="0.5", linewidth=1)
+    axes.set(yscale="log", xlabel="steps", title="error over the best fixed schedule's")
+    axes.legend()
+
+
+def _draw_budgets(axes: Axes, budgets: dict[str, dict[int, Cell]]) -> None:
+    """Our error over the best fixed one's against the budget."""
+    for name, cells in budgets.items():
+        every = sorted(cells)
+        axes.plot(every, [over_best(cells[b]) for b in every], "o-", label=name)
+    axes.axhline(1.0, color="0.5", linewidth=1)
+    axes.set(xscale="log", xlabel="budget, denoiser rows", title="error over the best fixed")
+    axes.legend()
