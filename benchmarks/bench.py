@@ -44,12 +44,13 @@ class Key(NamedTuple):
     steps: int
     budget: int
     seed: int
+    oracle: bool
     code: str
 
 
 def code_version() -> str:
     """12 hex digits that change with everything a cell depends on."""
-    modules = ("cell", "demo", "metrics", "mixture", "peers", "problems")
+    modules = ("cell", "demo", "metrics", "mixture", "oracle", "peers", "problems")
     files = [*ROOT.glob("optimizer/*.py"), *ROOT.glob("schedules/*.*")]
     files += [ROOT / "benchmarks" / f"{name}.py" for name in modules]
     files += ROOT.glob("benchmarks/digits/*.*")
@@ -109,7 +110,7 @@ def run(keys: list[Key], output: Path, noises: int | None = None) -> list[dict[s
     for number, key in enumerate(missing, 1):
         if current != (key.problem, key.seed) or arena is None:  # cells come problem by problem
             arena, current = Arena(key.problem, key.seed, noises), (key.problem, key.seed)
-        measured = measure(arena, key.solver, key.steps, key.budget)
+        measured = measure(arena, key.solver, key.steps, key.budget, key.oracle)
         when = datetime.now(timezone.utc).isoformat(timespec="seconds")
         cell = {**key._asdict(), **measured, "machine": here, "when": when}
         with path.open("a") as file:
@@ -132,14 +133,15 @@ def _tell(cell: dict[str, Any], number: int, total: int, seconds: float) -> None
 
 
 def _keys(options: argparse.Namespace, code: str) -> Iterator[Key]:
+    rest = options.seed, options.oracle, code
     for name in options.problems:
         for solver in options.solvers:
             for steps in options.steps:
-                yield Key(name, solver, steps, BUDGET, options.seed, code)
+                yield Key(name, solver, steps, BUDGET, *rest)
         if options.budgets and name in BUDGET_PROBLEMS:
             for budget in BUDGETS:
                 if budget != BUDGET or "dpmpp_2m" not in options.solvers or 10 not in options.steps:
-                    yield Key(name, "dpmpp_2m", 10, budget, options.seed, code)
+                    yield Key(name, "dpmpp_2m", 10, budget, *rest)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -151,6 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=SOLVERS, metavar="SOLVER")
     parser.add_argument("--steps", nargs="+", type=int)
     parser.add_argument("--seed", type=int, default=SEED, help="draws problems and noise")
+    parser.add_argument("--oracle", action="store_true", help="how good a schedule can be, slow")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     options.problems = options.problems or (PROBLEMS if options.full else QUICK)

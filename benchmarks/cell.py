@@ -30,17 +30,19 @@ from .metrics import (
     paired,
     sliced_w2,
 )
+from .oracle import oracle
 from .peers import GITS_TRAJECTORIES, OSS_NOISES, Found, Gits, fixed, oss
 from .problems import TABLE, Problem, problem
 
-__all__ = ["OURS", "PUBLISHED", "Arena", "measure"]
+__all__ = ["ORACLE", "OURS", "PUBLISHED", "Arena", "measure"]
 
-OURS, PUBLISHED = "ours", "AYS SD1.5"
+OURS, PUBLISHED, ORACLE = "ours", "AYS SD1.5", "oracle"
 FINE = 300  # steps of the reference
 TOLERATED = 1.01  # times the error of another schedule
 
 # Streams of noise: none of them is one that `optimize` draws from.
-HELD_OUT, TRUTH, GITS_NOISE, OSS_NOISE, DIRECTIONS = range(1_000_003, 1_000_008)
+HELD_OUT, TRUTH, GITS_NOISE, OSS_NOISE, DIRECTIONS, ORACLE_NOISE = range(1_000_003, 1_000_009)
+ORACLE_NOISES = 256
 
 
 class Arena:
@@ -88,6 +90,12 @@ class Arena:
             self._oss[steps] = oss(self.problem.denoise, noise, steps, TABLE)
         return self._oss[steps]
 
+    @cached_property
+    def training(self) -> tuple[Tensor, Tensor]:
+        """The oracle's noise, and where it leads with fine steps."""
+        noise = self.noise(ORACLE_NOISES, ORACLE_NOISE)
+        return noise, self.fine("dpmpp_2m", noise)
+
     def fine(self, solver: str, noise: Tensor, steps: int = FINE) -> Tensor:
         """End points of many small steps."""
         levels = np.append(spread(TABLE.sigma_max, TABLE.sigma_min, steps), 0.0)
@@ -113,8 +121,10 @@ class Arena:
         return first, second
 
 
-def measure(arena: Arena, solver: str, steps: int, budget: int) -> dict[str, Any]:
-    """One cell: plain numbers, ready for JSON."""
+def measure(
+    arena: Arena, solver: str, steps: int, budget: int, with_oracle: bool = False
+) -> dict[str, Any]:
+    """One cell: plain numbers, ready for JSON. The oracle is for exact denoisers only."""
     began = time.perf_counter()
     schedules, how, calls = _schedules(arena, solver, steps, budget)
     optimised = time.perf_counter() - began
@@ -122,6 +132,8 @@ def measure(arena: Arena, solver: str, steps: int, budget: int) -> dict[str, Any
     stochastic = solver in DETERMINISTIC_TWIN
     twin = builtin_solver(DETERMINISTIC_TWIN.get(solver, solver), denoise)
     sampler = builtin_solver(solver, denoise)
+    if with_oracle and arena.problem.exact:
+        schedules[ORACLE] = oracle(twin, *arena.training, starts=schedules)
     truth, second = arena.truth(stochastic)
     errors, energies, ends = {}, {}, {}
     methods: dict[str, dict[str, Any]] = {}

@@ -166,9 +166,7 @@ def oss(denoise: Denoiser, noise: Tensor, steps: int, table: NoiseTable) -> Foun
     return Found(levels[middle.tolist()].float(), calls)
 
 
-def oss_path(
-    denoise: Denoiser, noise: Tensor, levels: Tensor, steps: int
-) -> tuple[list[int], int]:
+def oss_path(denoise: Denoiser, noise: Tensor, levels: Tensor, steps: int) -> tuple[list[int], int]:
     """Positions 0 = i_0 < … < i_n = M - 1 in `levels` for one noise [1, ...], and the calls made.
 
     levels: [M] of the teacher, descending to 0.

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.stats
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .cell import OURS, PUBLISHED
+from .cell import ORACLE, OURS, PUBLISHED
 
 __all__ = ["geometric_mean", "write_report"]
 
@@ -60,7 +61,7 @@ def write_report(cells: Sequence[Cell], output: Path) -> str:
         _draw(output / "budgets.png", [_draw_budgets], budgets)
     text = "\n\n".join(parts) + "\n"
     (output / "bench.md").write_text(text)
-    summary = {"machine": cells[-1]["machine"], "by_solver": _summary(usual), "cells": list(cells)}
+    summary = {"machine": cells[-1]["machine"], "by_solver": _summary(usual)}
     (output / "bench.json").write_text(json.dumps(summary, indent=1) + "\n")
     return text
 
@@ -77,7 +78,7 @@ def over_best(cell: Cell) -> float:
 
 def over_all(cell: Cell) -> float:
     """Our error over that of the best of all other methods, peers included, in hindsight."""
-    return max(compared["ratio"] for compared in cell["against"].values())
+    return max(other["ratio"] for name, other in cell["against"].items() if name != ORACLE)
 
 
 # -- tables ---------------------------------------------------------------------------------
@@ -100,7 +101,7 @@ def _ours_table(cells: Sequence[Cell]) -> str:
     head = [
         "solver", "over best fixed, plain", "guided", "over the best of all", "worst cell",
         "worse than 1.01 by 3 s.e.", *(f"over {name}" for name in ALONE),
-        *(f"over {name}" for name in PEERS),
+        *(f"over {name}" for name in (*PEERS, ORACLE)),
     ]  # fmt: skip
     rows = []
     for solver, some in _grouped(cells, "solver"):
@@ -115,7 +116,7 @@ def _ours_table(cells: Sequence[Cell]) -> str:
             f"{compared['ratio']:.3f} (z {compared['z']:+.1f}) {worst['problem']}, "
             f"{worst['steps']} steps",
             f"{len(above)} of {len(some)}",
-            *(_number(_mean_over(some, name)) for name in (*ALONE, *PEERS)),
+            *(_number(_mean_over(some, name)) for name in (*ALONE, *PEERS, ORACLE)),
         ])  # fmt: skip
     return _table(head, rows)
 
@@ -124,7 +125,7 @@ def _methods_table(cells: Sequence[Cell]) -> str:
     """Every method's error over the best fixed one's."""
     groups = _grouped(cells, "solver")
     rows = []
-    for name in (OURS, *PEERS, *_fixed_names(cells)):
+    for name in (OURS, ORACLE, *PEERS, *_fixed_names(cells)):
         means = [_method_mean(some, name) for _, some in groups]
         if not all(np.isnan(mean) for mean in means):
             rows.append([name, *map(_number, means)])
@@ -133,11 +134,15 @@ def _methods_table(cells: Sequence[Cell]) -> str:
 
 
 def _distribution_table(cells: Sequence[Cell]) -> str:
-    """Energy distance, sliced W2, KL and W2, against the best fixed schedule by paired error."""
+    """Energy distance, sliced W2, KL and W2, against the best fixed schedule by paired error.
+
+    Last, how well the paired error (for a stochastic solver its twin's) ranks all schedules by the
+    energy distance of the solver's own samples.
+    """
     head = [
         "solver", "energy distance: better, same, worse (3 s.e.)", "sliced W2 above its floor: "
         "ours", "best fixed", PUBLISHED, "sliced W2 worse by more than the floor",
-        "Gaussian KL over best fixed", "Gaussian W2",
+        "Gaussian KL over best fixed", "Gaussian W2", "Spearman of error and energy distance",
     ]  # fmt: skip
     rows = []
     for solver, some in _grouped(cells, "solver"):
@@ -154,6 +159,7 @@ def _distribution_table(cells: Sequence[Cell]) -> str:
             ),
             f"{len(exceeds)} of {len(some)}",
             *(_number(_exact_mean(exact, what)) for what in ("kl", "w2")),
+            _number(float(np.mean([_rank_correlation(c) for c in some]))),
         ])  # fmt: skip
     return _table(head, rows)
 
@@ -207,7 +213,7 @@ def _summary(cells: Sequence[Cell]) -> dict[str, dict[str, float | None]]:
             "guided": mean(over_best(c) for c in group if c["guided"]),
             "worst": max(over_best(c) for c in group),
             **{name: mean(ratio(c, name) for c in group if name in c["against"])
-               for name in (*ALONE, *PEERS)},
+               for name in (*ALONE, *PEERS, ORACLE)},
         }
         for solver, group in _grouped(some, "solver")
     }  # fmt: skip
@@ -230,7 +236,7 @@ def _by_budget(cells: Sequence[Cell]) -> dict[str, dict[int, Cell]]:
 
 def _fixed_names(cells: Sequence[Cell]) -> list[str]:
     names = dict.fromkeys(name for cell in cells for name in cell["methods"])
-    return [name for name in names if name not in (OURS, *PEERS)]
+    return [name for name in names if name not in (OURS, ORACLE, *PEERS)]
 
 
 def _mean_over(cells: Sequence[Cell], name: str) -> float:
@@ -250,6 +256,13 @@ def _exact_mean(cells: Sequence[Cell], what: str) -> float:
     return geometric_mean(
         cell["methods"][OURS][what] / cell["methods"][cell["best_fixed"]][what] for cell in cells
     )
+
+
+def _rank_correlation(cell: Cell) -> float:
+    """Spearman's correlation of paired error and energy distance over all methods of a cell."""
+    methods = cell["methods"].values()
+    measured = [[method[what] for method in methods] for what in ("error", "energy")]
+    return float(scipy.stats.spearmanr(*measured).statistic)
 
 
 def _sliced(cell: Cell, name: str) -> float:

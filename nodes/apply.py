@@ -40,6 +40,7 @@ class AYSApply(io.ComfyNode):
                     tooltip="The same model; the scheduler 'ays_model' now uses this schedule."
                 )
             ],
+            hidden=[io.Hidden.unique_id],
             **supported(search_aliases=["ays", "align your steps", "scheduler", "ays_model"]),
         )
 
@@ -57,4 +58,5 @@ class AYSApply(io.ComfyNode):
     def execute(cls, model: Any, schedule: str) -> io.NodeOutput:
         """The model with the schedule attached."""
         choice = choose(model, schedule)
+        host.show_text(cls.hidden.unique_id, choice.why)
         return io.NodeOutput(host.attach(model, choice.schedule, choice.denoise))

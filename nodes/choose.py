@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..schedules import PRESETS, SavedSchedule, Schedule, levels_at, preset_for_model
+from ..schedules import (
+    PRESETS,
+    SavedSchedule,
+    Schedule,
+    at_steps,
+    levels_at,
+    preset_for_model,
+)
 from . import host
 from .schema import AUTO
 
-__all__ = ["Choice", "choose", "fingerprint"]
+__all__ = ["Choice", "choose", "fingerprint", "published"]
 
 log = logging.getLogger("align_your_steps")
 
@@ -21,12 +27,14 @@ class Choice:
     """A schedule for a model.
 
     schedule: None stands for the host's 'simple'
-    denoise:  what the schedule was measured for
     levels:   the model's noise levels
+    why:      which schedule it is, and why, in a line for the user
+    denoise:  what the schedule was measured for
     """
 
     schedule: Schedule | None
     levels: host.NoiseLevels
+    why: str
     denoise: float = 1.0
 
     def at(self, steps: int) -> tuple[float, ...]:
@@ -43,25 +51,40 @@ class Choice:
 
 
 def choose(model: Any, name: str, *, steps: int | None = None) -> Choice:
-    """The schedule that a name stands for.
+    """The schedule that a name stands for; what was chosen is logged.
 
-    A preset is fitted to the model's own noise levels; a saved result is used on any model, with a
-    log line if it was measured on another; 'auto' and names unknown here go by the model: its own
+    A preset is fitted to the model's own noise levels; a saved result is used on any model, and
+    says so if it was measured on another; 'auto' and names unknown here go by the model: its own
     nearest saved result, else its family's preset, else the host's 'simple'.
 
-    Raises ValueError for a preset on a flow model.
+    Raises ValueError for a preset on a flow model, or a flow schedule on another kind of model.
     """
     levels = host.noise_levels(model)
     if name in PRESETS:
-        return Choice(_preset(name, levels), levels)
-    if name != AUTO:
-        saved = host.store().load(name)
-        if saved is not None:
-            if saved.identity is None or saved.identity != host.model_identity(model):
-                log.info("The schedule '%s' was measured on another model.", name)
-            return _saved(saved, levels)
-        log.warning("There is no schedule '%s' on this machine: using 'auto'.", name)
-    return _auto(model, levels, steps)
+        return Choice(_preset(name, levels), levels, f"published: {name}")
+    identity = host.model_identity(model)
+    saved = None if name == AUTO else host.store().load(name, identity)
+    if saved is not None:
+        other = saved.identity is None or saved.identity != identity
+        choice = _saved(saved, levels, f"saved: {name}" + (", of another model" if other else ""))
+    else:
+        choice = _auto(model, identity, levels, steps)
+        if name != AUTO:
+            log.warning("There is no schedule '%s' on this machine: using 'auto'.", name)
+            choice = replace(choice, why=f"'{name}' is not on this machine; {choice.why}")
+    log.info("Schedule chosen: %s.", choice.why)
+    return choice
+
+
+def published(levels: host.NoiseLevels, steps: int) -> dict[str, tuple[float, ...]]:
+    """The published tables at a number of steps, for a model that is not a flow model."""
+    found = {}
+    for name in PRESETS:
+        table = preset_for_model(
+            name, sigma_max=levels.sigma_max, sigmas=levels.timesteps, quiet=True
+        )
+        found[name] = at_steps(table, steps, sigma_min=levels.sigma_min, quiet=True)
+    return found
 
 
 def fingerprint(name: str) -> str:
@@ -76,29 +99,26 @@ def fingerprint(name: str) -> str:
     return " ".join(f"{entry.digest} {entry.modified}" for entry in entries.values())
 
 
-def _auto(model: Any, levels: host.NoiseLevels, steps: int | None) -> Choice:
+def _auto(
+    model: Any, identity: str | None, levels: host.NoiseLevels, steps: int | None
+) -> Choice:
     asked = steps or 10
-    found = host.store().nearest(host.model_identity(model), steps=asked, prefer={"steps": asked})
+    found = host.store().nearest(identity, steps=asked, prefer={"steps": asked})
     if found is not None:
         name, saved = found
-        difference = _difference(saved.request, steps)
-        log.info("auto: the schedule '%s', saved for this model%s.", name, difference)
-        return _saved(saved, levels)
+        why = f"auto: saved for this model: {name}{_difference(saved, steps)}"
+        return _saved(saved, levels, why)
     family = host.family(model)
     if family is not None and not levels.flow:
-        log.info("auto: nothing saved for this model; the published preset '%s'.", family)
-        return Choice(_preset(family, levels), levels)
-    log.info("auto: nothing saved for this model and no published preset; the host's 'simple'.")
-    return Choice(None, levels)
+        why = f"auto: nothing saved for this model; published: {family}"
+        return Choice(_preset(family, levels), levels, why)
+    return Choice(None, levels, "auto: nothing saved or published for this model; 'simple'")
 
 
-def _difference(request: Mapping[str, Any], steps: int | None) -> str:
-    measured = f"measured with {request.get('sampler', 'another sampler')}"
-    if request.get("cfg") is not None:
-        measured += f", cfg {request['cfg']:g}"
-    if steps is not None and request.get("steps") not in (None, steps):
-        measured += f", {request['steps']} steps (resampled to {steps})"
-    return f" ({measured})"
+def _difference(saved: SavedSchedule, steps: int | None) -> str:
+    if steps is None or saved.schedule.steps == steps:
+        return ""
+    return f" ({saved.schedule.steps} steps, resampled to {steps})"
 
 
 def _preset(name: str, levels: host.NoiseLevels) -> Schedule:
@@ -107,7 +127,7 @@ def _preset(name: str, levels: host.NoiseLevels) -> Schedule:
     )
 
 
-def _saved(saved: SavedSchedule, levels: host.NoiseLevels) -> Choice:
+def _saved(saved: SavedSchedule, levels: host.NoiseLevels, why: str) -> Choice:
     """Raises ValueError for a schedule of a flow model on another kind of model, or vice versa."""
     if bool(saved.notes.get("flow")) != levels.flow:
         kinds = ("a flow model", "a model with eps- or v-prediction")
@@ -117,4 +137,4 @@ def _saved(saved: SavedSchedule, levels: host.NoiseLevels) -> Choice:
             f"{given}: their noise levels mean different things. Choose 'auto', or optimise a "
             "schedule for this model."
         )
-    return Choice(saved.schedule, levels, float(saved.request.get("denoise", 1.0)))
+    return Choice(saved.schedule, levels, why, float(saved.request.get("denoise", 1.0)))

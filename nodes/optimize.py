@@ -11,12 +11,12 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..optimizer import optimize
-from ..schedules import PRESETS, Provenance, SavedSchedule, Schedule
+from ..schedules import Provenance, SavedSchedule, Schedule, Store
 from ..schedules.curves import time_uniform
 from . import host
-from .choose import choose
+from .choose import published
 from .plot import plot_schedules
-from .report import report_text
+from .report import comparison, report_text
 from .schema import supported
 
 __all__ = ["AYSOptimize"]
@@ -100,6 +100,7 @@ class AYSOptimize(io.ComfyNode):
                     default=4000,
                     min=1,
                     max=10_000_000,
+                    step=100,
                     tooltip="How many model calls to spend. One image of 20 steps takes 20 calls "
                     "(each worth two network evaluations when cfg is not 1), so 4000 calls take "
                     "as long as 200 such images. More calls give a surer choice.",
@@ -214,19 +215,26 @@ class AYSOptimize(io.ComfyNode):
             "budget": budget,
             "seed": seed,
         }
-        others = _others(measured_model, guided.levels, steps, denoise)
+        others = _others(guided.levels, steps, denoise)
         progress = host.Progress(cls.hidden.unique_id, budget)
         store = host.store()
         saved = store.find(request) if reuse == REUSE[0] else None
         if saved is None:
-            saved = _measured(guided, request, others, name, progress)
+            try:
+                saved = _measured(guided, request, others, name, progress)
+            except BaseException as error:  # an interrupt is not an Exception on every host
+                progress.stopped(str(error) or "Stopped; nothing was saved.")
+                raise
+            if not name.strip():
+                saved = _renamed(saved, store.free_name(saved.schedule.name, saved.digest))
             text = f"{saved.notes['report']}\n\n{_keep(store, saved)}"
+            progress.done(saved.notes["summary"])
         else:
             text = f"Saved result taken, no model call made.\n\n{saved.notes.get('report', '')}"
             if name.strip() not in ("", saved.schedule.name):
                 saved = _renamed(saved, name.strip())
                 text += f"\n\n{_keep(store, saved)}"
-        progress.done(f"'{saved.schedule.name}': {saved.notes.get('summary', '')}")
+            progress.done(f"Saved result taken: {saved.schedule.name}")
         plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas, **others})
         return io.NodeOutput(
             host.attach(model, saved.schedule, denoise),
@@ -255,18 +263,17 @@ def _guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
 
 
 def _others(
-    model: Any, levels: host.NoiseLevels, steps: int, denoise: float
+    levels: host.NoiseLevels, steps: int, denoise: float
 ) -> dict[str, torch.Tensor]:
     """What the user already has: the host's schedules and, where they fit, the published ones."""
     others = host.host_schedules(levels, steps, denoise)
     if levels.flow:
         return others
     start = host.start_level(levels, steps, denoise)
-    for name in PRESETS:
-        choice = choose(model, name)
-        total = steps if denoise >= 1.0 else int(steps / denoise)
-        sigmas = torch.tensor(choice.at(total)[-(steps + 1) :])
-        # The comparison needs one start; a published table may end a little above or below it.
+    total = steps if denoise >= 1.0 else int(steps / denoise)
+    for name, table in published(levels, total).items():
+        sigmas = torch.tensor(table[-(steps + 1) :])
+        # The comparison needs one start; a published table may begin a little above or below it.
         if denoise < 1.0 or abs(float(sigmas[0]) / start - 1.0) < 0.1:
             sigmas[0] = start
         others[f"AYS {name}"] = sigmas
@@ -332,7 +339,7 @@ def _measured(
         tensors=result.profile.to_tensors(),
         notes={
             "report": report_text(result, judged, steps),
-            "summary": f"error {result.error.mean:.4g} with {result.total_calls} calls",
+            "summary": comparison(result),
             "method": result.method,
             "error": result.error.mean,
             "calls": result.calls,
@@ -347,11 +354,11 @@ def _renamed(saved: SavedSchedule, name: str) -> SavedSchedule:
     return dataclasses.replace(saved, schedule=schedule)
 
 
-def _keep(store: Any, saved: SavedSchedule) -> str:
+def _keep(store: Store, saved: SavedSchedule) -> str:
     """Save the result; a failure to save loses nothing but the file."""
     try:
         path = store.save(saved)
     except (OSError, ValueError) as error:
         log.error("The schedule was not saved: %s", error)
         return f"NOT SAVED: {error}"
-    return f"Saved as '{saved.schedule.name}' in {path}"
+    return f"Saved as '{saved.schedule.name}' in {path} (press R to see it in the lists)."

@@ -12,7 +12,7 @@ __all__ = ["plot_schedules"]
 
 BACKGROUND, TEXT, MUTED, ACCENT = "#1f1f1f", "#e6e6e6", "#7d8590", "#4cc9f0"
 PUBLISHED = "#f4a261"
-SIZE, DOTS = (6.4, 4.4), 110  # inches, dots an inch
+SIZE, DOTS = (3.7, 2.8), 220  # inches, dots an inch: legible at the width of a node
 
 log = logging.getLogger("align_your_steps")
 
@@ -47,16 +47,16 @@ def plot_schedules(schedules: Mapping[str, torch.Tensor]) -> torch.Tensor | None
             label=None if label in labelled else label,
         )
         labelled.add(label)
-    axes.plot(best[:-1].tolist(), color=ACCENT, linewidth=2.4, marker="o", label=name)
+    axes.plot(best[:-1].tolist(), color=ACCENT, linewidth=1.8, marker="o", markersize=4, label=name)
     axes.set_yscale("log")
     axes.set_xlabel("step", color=TEXT)
     axes.set_ylabel("noise level (sigma)", color=TEXT)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.tick_params(colors=TEXT, which="both")
+    axes.tick_params(colors=TEXT, which="both", labelsize=8)
     axes.grid(color=MUTED, alpha=0.25)
     for spine in axes.spines.values():
         spine.set_color(MUTED)
-    axes.legend(facecolor=BACKGROUND, edgecolor=MUTED, labelcolor=TEXT)
+    axes.legend(facecolor=BACKGROUND, edgecolor=MUTED, labelcolor=TEXT, fontsize=7)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]
     return torch.from_numpy(pixels.astype(np.float32) / 255.0)[None]

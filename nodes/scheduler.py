@@ -63,6 +63,7 @@ class AYSScheduler(io.ComfyNode):
                 ),
             ],
             outputs=[io.Sigmas.Output(tooltip="Noise levels from high to low, ending in 0.")],
+            hidden=[io.Hidden.unique_id],
             **supported(search_aliases=["ays", "align your steps", "scheduler", "sigmas"]),
         )
 
@@ -82,5 +83,6 @@ class AYSScheduler(io.ComfyNode):
     ) -> io.NodeOutput:
         """The noise levels."""
         choice = choose(model, schedule, steps=steps)
+        host.show_text(cls.hidden.unique_id, choice.why)
         levels = with_denoise(choice.at, steps, denoise, denoise_mode)
         return io.NodeOutput(torch.tensor(levels, dtype=torch.float32))

@@ -8,7 +8,7 @@ from itertools import zip_longest
 import numpy as np
 import torch
 
-from .coordinate import Coordinate
+from .coordinate import VE, Coordinate
 from .paths import shortest_paths
 from .profile import Profile
 from .search import coordinate_search, edm_schedule, subdivide
@@ -88,14 +88,21 @@ def checked_candidate(name: str, sigmas: object, steps: int, sigma_max: float) -
     return Candidate(name, levels.float(), given=True)
 
 
-def distinct(found: Iterable[Candidate], others: Sequence[Candidate]) -> list[Candidate]:
-    """Those found that have not nearly the same levels as another one before them."""
+def distinct(
+    found: Iterable[Candidate], others: Sequence[Candidate], coordinate: Coordinate = VE
+) -> list[Candidate]:
+    """Those found that have not nearly the same EDM levels as another one before them."""
+
+    def inner(candidate: Candidate) -> np.ndarray:
+        return np.log(coordinate.finite_edm(candidate.sigmas[1:-1].double().numpy()))
+
     kept: list[Candidate] = []
+    before = [inner(other) for other in others]
     for candidate in found:
-        inner = candidate.sigmas[1:-1].log()
-        before = (other.sigmas[1:-1].log() for other in (*others, *kept))
-        if not any((inner - log_levels).abs().lt(SAME).all() for log_levels in before):
+        log_levels = inner(candidate)
+        if not any((np.abs(log_levels - other) < SAME).all() for other in before):
             kept.append(candidate)
+            before.append(log_levels)
     return kept
 
 

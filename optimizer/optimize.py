@@ -146,7 +146,7 @@ def optimize(
     >>> len(result.sigmas), float(result.sigmas[-1]), result.total_calls <= 1500
     (5, 0.0, True)
     """
-    _check(steps, sigma_max, sigma_min, budget, method)
+    _check(steps, sigma_max, sigma_min, order, method)
     runs = Runs(denoise, solver, reference, meter, shape, seed, budget, progress)
     plan = _plan(budget, steps, runs.calls_per_step, batch_size)
     t_max = float(coordinate.finite_edm(np.asarray(sigma_max)))
@@ -171,7 +171,10 @@ def optimize(
             profile, steps, coordinate, sigma_max, starts=begin, order=order
         )
     # The paper's own come first: what the caller has is there for comparison only.
-    pool = distinct(found, []) + pool if method == "paper" else pool + distinct(found, pool)
+    if method == "paper":
+        pool = distinct(found, [], coordinate) + pool
+    else:
+        pool = pool + distinct(found, pool, coordinate)
     if method == "measured" and None not in trajectories:
         stand_in = _stand_in(solver, order, runs.calls_per_step)
         surrogate = Surrogate(sum_of(trajectories), stand_in)
@@ -207,7 +210,9 @@ def _stand_in(solver: str | Solver, order: int, calls_per_step: int) -> str:
     return "euler" if order == 1 else "dpmpp_2m"
 
 
-def _check(steps: int, sigma_max: float, sigma_min: float, budget: int, method: str) -> None:
+def _check(
+    steps: int, sigma_max: float, sigma_min: float, order: int | None, method: str
+) -> None:
     if steps < 1:
         raise ValueError(f"steps was {steps}: a schedule has at least 1 step.")
     if not (0.0 < sigma_min < sigma_max < float("inf")):
@@ -215,6 +220,8 @@ def _check(steps: int, sigma_max: float, sigma_min: float, budget: int, method: 
             f"sigma_min was {sigma_min:g} and sigma_max {sigma_max:g}: give "
             "0 < sigma_min < sigma_max."
         )
+    if order not in (None, 1, 2):
+        raise ValueError(f"order was {order}: a solver's order is 1 or 2 here.")
     if method not in METHODS:
         raise ValueError(f"method was '{method}': choose one of {list(METHODS)}.")
 
@@ -268,10 +275,14 @@ def _plan(budget: int, steps: int, calls_per_step: int, batch_size: int) -> _Pla
     least = reference_rows + PROFILE_LEVELS + (reference_steps + FEWEST * steps) * calls_per_step
     if budget < least:
         raise ValueError(
-            f"The budget was {budget} calls: at {steps} steps at least {least} are needed for two "
-            f"references, one profile path and {FEWEST} runs."
+            f"The budget was {budget} calls: at {steps} steps at least {least} are needed to "
+            "compare anything, and 4000 are usual. Raise the budget."
         )
     noises = max(1, int(REFERENCE_SHARE * budget / reference_rows))
     batch = min(max(1, noises // 2), batch_size)
-    paths = max(1, int(PROFILE_SHARE * budget / PROFILE_LEVELS / batch)) * batch
-    return _Plan(reference_steps, batch, noises // batch, PROFILE_LEVELS, paths)
+    batches = noises // batch
+    comparison = (reference_steps + FEWEST * steps) * calls_per_step
+    affordable = budget - batch * (batches * reference_rows + comparison)
+    profile_rows = min(int(PROFILE_SHARE * budget), affordable)
+    paths = max(1, profile_rows // PROFILE_LEVELS // batch) * batch
+    return _Plan(reference_steps, batch, batches, PROFILE_LEVELS, paths)

@@ -11,7 +11,7 @@ from .candidates import distinct
 from .coordinate import Coordinate
 from .refine import corrected, levenberg_marquardt
 from .runs import Runs
-from .select import Candidate
+from .select import FAVOURITES, Candidate
 from .surrogate import Surrogate
 
 __all__ = ["refined_pool"]
@@ -27,7 +27,7 @@ def refined_pool(
     coordinate: Coordinate,
     batches: int,
 ) -> list[Candidate]:
-    """The pool in the order in which to run it, with refined schedules in front.
+    """The pool in the order in which to run it: the best given ones, refined ones, the others.
 
     Arguments:
         surrogate: made from the first `batches` batches of noise; real runs use the same.
@@ -37,10 +37,12 @@ def refined_pool(
     given = [c for c in ranked if c.given]
 
     def refined(start: Candidate) -> Candidate:
-        levels = levenberg_marquardt(surrogate.residuals, edm_levels(start, coordinate))
+        levels = levenberg_marquardt(
+            surrogate.residuals, edm_levels(start, coordinate), lowest=surrogate.lowest
+        )
         return _candidate(f"refined {start.name}", levels, coordinate, start)
 
-    free = distinct((refined(start) for start in ranked[:STARTS]), [])
+    free = distinct((refined(start) for start in ranked[:STARTS]), [], coordinate)
     free = [free[k] for k in np.argsort(predictions(free, surrogate, coordinate))]
 
     def measure(levels: np.ndarray) -> np.ndarray | None:
@@ -58,9 +60,9 @@ def refined_pool(
         )
         for start in free[:CORRECTED]
     ]
-    front = distinct([*real, *free], given)
+    front = distinct([*real, *free], given, coordinate)
     rest = [c for c in ranked if c not in given]
-    return [*given, *front, *rest]
+    return [*given[:FAVOURITES], *front, *given[FAVOURITES:], *rest]
 
 
 def predictions(

@@ -167,7 +167,13 @@ def measure_profile(
         rows += rows[-1:] * (min(batch_size, len(samples)) - kept)
         x_0 = samples[rows]  # [B, ...]
         points = forward_path(x_0, levels, generators(seed, PATHS, rows))
-        outputs = torch.stack([_checked(D, x_0).flatten(1) for D in _walk(denoise, points, levels)])
+        walked = [_checked(D, x_0).flatten(1) for D in _walk(denoise, points, levels)]
+        if len(walked) != len(levels):
+            raise ValueError(
+                f"The denoiser's walk gave {len(walked)} outputs for {len(levels)} levels: it must "
+                "give one for each point."
+            )
+        outputs = torch.stack(walked)
         difference = outputs - outputs[-1]  # [M, B, d]
         grams.append(torch.einsum("abd,cbd->bac", difference, difference)[:kept].double().cpu())
         loss = (outputs - x_0.to(outputs).flatten(1)).square().sum(-1)  # [M, B]

@@ -21,13 +21,14 @@ __all__ = ["corrected", "levenberg_marquardt"]
 PERTURBATION = 1e-3  # of log t, for finite differences
 LARGEST_STEP = 0.5  # of log t, per iteration
 CLOSEST = 0.02  # two levels never come closer than 2 %
-ENOUGH = 1e-3  # relative gain of an iteration below which it stops
+ENOUGH = 3e-3  # relative gain of an iteration below which it stops
 
 
 def levenberg_marquardt(
     residuals: Callable[[np.ndarray], np.ndarray],
     schedule: np.ndarray,
     *,
+    lowest: float,
     iterations: int = 20,
     reach: float = np.inf,
 ) -> np.ndarray:
@@ -36,6 +37,7 @@ def levenberg_marquardt(
     Arguments:
         residuals: [S, n+1] schedules of EDM levels ending in 0 -> [S, K, E] residuals.
         schedule: [n+1] levels, descending, ending in 0; the first stays fixed.
+        lowest: positive levels stay at or above this, the model's sigma_min.
         iterations: at most this many.
         reach: no level moves further than this in log t.
 
@@ -52,7 +54,8 @@ def levenberg_marquardt(
 
     def allowed(point: np.ndarray) -> bool:
         falls = np.diff(np.concatenate([[top], point])) < -CLOSEST
-        return bool(falls.all() and np.abs(point - start).max() <= reach)
+        inside = point[-1] >= np.log(lowest) and np.abs(point - start).max() <= reach
+        return bool(falls.all() and inside)
 
     damping = 1e-2
     for _ in range(iterations):
@@ -106,7 +109,9 @@ def corrected(
             break
         error = np.linalg.norm(residual, axis=1).mean()
         offset = residual - surrogate.residuals(best[None])[0]
-        trial = levenberg_marquardt(_shifted(surrogate, offset), best, reach=reach)
+        trial = levenberg_marquardt(
+            _shifted(surrogate, offset), best, lowest=surrogate.lowest, reach=reach
+        )
         found = measure(trial)
         if found is None:
             break

@@ -47,7 +47,7 @@ class Runs:
         self.calls_per_step = getattr(solver, "calls_per_step", 2 if solver == "heun" else 1)
         self.metered = meter is not None
         self.meter = meter or Meter()
-        self.charged = 0
+        self.charged = -self.meter.rows  # a meter of the caller's may have counted before
         self.spent: dict[str, int] = {}
         self.shape, self.seed, self.budget, self.progress = shape, seed, budget, progress
         self.ends: list[Tensor] = []

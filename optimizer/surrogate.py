@@ -94,6 +94,11 @@ class Surrogate:
         self.trajectory = trajectory
         self.solver = solver
 
+    @property
+    def lowest(self) -> float:
+        """The lowest positive level that was visited: the model's sigma_min, in EDM units."""
+        return float(np.exp(self.trajectory.log_levels[0]))
+
     def residuals(self, schedules: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """End point minus reference, [S, K, E], for S schedules [n+1] of EDM levels ending in 0."""
         levels = np.asarray(schedules)  # [S, n+1]

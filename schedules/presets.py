@@ -43,6 +43,7 @@ def preset_for_model(
     sigma_max: float,
     sigmas: Sequence[float] | None = None,
     flow: bool = False,
+    quiet: bool = False,
 ) -> Schedule:
     """The published schedule in the noise levels of a given model.
 
@@ -57,6 +58,7 @@ def preset_for_model(
         sigmas: the ascending table sigma(t), t = 0..999, of a model with 1000 discrete timesteps;
             None for any other model (a table of another length counts as None).
         flow: whether it is a flow model, whose levels run from 1 to 0.
+        quiet: do not log where its levels and the model's do not meet.
 
     Raises ValueError for an unknown name, a flow model, or a sigma_max below all levels.
 
@@ -66,9 +68,9 @@ def preset_for_model(
     published = _published(name)
     if flow:
         raise ValueError(
-            f"The preset {name!r} holds noise levels for variance-exploding models, but this is a "
-            f"flow model, whose levels run from 1 to 0; choose 'auto' or optimise a schedule for "
-            f"this model."
+            f"The preset {name!r} is for Stable Diffusion-like models (eps- or v-prediction), but "
+            f"this is a flow model, whose levels run from 1 to 0; choose 'auto' or optimise a "
+            f"schedule for this model."
         )
     if name not in _READ_OFF_THE_MODEL:
         levels, origin = published["paper"], "as printed"
@@ -78,7 +80,7 @@ def preset_for_model(
     else:
         levels = published["sigmas_at_timesteps"]
         origin = "at the published timesteps of Stable Diffusion"
-    return _schedule(name, _clipped(name, levels, sigma_max), origin)
+    return _schedule(name, _clipped(name, levels, sigma_max, quiet), origin)
 
 
 def _schedule(name: str, levels: Sequence[float], origin: str) -> Schedule:
@@ -103,7 +105,9 @@ def _published_tables() -> dict[str, dict[str, Any]]:
     return tables
 
 
-def _clipped(name: str, levels: Sequence[float], sigma_max: float) -> list[float]:
+def _clipped(
+    name: str, levels: Sequence[float], sigma_max: float, quiet: bool
+) -> list[float]:
     """The levels below sigma_max, after one at sigma_max if any was at or above it."""
     if not (math.isfinite(sigma_max) and sigma_max > levels[-1]):
         raise ValueError(
@@ -112,11 +116,13 @@ def _clipped(name: str, levels: Sequence[float], sigma_max: float) -> list[float
         )
     below = [level for level in levels if level < sigma_max]
     clipped = len(levels) - len(below)
-    if clipped and levels[0] > sigma_max * 1.001:  # less is a difference of rounding
+    if quiet:
+        pass
+    elif clipped and levels[0] > sigma_max * 1.001:  # less is a difference of rounding
         _log.info(
             "Preset %s starts at noise level %g; clipped to this model's sigma_max %g, which "
-            "leaves %d of %d steps.",
-            name, levels[0], sigma_max, len(below), len(levels) - 1,
+            "leaves %d steps.",
+            name, levels[0], sigma_max, len(below),
         )  # fmt: skip
     elif not clipped and levels[0] < sigma_max * 0.999:
         _log.warning(

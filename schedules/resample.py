@@ -43,7 +43,9 @@ def log_linear(levels: Levels, points: int) -> tuple[float, ...]:
     return tuple(result.tolist())
 
 
-def at_steps(schedule: Schedule, steps: int, *, sigma_min: float) -> tuple[float, ...]:
+def at_steps(
+    schedule: Schedule, steps: int, *, sigma_min: float, quiet: bool = False
+) -> tuple[float, ...]:
     """The steps + 1 levels of a schedule for any number of steps, ending in 0.
 
     With its own number of steps a schedule keeps its levels, the last replaced by 0. Otherwise
@@ -57,6 +59,7 @@ def at_steps(schedule: Schedule, steps: int, *, sigma_min: float) -> tuple[float
         schedule: as measured or published.
         steps: at least 1. One step is [first level, 0].
         sigma_min: the model's lowest noise level, positive.
+        quiet: do not log that fewer steps by interpolation cost quality.
 
     Raises ValueError for other steps or sigma_min, and for a schedule that has but one positive
     level at or below sigma_min.
@@ -67,7 +70,7 @@ def at_steps(schedule: Schedule, steps: int, *, sigma_min: float) -> tuple[float
         raise ValueError(f"sigma_min must be a positive noise level, but got {sigma_min:g}.")
     if steps == schedule.steps:
         return (*schedule.levels[:-1], 0.0)
-    if steps < schedule.steps:
+    if steps < schedule.steps and not quiet:
         _log.info(
             "Schedule %r was made for %d steps and is interpolated to %d: fewer steps by "
             "interpolation are known to cost quality; optimise it for %d steps.",

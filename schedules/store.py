@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +82,26 @@ class Store:
         """All results now in the folders, by the name to show, in alphabetical order."""
         return dict(sorted(self._shown(), key=lambda item: (item[0].casefold(), item[0])))
 
-    def load(self, display_name: str) -> SavedSchedule | None:
-        """The result shown under a name; 'name [digits]' is understood even where 'name' suffices.
+    def load(self, display_name: str, identity: str | None = None) -> SavedSchedule | None:
+        """The result shown under a name; None if there is none, or if it vanished.
 
-        None if there is none, if it vanished, or if the plain name stands for several.
+        'name [digits]' is understood even where 'name' suffices. A plain name that stands for
+        several results is that of the model with the given identity, else the newest.
         """
         entry = self.list().get(display_name) or next(
             (entry for entry in self._entries() if _with_digits(entry) == display_name), None
         )
+        if entry is None and display_name not in RESERVED_NAMES:
+            named = [entry for entry in self._entries() if _label(entry) == display_name]
+            own = [e for e in named if identity is not None and e.saved.identity == identity]
+            entry = next(iter([*own, *named]), None)
         return _read_whole(entry.path) if entry else None
+
+    def free_name(self, name: str, digest: str) -> str:
+        """The name, or 'name (2)', 'name (3)', ... if another result has it already."""
+        taken = {_label(entry) for entry in self._entries() if entry.digest != digest}
+        numbered = (name if k == 1 else f"{name} ({k})" for k in count(1))
+        return next(free for free in numbered if free not in taken)
 
     def find(self, request: Mapping[str, Any]) -> SavedSchedule | None:
         """The newest result of exactly this request; None if there is none."""

@@ -9,7 +9,7 @@
     environment.py  folders, progress, menu category
 """
 
-from .environment import Progress, register_folders, scheduler_category, store
+from .environment import Progress, register_folders, scheduler_category, show_text, store
 from .identity import comparable_digest, guidance_digest, model_identity
 from .latents import LatentUse, latent_use
 from .measure import GuidedModel, make_guider
@@ -38,6 +38,7 @@ __all__ = [
     "register_scheduler",
     "sampler_names",
     "scheduler_category",
+    "show_text",
     "start_level",
     "store",
 ]

@@ -11,14 +11,15 @@ import folder_paths
 
 from ...schedules import Store
 
-__all__ = ["Progress", "register_folders", "scheduler_category", "store"]
+__all__ = ["Progress", "register_folders", "scheduler_category", "show_text", "store"]
 
 FOLDER_KIND = "ays_schedules"  # the key in extra_model_paths.yaml
 OPTIMIZED = Path(__file__).parents[2] / "schedules" / "optimized"
 CALLS_BEFORE_ESTIMATE = 10
 PHASES = {
-    "reference": "computing references",
+    "reference": "many-step references",
     "profile": "measuring the model",
+    "refinement": "refining schedules",
     "candidates": "comparing schedules",
 }
 
@@ -57,20 +58,26 @@ class Progress:
         text = f"{PHASES.get(phase, phase)}: {rows} of {self.total} calls"
         if rows >= CALLS_BEFORE_ESTIMATE:
             left = (time.monotonic() - self.began) * (self.total - rows) / rows
-            text += f", about {_duration(left)} left"
-        self._show(text)
+            text += f"\nabout {_duration(left)} left"
+        show_text(self.node_id, text)
+
+    def stopped(self, text: str) -> None:
+        """Say why the work ended early."""
+        show_text(self.node_id, text)
 
     def done(self, text: str) -> None:
         """Fill the bar and leave a last line of text."""
         self.bar.update_absolute(self.total, self.total)
-        self._show(text)
+        show_text(self.node_id, text)
 
-    def _show(self, text: str) -> None:
-        from server import PromptServer
 
-        server: Any = getattr(PromptServer, "instance", None)
-        if server is not None and self.node_id is not None:
-            server.send_progress_text(text, self.node_id)
+def show_text(node_id: str | None, text: str) -> None:
+    """Show a line or two of text under a node."""
+    from server import PromptServer
+
+    server: Any = getattr(PromptServer, "instance", None)
+    if server is not None and node_id is not None:
+        server.send_progress_text(text, node_id)
 
 
 def _duration(seconds: float) -> str:

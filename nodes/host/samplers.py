@@ -40,7 +40,7 @@ QUIET: dict[str, dict[str, Any]] = {
 REFUSED = {
     "dpm_fast": "it chooses its own noise levels",
     "dpm_adaptive": "it chooses its own noise levels",
-    "lcm": "it has no fine-step limit to be compared with",
+    "lcm": "it has no many-step result to be compared with",
 }
 
 
@@ -87,7 +87,7 @@ def judged_sampler(sampler_name: str, sampler: Any = None) -> JudgedSampler:
     notes = []
     if name.endswith("_cfg_pp"):
         plain = name.removesuffix("_cfg_pp")
-        notes.append(f"judged by '{plain}', because '{name}' has no fine-step limit")
+        notes.append(f"judged by '{plain}', because '{name}' has no many-step result")
         name, sampler = plain, None
     if name == "ddpm":
         notes.append("judged by 'euler', its deterministic twin")

@@ -5,12 +5,13 @@ import json
 import pytest
 import torch
 from align_your_steps.benchmarks import bench
+from align_your_steps.benchmarks import cell as cells
 from align_your_steps.benchmarks.cell import OURS, Arena
 from align_your_steps.benchmarks.peers import fixed
 from align_your_steps.benchmarks.problems import PROBLEMS, TABLE, problem
 from align_your_steps.benchmarks.report import geometric_mean, write_report
 
-KEY = bench.Key("grid-6x6", "ddim_stochastic", 5, 1000, 3, "test")
+KEY = bench.Key("grid-6x6", "ddim_stochastic", 5, 1000, 3, True, "test")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def cell(output):
 
 
 def test_cell_compares_ours_with_every_method(cell):
-    expected = {*fixed(5, TABLE), "KLUB", "GITS", "GITS dev", "OSS"}
+    expected = {*fixed(5, TABLE), "KLUB", "GITS", "GITS dev", "OSS", "oracle"}
     assert set(cell["against"]) == expected
     assert set(cell["methods"]) == expected | {OURS}
 
@@ -61,9 +62,9 @@ def test_a_cell_that_is_there_is_not_measured_again(output, cell, monkeypatch):
 def test_a_cell_of_other_code_or_a_cut_off_line_is_measured_again(output, cell, tmp_path):
     line = json.dumps(cell)
     (tmp_path / "cells.jsonl").write_text(line + "\n" + line[: len(line) // 2] + "\n")
-    cells = bench.read_cells(tmp_path / "cells.jsonl")
-    assert [bench.key_of(c) for c in cells] == [KEY]
-    assert KEY._replace(code="other") not in map(bench.key_of, cells)
+    found = bench.read_cells(tmp_path / "cells.jsonl")
+    assert [bench.key_of(c) for c in found] == [KEY]
+    assert KEY._replace(code="other") not in map(bench.key_of, found)
 
 
 def test_report_states_the_ratio_the_peers_and_the_machine(cell, tmp_path):
@@ -107,9 +108,10 @@ def test_unknown_problem_is_refused():
         problem("grid", seed=0)
 
 
-def test_held_out_noise_is_not_the_noise_of_any_peer():
+def test_every_use_of_noise_has_its_own():
     arena = Arena("grid-6x6", seed=1, noises=8)
-    streams = [arena.noise(8, stream) for stream in range(1_000_003, 1_000_007)]
+    uses = (cells.HELD_OUT, cells.TRUTH, cells.GITS_NOISE, cells.OSS_NOISE, cells.ORACLE_NOISE)
+    streams = [arena.noise(8, use) for use in uses]
     assert torch.equal(arena.held_out, streams[0])
     for k, one in enumerate(streams):
         assert not any(torch.equal(one, other) for other in streams[k + 1 :])

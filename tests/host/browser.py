@@ -111,5 +111,4 @@ class HostPage:
     def screenshot(self, name: str) -> None:
         """Save what is on the screen in tests/artefacts, which git ignores."""
         ARTEFACTS.mkdir(exist_ok=True)
-        (ARTEFACTS / ".gitignore").write_text("*\n", encoding="utf-8")
         self.page.screenshot(path=ARTEFACTS / f"{name}.png")

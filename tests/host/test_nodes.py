@@ -232,7 +232,7 @@ def test_auto_finds_what_was_saved_for_this_model_only(
     server = new_server()
     optimised = shown(server.run(optimize_graph(name="mine")))
     assert shown(server.run(scheduler_graph(steps=STEPS))) == optimised
-    assert "'mine'" in server.log
+    assert "saved for this model: mine" in server.log
     assert "mine" in server.choices("AYSScheduler", "schedule")
     patched = scheduler_graph(steps=STEPS)
     patch = {"model": ["model", 0], "strength": 0.1}

@@ -233,12 +233,24 @@ def test_a_name_with_digits_is_understood_after_its_namesake_is_gone(tmp_path: P
     assert store.load(f"mine [{result(identity='model a').digest[:6]}]") is not None
 
 
-def test_a_plain_name_that_stands_for_two_results_loads_neither(tmp_path: Path) -> None:
+def test_a_plain_name_that_stands_for_two_results_is_the_models_own_else_the_newest(
+    tmp_path: Path,
+) -> None:
     store = Store([tmp_path])
-    store.save(result(identity="model a"))
-    assert store.load("mine") is not None
+    age(store.save(result(identity="model a")), 10)
     store.save(result(identity="model b"))
-    assert store.load("mine") is None
+    for asked, got in [("model a", "model a"), ("model b", "model b"), (None, "model b")]:
+        back = store.load("mine", asked)
+        assert back is not None and back.identity == got
+
+
+def test_a_free_name_is_not_that_of_another_result(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    first, second = result(identity="model a"), result(identity="model b")
+    assert store.free_name("mine", first.digest) == "mine"
+    store.save(first)
+    assert store.free_name("mine", first.digest) == "mine"
+    assert store.free_name("mine", second.digest) == "mine (2)"
 
 
 def test_copies_in_two_folders_are_one_result_and_the_newest_counts(tmp_path: Path) -> None:
