@@ -54,7 +54,7 @@ demo: $(READY)  ## optimise a schedule for a small denoiser that comes with the 
 BENCH := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m align_your_steps.benchmarks.bench
 
 bench: $(READY)  ## four problems at 5 and 10 steps beside every other schedule, half an hour
-	$(BENCH)
+	$(BENCH) --oracle
 
 bench-full: $(READY)  ## every problem, step count and budget, hours
 	$(BENCH) --full --budgets

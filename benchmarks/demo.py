@@ -46,7 +46,7 @@ def guided_digits(label: int, scale: float) -> Denoiser:
 def main() -> None:
     """Optimise, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--solver", default="dpmpp_2m")
     parser.add_argument("--cfg", type=float, default=3.0)
     parser.add_argument("--label", type=int, default=3)
@@ -100,14 +100,14 @@ def print_table(result: Result, denoise: Denoiser, solver: str) -> None:
     noise = fresh_noise(HELD_OUT_NOISES)
     reference = fine_end_points(result, denoise, noise)
     solve = builtin_solver(solver, denoise)
-    print(f"{'schedule':<44}{'error':>9}{'± s.e.':>9}{'held out':>10}{'KLUB':>9}{'calls':>7}")
+    print(f"{'schedule':<60}{'error':>9}{'± s.e.':>9}{'held out':>10}{'KLUB':>9}{'calls':>7}")
     for score in result.scores[:20]:
         x_0 = solve(noise, score.candidate.sigmas, 0)
         held_out = (x_0 - reference).flatten(1).square().mean(1).sqrt().mean()
         calls = len(score.errors) * (len(score.candidate.sigmas) - 1)
         mark = "*" if score.candidate.name == result.method else " "
         print(
-            f"{mark}{score.candidate.name:<43}{score.mean:>9.4f}{score.standard_error:>9.4f}"
+            f"{mark}{score.candidate.name:<59}{score.mean:>9.4f}{score.standard_error:>9.4f}"
             f"{held_out:>10.4f}{result.klub(score.candidate.sigmas):>9.3f}{calls:>7}"
         )
     others = {name: rows for name, rows in result.calls.items() if name != "candidates"}

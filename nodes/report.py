@@ -51,10 +51,10 @@ def comparison(result: Result) -> str:
 
 
 def _table(result: Result) -> list[str]:
-    rows = [f"{'schedule':<44}{'error':>10}{'± s.e.':>10}{'noises':>8}{'KLUB':>10}"]
+    rows = [f"{'schedule':<60}{'error':>10}{'± s.e.':>10}{'noises':>8}{'KLUB':>10}"]
     for score in result.scores[:ROWS]:
         rows.append(
-            f"{score.candidate.name:<44}{score.mean:>10.4g}{score.standard_error:>10.2g}"
+            f"{score.candidate.name:<60}{score.mean:>10.4g}{score.standard_error:>10.2g}"
             f"{len(score.errors):>8}{result.klub(score.candidate.sigmas):>10.4g}"
         )
     if len(result.scores) > ROWS:

@@ -17,7 +17,6 @@ from .surrogate import Surrogate
 __all__ = ["refined_pool"]
 
 STARTS = 6  # candidates refined on the surrogate alone
-CORRECTED = 2  # of these, refined with real runs as well
 
 
 def refined_pool(
@@ -29,21 +28,24 @@ def refined_pool(
 ) -> list[Candidate]:
     """The pool in the order in which to run it: the best given ones, refined ones, the others.
 
+    Refined with real runs are the best given schedule, the best searched one and the best of those
+    refined on the surrogate alone, which is free but goes too far where the surrogate ends.
+
     Arguments:
         surrogate: made from the first `batches` batches of noise; real runs use the same.
     """
-    predicted = predictions(pool, surrogate, coordinate)
-    ranked = [pool[k] for k in np.argsort(predicted)]
-    given = [c for c in ranked if c.given]
+    ranked = ranked_by_prediction(pool, surrogate, coordinate)
+    given = [candidate for candidate in ranked if candidate.given]
+    searched = [candidate for candidate in ranked if not candidate.given]
 
-    def refined(start: Candidate) -> Candidate:
+    def freely(start: Candidate) -> Candidate:
         levels = levenberg_marquardt(
             surrogate.residuals, edm_levels(start, coordinate), lowest=surrogate.lowest
         )
-        return _candidate(f"refined {start.name}", levels, coordinate, start)
+        return _candidate(f"{start.name}, refined on the surrogate", levels, coordinate, start)
 
-    free = distinct((refined(start) for start in ranked[:STARTS]), [], coordinate)
-    free = [free[k] for k in np.argsort(predictions(free, surrogate, coordinate))]
+    free = distinct((freely(start) for start in ranked[:STARTS]), [], coordinate)
+    free = ranked_by_prediction(free, surrogate, coordinate)
 
     def measure(levels: np.ndarray) -> np.ndarray | None:
         candidate = _candidate("", levels, coordinate, ranked[0])
@@ -51,27 +53,21 @@ def refined_pool(
         whole = [part for part in parts if part is not None]
         return np.concatenate(whole) if len(whole) == batches else None
 
-    real = [
-        _candidate(
-            f"{start.name}, corrected",
-            corrected(surrogate, measure, edm_levels(start, coordinate)),
-            coordinate,
-            start,
-        )
-        for start in free[:CORRECTED]
-    ]
+    def really(start: Candidate) -> Candidate:
+        levels = corrected(surrogate, measure, edm_levels(start, coordinate))
+        return _candidate(f"{start.name}, refined", levels, coordinate, start)
+
+    real = [really(start) for start in (*given[:1], *searched[:1], *free[:1])]
     front = distinct([*real, *free], given, coordinate)
-    rest = [c for c in ranked if c not in given]
-    return [*given[:FAVOURITES], *front, *given[FAVOURITES:], *rest]
+    return [*given[:FAVOURITES], *front, *given[FAVOURITES:], *searched]
 
 
-def predictions(
+def ranked_by_prediction(
     pool: Sequence[Candidate], surrogate: Surrogate, coordinate: Coordinate
-) -> np.ndarray:
-    """The surrogate's mean error of every candidate."""
-    if not pool:
-        return np.empty(0)
-    return np.array([surrogate.errors(edm_levels(c, coordinate)[None]).mean() for c in pool])
+) -> list[Candidate]:
+    """The candidates by the surrogate's mean error, the least first."""
+    errors = [surrogate.errors(edm_levels(c, coordinate)[None]).mean() for c in pool]
+    return [pool[k] for k in np.argsort(errors)]
 
 
 def edm_levels(candidate: Candidate, coordinate: Coordinate) -> np.ndarray:

@@ -91,7 +91,7 @@ def corrected(
     measure: Callable[[np.ndarray], np.ndarray | None],
     schedule: np.ndarray,
     *,
-    rounds: int = 4,
+    rounds: int = 3,
 ) -> np.ndarray:
     """Refine on the surrogate, corrected by real runs from the same noises.
 

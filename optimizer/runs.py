@@ -19,7 +19,7 @@ from .surrogate import ELEMENTS, Trajectory, measured_slope
 
 __all__ = ["Progress", "Runs"]
 
-REFINEMENT_SHARE = 0.2  # of the budget, for real runs on the noises that schedules are refined on
+REFINEMENT_SHARE = 0.25  # of the budget, for real runs on the noises that schedules are refined on
 FEWEST = 3  # candidates compared, however small the budget
 COARSE = 4  # the coarse run beside a reference takes every fourth level
 

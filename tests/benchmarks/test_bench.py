@@ -7,9 +7,10 @@ import torch
 from align_your_steps.benchmarks import bench
 from align_your_steps.benchmarks import cell as cells
 from align_your_steps.benchmarks.cell import OURS, Arena
+from align_your_steps.benchmarks.compare import geometric_mean
 from align_your_steps.benchmarks.peers import fixed
 from align_your_steps.benchmarks.problems import PROBLEMS, TABLE, problem
-from align_your_steps.benchmarks.report import geometric_mean, write_report
+from align_your_steps.benchmarks.report import write_report
 
 KEY = bench.Key("grid-6x6", "ddim_stochastic", 5, 1000, 3, True, "test")
 
@@ -57,6 +58,11 @@ def test_reference_is_far_more_exact_than_any_schedule(cell):
 def test_a_cell_that_is_there_is_not_measured_again(output, cell, monkeypatch):
     monkeypatch.setattr(bench, "measure", lambda *_: pytest.fail("measured again"))
     assert bench.run([KEY], output, noises=64) == [cell]
+
+
+def test_a_cell_with_the_oracle_serves_without_it_too(output, cell, monkeypatch):
+    monkeypatch.setattr(bench, "measure", lambda *_: pytest.fail("measured again"))
+    assert bench.run([KEY._replace(oracle=False)], output, noises=64) == [cell]
 
 
 def test_a_cell_of_other_code_or_a_cut_off_line_is_measured_again(output, cell, tmp_path):
