@@ -98,7 +98,7 @@ class AYSOptimize(io.ComfyNode):
                 io.Int.Input(
                     "budget",
                     default=4000,
-                    min=1,
+                    min=0,  # the page counts steps from here: 100, 200, ...
                     max=10_000_000,
                     step=100,
                     tooltip="How many model calls to spend. One image of 20 steps takes 20 calls "
