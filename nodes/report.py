@@ -47,7 +47,10 @@ def comparison(result: Result) -> str:
     shared = min(len(had.errors), result.noises)
     ratio = sum(result.error.errors[:shared]) / sum(had.errors[:shared])
     change = f"{abs(1 - ratio):.0%} {'less' if ratio < 1 else 'more'}"
-    return f"{change} error than the best that you had, {had.candidate.name}."
+    return (
+        f"{change} error than the best that you had, {had.candidate.name} (on {shared} "
+        f"{'noise' if shared == 1 else 'noises'})."
+    )
 
 
 def _table(result: Result) -> list[str]:

@@ -27,14 +27,14 @@ class Meter:
     rows:     rows really computed so far
     calls:    calls really computed so far
     remember: whether equal calls may be answered from memory
-    record:   a list to which (level, x, output) of every call is added; None: nowhere
+    observe:  called with (level, x, output) of every call, remembered or not; None: nobody is
     """
 
     def __init__(self, *, remember: bool = True, memory: int = MEMORY):
         self.rows = 0
         self.calls = 0
         self.remember = remember
-        self.record: list[tuple[float, Tensor, Tensor]] | None = None
+        self.observe: Callable[[float, Tensor, Tensor], None] | None = None
         self._memory = memory
         self._used = 0
         self._seen: dict[float, list[tuple[Tensor, Tensor]]] = {}
@@ -47,8 +47,8 @@ class Meter:
         output = self._recall(x, sigma)
         if output is None:
             output = self._compute(x, sigma, compute)
-        if self.record is not None:
-            self.record.append((sigma, x.clone(), output.clone()))
+        if self.observe is not None:
+            self.observe(sigma, x, output)
         return output
 
     def forget(self) -> None:

@@ -161,20 +161,18 @@ def optimize(
     x_0 = x_0[torch.arange(plan.paths) % len(x_0)]
     profile = runs.profile(x_0, spread(t_max, t_min, plan.levels))
 
-    pool, left_out = _given(candidates, steps, sigma_max)
+    given, left_out = _given(candidates, steps, sigma_max)
     begin = _checked_starts(starts or {}, PAPER_STEPS if method == "paper" else steps)
     order = order or (1 if solver in ("euler", "ddim_stochastic") else 2)
     if method == "paper":
         found = paper_candidates(profile, steps, coordinate, sigma_max, starts=begin)
+        # The paper's own come first: what the caller has is there for comparison only.
+        pool = distinct(found, [], coordinate) + given
     else:
         found = measured_candidates(
             profile, steps, coordinate, sigma_max, starts=begin, order=order
         )
-    # The paper's own come first: what the caller has is there for comparison only.
-    if method == "paper":
-        pool = distinct(found, [], coordinate) + pool
-    else:
-        pool = pool + distinct(found, pool, coordinate)
+        pool = given + distinct(found, given, coordinate)
     if method == "measured" and None not in trajectories:
         stand_in = _stand_in(solver, order, runs.calls_per_step)
         surrogate = Surrogate(sum_of(trajectories), stand_in)

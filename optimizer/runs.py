@@ -146,13 +146,16 @@ class Runs:
 
         Solvers with two calls a step visit a level twice: the later state is on the trajectory.
         """
-        calls: list[tuple[float, Tensor, Tensor]] = []
-        self.meter.record = calls
+        visited: dict[float, tuple[np.ndarray, np.ndarray]] = {}
+
+        def note(level: float, x: Tensor, D: Tensor) -> None:
+            visited[level] = self._kept(x), self._kept(D)
+
+        self.meter.observe = note
         try:
-            end = self._run("reference", self.reference, batch, sigmas)
+            return self._run("reference", self.reference, batch, sigmas), visited
         finally:
-            self.meter.record = None
-        return end, {level: (self._kept(x), self._kept(D)) for level, x, D in calls}
+            self.meter.observe = None
 
     def residual(self, sigmas: Tensor, batch: int) -> np.ndarray | None:
         """End point minus reference on the kept elements, [B, E]; None when its share is spent."""
@@ -165,7 +168,7 @@ class Runs:
         return self._kept(end) - self._kept(self.ends[batch])
 
     def _kept(self, x: Tensor) -> np.ndarray:
-        return x.flatten(1).cpu().double().numpy()[:, self.elements]
+        return x.flatten(1)[:, self.elements.to(x.device)].cpu().double().numpy()
 
     def profile(self, x_0: Tensor, sigmas: np.ndarray) -> Profile:
         """The denoiser's profile on the given samples."""
