@@ -26,16 +26,18 @@ log = logging.getLogger("align_your_steps")
 class Choice:
     """A schedule for a model.
 
-    schedule: None stands for the host's 'simple'
-    levels:   the model's noise levels
-    why:      which schedule it is, and why, in a line for the user
-    denoise:  what the schedule was measured for
+    schedule:    None stands for the host's 'simple'
+    levels:      the model's noise levels
+    why:         which schedule it is, and why, in a line for the user
+    denoise:     what the schedule was measured for
+    spare_level: as in `host.attach`
     """
 
     schedule: Schedule | None
     levels: host.NoiseLevels
     why: str
     denoise: float = 1.0
+    spare_level: bool = False
 
     def at(self, steps: int) -> tuple[float, ...]:
         """steps+1 levels, ending in 0."""
@@ -137,4 +139,10 @@ def _saved(saved: SavedSchedule, levels: host.NoiseLevels, why: str) -> Choice:
             f"{given}: their noise levels mean different things. Choose 'auto', or optimise a "
             "schedule for this model."
         )
-    return Choice(saved.schedule, levels, why, float(saved.request.get("denoise", 1.0)))
+    return Choice(
+        saved.schedule,
+        levels,
+        why,
+        denoise=float(saved.request.get("denoise", 1.0)),
+        spare_level=bool(saved.notes.get("spare_level")),
+    )

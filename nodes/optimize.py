@@ -215,7 +215,7 @@ class AYSOptimize(io.ComfyNode):
             "budget": budget,
             "seed": seed,
         }
-        others = _others(guided.levels, steps, denoise)
+        others = _others(guided.levels, steps, denoise, judged.spare_level)
         progress = host.Progress(cls.hidden.unique_id, budget)
         store = host.store()
         saved = store.find(request) if reuse == REUSE[0] else None
@@ -237,7 +237,7 @@ class AYSOptimize(io.ComfyNode):
             progress.done(f"Saved result taken: {saved.schedule.name}")
         plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas, **others})
         return io.NodeOutput(
-            host.attach(model, saved.schedule, denoise),
+            host.attach(model, saved.schedule, denoise, judged.spare_level),
             saved.schedule.sigmas,
             text,
             ui=None if plot is None else ui.PreviewImage(plot, cls=cls),
@@ -263,10 +263,10 @@ def _guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
 
 
 def _others(
-    levels: host.NoiseLevels, steps: int, denoise: float
+    levels: host.NoiseLevels, steps: int, denoise: float, spare_level: bool
 ) -> dict[str, torch.Tensor]:
     """What the user already has: the host's schedules and, where they fit, the published ones."""
-    others = host.host_schedules(levels, steps, denoise)
+    others = host.host_schedules(levels, steps, denoise, spare_level=spare_level)
     if levels.flow:
         return others
     start = host.start_level(levels, steps, denoise)
@@ -344,6 +344,7 @@ def _measured(
             "error": result.error.mean,
             "calls": result.calls,
             "flow": levels.flow,
+            "spare_level": judged.spare_level,
         },
     )
 

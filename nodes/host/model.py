@@ -112,11 +112,15 @@ def family(model: Any) -> str | None:
     return None
 
 
-def host_schedules(levels: NoiseLevels, steps: int, denoise: float) -> dict[str, torch.Tensor]:
+def host_schedules(
+    levels: NoiseLevels, steps: int, denoise: float, *, spare_level: bool = False
+) -> dict[str, torch.Tensor]:
     """The host's schedules for this model, those of other packs among them, as KSampler asks.
 
     For a denoise below 1 each starts elsewhere; the comparison needs one start, so their first
     level is moved to `start_level`. A scheduler that fails is left out with a log line.
+
+    spare_level: for samplers of which KSampler asks one step more and drops the last level but one
     """
     total = steps if denoise >= 1.0 else int(steps / denoise)
     start = start_level(levels, steps, denoise)
@@ -125,10 +129,13 @@ def host_schedules(levels: NoiseLevels, steps: int, denoise: float) -> dict[str,
         if name == SCHEDULER_NAME:
             continue
         try:
-            sigmas = comfy.samplers.calculate_sigmas(levels.model_sampling, name, total)
+            sampling = levels.model_sampling
+            sigmas = comfy.samplers.calculate_sigmas(sampling, name, total + spare_level)
         except Exception as error:  # other packs register schedulers too, and may need anything
             log.info("The scheduler '%s' gave no schedule to compare with: %s", name, error)
             continue
+        if spare_level:
+            sigmas = torch.cat([sigmas[:-2], sigmas[-1:]])
         sigmas = sigmas[-(steps + 1) :].cpu().clone()
         if denoise < 1.0:
             sigmas[0] = start

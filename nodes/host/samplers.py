@@ -54,6 +54,7 @@ class JudgedSampler:
     reference:      SAMPLER that computes the fine-step reference
     calls_per_step: denoiser calls of `run` a step
     order:          1 or 2
+    spare_level:    whether KSampler asks one step more and drops the last level but one
     note:           what differs from the user's sampler, for the report; empty if nothing does
     """
 
@@ -63,6 +64,7 @@ class JudgedSampler:
     reference: Any
     calls_per_step: int
     order: int
+    spare_level: bool
     note: str
 
 
@@ -107,6 +109,7 @@ def judged_sampler(sampler_name: str, sampler: Any = None) -> JudgedSampler:
         reference=comfy.samplers.sampler_object("dpmpp_2m") if first_order else run,
         calls_per_step=CALLS_PER_STEP.get(name, 1),
         order=1 if first_order else 2,
+        spare_level=chosen in comfy.samplers.KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS,
         note="; ".join(notes),
     )
 

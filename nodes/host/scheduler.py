@@ -24,15 +24,20 @@ ATTRIBUTE = "ays_schedule"
 log = logging.getLogger("align_your_steps")
 
 
-def attach(model: Any, schedule: Schedule | None, denoise: float = 1.0) -> Any:
+def attach(
+    model: Any, schedule: Schedule | None, denoise: float = 1.0, spare_level: bool = False
+) -> Any:
     """A clone of the MODEL that carries a schedule; None stands for the host's 'simple'.
 
-    denoise: what the schedule was measured for.
+    denoise:     what the schedule was measured for
+    spare_level: whether it was measured for a sampler of which KSampler asks one step more and
+                 drops the last level but one (dpm_2, uni_pc and their kin)
     """
     clone = model.clone()
     model_sampling = copy.copy(model.get_model_object("model_sampling"))
     carried = None if schedule is None else schedule.to_dict()
-    setattr(model_sampling, ATTRIBUTE, {"schedule": carried, "denoise": float(denoise)})
+    attached = {"schedule": carried, "denoise": float(denoise), "spare_level": spare_level}
+    setattr(model_sampling, ATTRIBUTE, attached)
     clone.add_object_patch("model_sampling", model_sampling)
     return clone
 
@@ -63,13 +68,17 @@ def attached_schedule(model_sampling: Any, steps: int) -> torch.Tensor:
     if attached is None or attached["schedule"] is None:
         return comfy.samplers.simple_scheduler(model_sampling, steps)
     schedule = Schedule.from_dict(attached["schedule"])
+    denoise = attached["denoise"]
+    spare = attached["spare_level"] and steps == int(schedule.steps / denoise) + 1
     levels = levels_at(
         schedule,
-        steps,
-        denoise=attached["denoise"],
+        steps - spare,
+        denoise=denoise,
         sigma_min=float(model_sampling.sigma_min),
         sigma_max=float(model_sampling.sigma_max),
     )
+    if spare:
+        levels = (*levels[:-1], levels[-2] / 2.0, 0.0)
     log.info("'%s' samples %d steps with the schedule '%s'.", SCHEDULER_NAME, steps, schedule.name)
     # A fresh tensor: KSampler writes into what it gets.
     return torch.tensor(levels, dtype=torch.float32)

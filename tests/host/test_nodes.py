@@ -213,6 +213,18 @@ def test_a_curve_for_part_of_the_denoising_reaches_ksampler(server: ComfyServer)
     assert levels[0] < 14.0
 
 
+@pytest.mark.parametrize("denoise", [1.0, 0.6])
+@pytest.mark.parametrize("sampler", ["dpm_2", "uni_pc"])
+def test_samplers_that_drop_a_level_get_the_measured_ones(
+    server: ComfyServer, sampler: str, denoise: float
+) -> None:
+    server.get("/ays_test/reset")
+    graph = optimize_graph("edm", sampler_name=sampler, denoise=denoise, budget=800)
+    levels = shown(server.run(sampled(graph, sampler_name=sampler, denoise=denoise)))
+    (line,) = server.get("/ays_test/sigmas")
+    assert line["sigmas"] == levels
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 25])
 def test_an_attached_schedule_answers_any_number_of_steps(server: ComfyServer, steps: int) -> None:
     server.get("/ays_test/reset")
@@ -325,3 +337,48 @@ def test_a_schedule_of_a_flow_model_is_refused_on_another_kind(server: ComfyServ
     server.run(optimize_graph("flow", name="a flow schedule"))
     with pytest.raises(PromptError, match="was measured on a flow model"):
         server.run(scheduler_graph("eps", schedule="a flow schedule"))
+
+
+def test_flux_guidance_beside_a_guidance_scale_is_warned_of(server: ComfyServer) -> None:
+    graph = optimize_graph("flow", cfg=2.0, positive=["flux", 0])
+    flux = {"conditioning": ["positive", 0], "guidance": 3.5}
+    graph["flux"] = {"class_type": "FluxGuidance", "inputs": flux}
+    server.run(graph)
+    assert "The prompt carries Flux guidance and cfg is 2" in server.log
+
+
+def test_encoded_images_are_data_and_not_the_start(server: ComfyServer) -> None:
+    empty = server.run(optimize_graph("edm"))
+    server.get("/ays_test/reset")
+    graph = sampled(optimize_graph("edm", latent_image=["sample", 0]), model=("model", 0))
+    graph["sample"]["inputs"]["scheduler"] = "simple"
+    encoded = server.run(graph)
+    assert network_rows(server) > 2 * STEPS, "another latent is another request"
+    assert shown(encoded)[0] == shown(empty)[0] == 80.0
+
+
+def test_folders_of_the_configuration_are_read(
+    server: ComfyServer, new_server: Callable[..., ComfyServer], tmp_path: Path
+) -> None:
+    optimised = shown(server.run(optimize_graph(name="sent by a friend")))
+    (sent,) = [file for file in saved_files(server) if file.name.startswith("sent-by-a-friend")]
+    (tmp_path / sent.name).write_bytes(sent.read_bytes())
+    config = tmp_path / "paths.yaml"
+    config.write_text(f'friends:\n  ays_schedules: "{tmp_path}"\n', encoding="utf-8")
+    other = new_server(arguments=("--cpu", "--extra-model-paths-config", str(config)))
+    assert "sent by a friend" in other.choices("AYSApply", "schedule")
+    graph = scheduler_graph(schedule="sent by a friend", steps=STEPS)
+    assert shown(other.run(graph)) == optimised
+    assert saved_files(other) == []
+
+
+def test_an_unwritable_folder_of_the_pack_is_replaced_by_the_users(
+    new_server: Callable[..., ComfyServer],
+) -> None:
+    server = new_server()
+    pack = server.base / "custom_nodes" / "align_your_steps_pack" / "schedules"
+    (pack / "optimized").rmdir() if (pack / "optimized").exists() else None
+    (pack / "optimized").write_text("a file where the folder should be", encoding="utf-8")
+    optimised = shown(server.run(optimize_graph(name="elsewhere")))
+    assert list((server.base / "user" / "ays_schedules").glob("elsewhere-*.safetensors"))
+    assert shown(server.run(scheduler_graph(schedule="elsewhere", steps=STEPS))) == optimised
