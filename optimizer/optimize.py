@@ -36,9 +36,12 @@ from .surrogate import Surrogate, sum_of
 
 __all__ = ["Result", "optimize"]
 
-REFERENCE_SHARE = 0.15  # of the budget, for the noises that schedules are refined on
-PROFILE_SHARE = 0.15
-FIRST_ROUND_SHARE = 0.5  # of what is left, for running every candidate on the first fresh batch
+# Shares of the budget. On 12 fresh mixtures (three solvers, 5 and 10 steps) these gave held-out
+# errors over the best fixed schedule in hindsight of 0.85, 0.73 and 0.32 for euler, dpmpp_2m and
+# heun, and 0.86, 0.79 and 0.31 with 0.15, 0.15 and 0.5.
+REFERENCE_SHARE = 0.20  # for the noises that schedules are refined on
+PROFILE_SHARE = 0.08
+FIRST_ROUND_SHARE = 0.25  # of what is left, for running every candidate on the first fresh batch
 PROFILE_LEVELS = 32
 METHODS = ("measured", "paper")
 
