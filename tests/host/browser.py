@@ -10,11 +10,11 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from align_your_steps.tests.host.server import ComfyServer, Graph, HostError
-from playwright.sync_api import Page, Response, sync_playwright
+from playwright.sync_api import Locator, Page, Response, TimeoutError, sync_playwright
 
 __all__ = ["ARTEFACTS", "NO_BROWSER", "HostPage", "find_browser", "open_page"]
 
@@ -27,6 +27,7 @@ NO_BROWSER = (
 # No sandbox, because it refuses to run as root; no /dev/shm, because containers make it small.
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+ATTEMPTS = 8  # at opening the search
 # A result of the search; older pages give the same role to a row for chosen filters.
 FOUND = "[role=option]:not(.p-autocomplete-input-chip)"
 
@@ -68,8 +69,7 @@ class HostPage:
     def search(self, text: str) -> list[str]:
         """Empty the canvas, double-click it, type a text, and return the titles that are found."""
         self.page.evaluate("() => app.graph.clear()")
-        self.page.locator("#graph-canvas").dblclick()
-        box = self.page.locator("input[role=combobox]:focus")
+        box = self._search_box()
         box.fill(text)
         results = self.page.locator(FOUND)
         results.filter(has_text=text).first.wait_for()
@@ -78,6 +78,16 @@ class HostPage:
         self.page.keyboard.press("Escape")
         box.wait_for(state="hidden")
         return titles
+
+    def _search_box(self) -> Locator:
+        """Double-click until the search opens: a page that is still loading ignores it."""
+        box = self.page.locator("input[role=combobox]:focus")
+        for _ in range(ATTEMPTS):
+            self.page.locator("#graph-canvas").dblclick()
+            with suppress(TimeoutError):
+                box.wait_for(timeout=5000)
+                return box
+        raise HostError(f"The page's search did not open at {ATTEMPTS} double-clicks.")
 
     def load(self, graph: Graph, centre: str) -> None:
         """Open an API graph as a workflow, with the node of the id `centre` in the middle."""
