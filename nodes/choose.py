@@ -42,7 +42,7 @@ class Choice:
     def at(self, steps: int) -> tuple[float, ...]:
         """steps+1 levels, ending in 0."""
         if self.schedule is None:
-            return tuple(host.host_schedules(self.levels, steps, 1.0)["simple"].tolist())
+            return tuple(host.simple_schedule(self.levels, steps).tolist())
         return levels_at(
             self.schedule,
             steps,
@@ -82,9 +82,7 @@ def published(levels: host.NoiseLevels, steps: int) -> dict[str, tuple[float, ..
     """The published tables at a number of steps, for a model that is not a flow model."""
     found = {}
     for name in PRESETS:
-        table = preset_for_model(
-            name, sigma_max=levels.sigma_max, sigmas=levels.timesteps, quiet=True
-        )
+        table = _preset(name, levels, quiet=True)
         found[name] = at_steps(table, steps, sigma_min=levels.sigma_min, quiet=True)
     return found
 
@@ -123,9 +121,9 @@ def _difference(saved: SavedSchedule, steps: int | None) -> str:
     return f" ({saved.schedule.steps} steps, resampled to {steps})"
 
 
-def _preset(name: str, levels: host.NoiseLevels) -> Schedule:
+def _preset(name: str, levels: host.NoiseLevels, *, quiet: bool = False) -> Schedule:
     return preset_for_model(
-        name, sigma_max=levels.sigma_max, sigmas=levels.timesteps, flow=levels.flow
+        name, sigma_max=levels.sigma_max, sigmas=levels.timesteps, flow=levels.flow, quiet=quiet
     )
 
 

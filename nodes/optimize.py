@@ -290,7 +290,7 @@ def _starts(
     if denoise < 1.0 or (method == "paper" and levels.timesteps is None):
         return {}
     count = PAPER_STEPS if method == "paper" else steps
-    return {"time-uniform": levels.edm(time_uniform(count, levels.table()))}
+    return {"time-uniform": levels.coordinate.finite_edm(time_uniform(count, levels.table()))}
 
 
 def _measured(

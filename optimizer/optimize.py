@@ -45,6 +45,7 @@ FIRST_ROUND_SHARE = 0.25  # of what is left, for running every candidate on the 
 PROFILE_LEVELS = 32
 METHODS = ("measured", "paper")
 
+
 @dataclass(frozen=True)
 class Result:
     """The schedule found, and what was measured on the way.
@@ -57,7 +58,7 @@ class Result:
     calls:           denoiser rows computed, by phase
     noises:          number of initial noises the winner was run on
     reference_steps: steps of the reference runs
-    reference_error: estimated RMS error of the references themselves; NaN if it was not measured
+    reference_error: estimated RMS error of the references themselves
     """
 
     sigmas: Tensor
@@ -84,10 +85,8 @@ class Result:
     def klub(self, sigmas: Tensor) -> float:
         """The KLUB of a schedule that ends in 0, scored to the lowest measured level instead."""
         highest, lowest = float(self.profile.sigmas[0]), float(self.profile.sigmas[-1])
-        host = sigmas[:-1].double().numpy()
-        if self.coordinate.top is not None:
-            host = np.minimum(host, self.coordinate.top)
-        levels = np.minimum(self.coordinate.edm(host), highest)
+        levels = self.coordinate.finite_edm(sigmas[:-1].double().numpy())
+        levels = np.minimum(levels, highest)
         above = levels[levels > lowest * (1.0 + 1e-6)]
         return klub(self.profile, np.append(above, lowest))
 
@@ -273,7 +272,8 @@ def _plan(budget: int, steps: int, calls_per_step: int, batch_size: int) -> _Pla
     reference_steps = max(48, 6 * steps)
     coarse = -(-reference_steps // COARSE)
     reference_rows = (reference_steps + coarse) * calls_per_step
-    least = reference_rows + PROFILE_LEVELS + (reference_steps + FEWEST * steps) * calls_per_step
+    comparison = (reference_steps + FEWEST * steps) * calls_per_step
+    least = reference_rows + PROFILE_LEVELS + comparison
     if budget < least:
         raise ValueError(
             f"The budget was {budget} calls: at {steps} steps at least {least} are needed to "
@@ -282,7 +282,6 @@ def _plan(budget: int, steps: int, calls_per_step: int, batch_size: int) -> _Pla
     noises = max(1, int(REFERENCE_SHARE * budget / reference_rows))
     batch = min(max(1, noises // 2), batch_size)
     batches = noises // batch
-    comparison = (reference_steps + FEWEST * steps) * calls_per_step
     affordable = budget - batch * (batches * reference_rows + comparison)
     profile_rows = min(int(PROFILE_SHARE * budget), affordable)
     paths = max(1, profile_rows // PROFILE_LEVELS // batch) * batch

@@ -13,7 +13,14 @@ from .environment import Progress, register_folders, scheduler_category, show_te
 from .identity import comparable_digest, guidance_digest, model_identity
 from .latents import LatentUse, latent_use
 from .measure import GuidedModel, make_guider
-from .model import NoiseLevels, family, host_schedules, noise_levels, start_level
+from .model import (
+    NoiseLevels,
+    family,
+    host_schedules,
+    noise_levels,
+    simple_schedule,
+    start_level,
+)
 from .samplers import JudgedSampler, judged_sampler, sampler_names
 from .scheduler import SCHEDULER_NAME, attach, register_scheduler
 
@@ -39,6 +46,7 @@ __all__ = [
     "sampler_names",
     "scheduler_category",
     "show_text",
+    "simple_schedule",
     "start_level",
     "store",
 ]

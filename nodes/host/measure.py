@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import comfy.model_management
@@ -117,7 +118,7 @@ class GuidedModel:
         """The guided E[x_0 | x] along one forward path of each sample, in one sampling run."""
         host = torch.from_numpy(self.levels.coordinate.level(sigmas.numpy())).float()
         first = next(points)
-        walker = _Walker(self.levels, host, _chained(first, points))
+        walker = _Walker(self.levels, host, chain([first], points))
         self.sample(torch.zeros_like(first[0]), host, walker, seed=0)
         return walker.outputs
 
@@ -179,10 +180,3 @@ class _Walker(comfy.samplers.Sampler):
             )
             self.outputs.append(output.float().cpu())
         return noise
-
-
-def _chained(
-    first: tuple[Tensor, Tensor], rest: Iterator[tuple[Tensor, Tensor]]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    yield first
-    yield from rest

@@ -15,7 +15,14 @@ from ...optimizer import FLOW, VE, Coordinate
 from ...schedules import NoiseTable
 from .scheduler import SCHEDULER_NAME
 
-__all__ = ["NoiseLevels", "family", "host_schedules", "noise_levels", "start_level"]
+__all__ = [
+    "NoiseLevels",
+    "family",
+    "host_schedules",
+    "noise_levels",
+    "simple_schedule",
+    "start_level",
+]
 
 # The published preset of a model family, by the class of the host's model configuration.
 FAMILIES = {
@@ -45,12 +52,6 @@ class NoiseLevels:
     flow: bool
     timesteps: list[float] | None
     model_sampling: Any
-
-    def edm(self, levels: np.ndarray) -> np.ndarray:
-        """Host levels in EDM units; a level with an infinite one is lowered to the highest usable.
-        """
-        top = self.coordinate.top
-        return self.coordinate.edm(levels if top is None else np.minimum(levels, top))
 
     def table(self) -> NoiseTable:
         """The model's levels and its clock, for the hand-made curves."""
@@ -147,9 +148,12 @@ def start_level(levels: NoiseLevels, steps: int, denoise: float) -> float:
     """The first level that a denoise asks for: that of the host's 'simple' schedule."""
     if denoise >= 1.0:
         return levels.sigma_max
-    total = int(steps / denoise)
-    sigmas = comfy.samplers.simple_scheduler(levels.model_sampling, total)
-    return float(sigmas[-(steps + 1)])
+    return float(simple_schedule(levels, int(steps / denoise))[-(steps + 1)])
+
+
+def simple_schedule(levels: NoiseLevels, steps: int) -> torch.Tensor:
+    """The host's 'simple' schedule, steps+1 levels ending in 0."""
+    return comfy.samplers.simple_scheduler(levels.model_sampling, steps)
 
 
 def _noising(model_sampling: Any, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
