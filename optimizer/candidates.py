@@ -89,9 +89,12 @@ def checked_candidate(name: str, sigmas: object, steps: int, sigma_max: float) -
 
 
 def distinct(
-    found: Iterable[Candidate], others: Sequence[Candidate], coordinate: Coordinate = VE
+    found: Iterable[Candidate],
+    others: Sequence[Candidate],
+    coordinate: Coordinate = VE,
+    apart: float = SAME,
 ) -> list[Candidate]:
-    """Those found that have not nearly the same EDM levels as another one before them."""
+    """Those found whose EDM levels differ by `apart` in log t somewhere from all before them."""
 
     def inner(candidate: Candidate) -> np.ndarray:
         return np.log(coordinate.finite_edm(candidate.sigmas[1:-1].double().numpy()))
@@ -100,7 +103,7 @@ def distinct(
     before = [inner(other) for other in others]
     for candidate in found:
         log_levels = inner(candidate)
-        if not any((np.abs(log_levels - other) < SAME).all() for other in before):
+        if not any((np.abs(log_levels - other) < apart).all() for other in before):
             kept.append(candidate)
             before.append(log_levels)
     return kept

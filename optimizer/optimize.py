@@ -29,18 +29,20 @@ from .klub import Levels, klub
 from .meter import Meter
 from .pool import refined_pool
 from .profile import Denoiser, Profile
-from .runs import COARSE, FEWEST, Progress, Runs
+from .runs import FEWEST, Progress, Runs
 from .select import Candidate, Score, halving
 from .solvers import DETERMINISTIC_TWIN, Solver
-from .surrogate import Surrogate, sum_of
+from .surrogate import Surrogate, joined, measured_slope
 
 __all__ = ["Result", "optimize"]
 
 # Shares of the budget. On 12 fresh mixtures (three solvers, 5 and 10 steps) these gave held-out
 # errors over the best fixed schedule in hindsight of 0.85, 0.73 and 0.32 for euler, dpmpp_2m and
 # heun, and 0.86, 0.79 and 0.31 with 0.15, 0.15 and 0.5.
-REFERENCE_SHARE = 0.20  # for the noises that schedules are refined on
+REFERENCE_SHARE = 0.26  # for the noises that schedules are refined on
 PROFILE_SHARE = 0.08
+BATCHES = 4  # of these noises, at least
+COARSE_STEPS = 8  # of the coarse run beside a reference, at least
 FIRST_ROUND_SHARE = 0.25  # of what is left, for running every candidate on the first fresh batch
 PROFILE_LEVELS = 32
 METHODS = ("measured", "paper")
@@ -150,14 +152,15 @@ def optimize(
     """
     _check(steps, sigma_max, sigma_min, order, method)
     runs = Runs(denoise, solver, reference, meter, shape, seed, budget, progress)
-    plan = _plan(budget, steps, runs.calls_per_step, batch_size)
+    plan = _plan(budget, steps, runs, batch_size)
     t_max = float(coordinate.finite_edm(np.asarray(sigma_max)))
     t_min = float(coordinate.edm(np.asarray(sigma_min)))
 
     fine = coordinate.level(spread(t_max, t_min, plan.reference_steps))
     fine[0] = sigma_max
-    runs.begin(torch.from_numpy(np.append(fine, 0.0)).float(), plan.batch, coordinate)
-    trajectories = [runs.add_trajectory() for _ in range(plan.batches)]
+    levels = torch.from_numpy(np.append(fine, 0.0)).float()
+    runs.begin(levels, plan.every, plan.batch, coordinate)
+    tracked = [runs.add_tracked_reference() for _ in range(plan.batches)]
 
     x_0 = torch.cat(runs.ends) if samples is None else samples
     x_0 = x_0[torch.arange(plan.paths) % len(x_0)]
@@ -175,12 +178,16 @@ def optimize(
             profile, steps, coordinate, sigma_max, starts=begin, order=order
         )
         pool = given + distinct(found, given, coordinate)
-    if method == "measured" and None not in trajectories:
-        stand_in = _stand_in(solver, order, runs.calls_per_step)
-        surrogate = Surrogate(sum_of(trajectories), stand_in)
+    if method == "measured" and None not in tracked:
+        fine_track, coarse_track = (joined(tracks) for tracks in zip(*tracked, strict=True))
+        surrogate = Surrogate(
+            fine_track,
+            measured_slope(fine_track, coarse_track),
+            _stand_in(solver, order, runs.calls_per_step),
+        )
         pool = refined_pool(pool, surrogate, runs, coordinate, plan.batches)
-    first_reference = runs.cost(plan.reference_steps)
-    room = max(FEWEST, int(FIRST_ROUND_SHARE * (runs.left - first_reference) / runs.cost(steps)))
+    left = runs.left - runs.reference_cost
+    room = max(FEWEST, int(FIRST_ROUND_SHARE * left / runs.cost(steps)))
 
     # The noises compared on are fresh: none of the candidates was made from them.
     winner, scores = halving(pool[:room], lambda c, k: runs.errors(c, plan.batches + k))
@@ -257,32 +264,38 @@ class _Plan:
     """How a budget is spent; counts of noises and paths are multiples of the batch."""
 
     reference_steps: int
+    every: int
     batch: int
     batches: int
     levels: int
     paths: int
 
 
-def _plan(budget: int, steps: int, calls_per_step: int, batch_size: int) -> _Plan:
+def _plan(budget: int, steps: int, runs: Runs, batch_size: int) -> _Plan:
     """Shares of the budget, rounded down to whole batches.
 
     Raises ValueError when the budget does not allow two references, one path and three runs.
     """
-    # 6 times the steps leave a second-order reference about 1/36 of the error that is measured.
-    reference_steps = max(48, 6 * steps)
-    coarse = -(-reference_steps // COARSE)
-    reference_rows = (reference_steps + coarse) * calls_per_step
-    comparison = (reference_steps + FEWEST * steps) * calls_per_step
-    least = reference_rows + PROFILE_LEVELS + comparison
+    # A second-order reference of 6 times the steps has about 1/36 of the error that is measured, a
+    # third-order one of 3 times the calls about as little.
+    if runs.reference_order >= 3:
+        reference_steps = max(24, 3 * steps * runs.calls_per_step + 2)
+    else:
+        reference_steps = max(48, 6 * steps)
+    every = max(1, reference_steps // max(COARSE_STEPS, steps))
+    reference_rows = reference_steps * runs.reference_calls
+    tracked_rows = reference_rows + -(-reference_steps // every) * runs.calls_per_step
+    comparison = reference_rows + FEWEST * steps * runs.calls_per_step
+    least = tracked_rows + PROFILE_LEVELS + comparison
     if budget < least:
         raise ValueError(
             f"The budget was {budget} calls: at {steps} steps at least {least} are needed to "
             "compare anything, and 4000 are usual. Raise the budget."
         )
-    noises = max(1, int(REFERENCE_SHARE * budget / reference_rows))
-    batch = min(max(1, noises // 2), batch_size)
+    noises = max(1, int(REFERENCE_SHARE * budget / tracked_rows))
+    batch = min(max(1, noises // BATCHES), batch_size)
     batches = noises // batch
-    affordable = budget - batch * (batches * reference_rows + comparison)
+    affordable = budget - batch * (batches * tracked_rows + comparison)
     profile_rows = min(int(PROFILE_SHARE * budget), affordable)
     paths = max(1, profile_rows // PROFILE_LEVELS // batch) * batch
-    return _Plan(reference_steps, batch, batches, PROFILE_LEVELS, paths)
+    return _Plan(reference_steps, every, batch, batches, PROFILE_LEVELS, paths)

@@ -9,14 +9,16 @@ import torch
 
 from .candidates import distinct
 from .coordinate import Coordinate
-from .refine import corrected, levenberg_marquardt
+from .refine import Refinement, levenberg_marquardt
 from .runs import Runs
 from .select import FAVOURITES, Candidate
-from .surrogate import Surrogate
+from .surrogate import Surrogate, Track, joined
 
 __all__ = ["refined_pool"]
 
 STARTS = 6  # candidates refined on the surrogate alone
+TRIED = 2  # of what comes out of it, really run
+APART = 0.1  # of log t, between two of these
 
 
 def refined_pool(
@@ -28,37 +30,47 @@ def refined_pool(
 ) -> list[Candidate]:
     """The pool in the order in which to run it: the best given ones, refined ones, the others.
 
-    Refined with real runs are the best given schedule, the best searched one and the best of those
-    refined on the surrogate alone, which is free but goes too far where the surrogate ends.
+    The best given schedule is run first: its run shows the slopes at the distance at which
+    schedules of so few steps stray. With them the likeliest candidates are refined without calls,
+    the best results are run, and the best of all these runs is refined further.
 
     Arguments:
         surrogate: made from the first `batches` batches of noise; real runs use the same.
     """
     ranked = ranked_by_prediction(pool, surrogate, coordinate)
-    given = [candidate for candidate in ranked if candidate.given]
-    searched = [candidate for candidate in ranked if not candidate.given]
 
-    def freely(start: Candidate) -> Candidate:
+    def measure(levels: np.ndarray) -> Track | None:
+        sigmas = _candidate("", levels, coordinate, ranked[0]).sigmas
+        tracks = [runs.track(sigmas, batch) for batch in range(batches)]
+        whole = [track for track in tracks if track is not None]
+        return joined(whole) if len(whole) == batches else None
+
+    refinement = Refinement(surrogate, measure)
+    first = next((candidate for candidate in ranked if candidate.given), ranked[0])
+    if refinement.run(edm_levels(first, coordinate)):
+        surrogate = surrogate.sloped(refinement.best[1])
+        ranked = ranked_by_prediction(pool, surrogate, coordinate)
+
+    free = []
+    for start in ranked[:STARTS]:
         levels = levenberg_marquardt(
             surrogate.residuals, edm_levels(start, coordinate), lowest=surrogate.lowest
         )
-        return _candidate(f"{start.name}, refined on the surrogate", levels, coordinate, start)
+        name = f"{start.name}, refined on the surrogate"
+        free.append(_candidate(name, levels, coordinate, start))
+    free = distinct(ranked_by_prediction(free, surrogate, coordinate), [], coordinate, APART)
+    for candidate in free[:TRIED]:
+        refinement.run(edm_levels(candidate, coordinate))
+    improved = []
+    if refinement.tried:
+        while refinement.improve():
+            pass
+        levels = refinement.best[0]
+        improved = [_candidate("refined", levels, coordinate, first)]
 
-    free = distinct((freely(start) for start in ranked[:STARTS]), [], coordinate)
-    free = ranked_by_prediction(free, surrogate, coordinate)
-
-    def measure(levels: np.ndarray) -> np.ndarray | None:
-        candidate = _candidate("", levels, coordinate, ranked[0])
-        parts = [runs.residual(candidate.sigmas, batch) for batch in range(batches)]
-        whole = [part for part in parts if part is not None]
-        return np.concatenate(whole) if len(whole) == batches else None
-
-    def really(start: Candidate) -> Candidate:
-        levels = corrected(surrogate, measure, edm_levels(start, coordinate))
-        return _candidate(f"{start.name}, refined", levels, coordinate, start)
-
-    real = [really(start) for start in (*given[:1], *searched[:1], *free[:1])]
-    front = distinct([*real, *free], given, coordinate)
+    given = [candidate for candidate in ranked if candidate.given]
+    searched = [candidate for candidate in ranked if not candidate.given]
+    front = distinct([*improved, *free], given, coordinate)
     return [*given[:FAVOURITES], *front, *given[FAVOURITES:], *searched]
 
 

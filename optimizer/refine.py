@@ -6,6 +6,11 @@ mean of the norms |r_k| is brought down by Levenberg-Marquardt steps with weight
     (A + lambda diag A) dz = -g,   A = sum_k J_k^T J_k / |r_k|,   g = sum_k J_k^T r_k / |r_k|
 
 so that the mean of norms falls and not the mean of squares, which rare outliers own.
+
+A Jacobian by real runs costs n(n-1)/2 calls a noise. The surrogate's costs none, and real runs,
+which cost n, put it right where it matters: around the best schedule so far the surrogate follows
+that schedule's run, and Broyden's secants make it agree with the other runs nearby (Broyden 1965,
+"A class of methods for solving nonlinear simultaneous equations").
 """
 
 from __future__ import annotations
@@ -14,18 +19,24 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .surrogate import Surrogate
+from .surrogate import Surrogate, Track
 
-__all__ = ["corrected", "levenberg_marquardt"]
+__all__ = ["Refinement", "levenberg_marquardt"]
 
 PERTURBATION = 1e-3  # of log t, for finite differences
 LARGEST_STEP = 0.5  # of log t, per iteration
 CLOSEST = 0.02  # two levels never come closer than 2 %
 ENOUGH = 3e-3  # relative gain of an iteration below which it stops
+REACH = 0.4  # of log t: how far a round trusts the surrogate
+NEARBY = 1.0  # of log t: runs within it shape the secants
+SECANTS = 6  # runs, at most
+RIDGE = 1e-2  # of the secants' normal equations
+
+Residuals = Callable[[np.ndarray], np.ndarray]  # schedules [S, n+1] -> [S, K, E]
 
 
 def levenberg_marquardt(
-    residuals: Callable[[np.ndarray], np.ndarray],
+    residuals: Residuals,
     schedule: np.ndarray,
     *,
     lowest: float,
@@ -86,42 +97,84 @@ def levenberg_marquardt(
     return levels(z[None])[0]
 
 
-def corrected(
-    surrogate: Surrogate,
-    measure: Callable[[np.ndarray], np.ndarray | None],
-    schedule: np.ndarray,
-    *,
-    rounds: int = 3,
-) -> np.ndarray:
-    """Refine on the surrogate, corrected by real runs from the same noises.
-
-    Every round adds to the surrogate's residual the difference to the real one at the best
-    schedule so far, refines within reach of it, and runs what it finds; a find that is no
-    better halves the reach.
+class Refinement:
+    """Real runs of schedules from the reference noises, and the search that they guide.
 
     Arguments:
-        measure: real residuals [K, E] of a schedule of EDM levels; None: the budget is spent.
+        surrogate: made from the references and coarse runs.
+        measure: runs a schedule [n+1] of EDM levels; None: the budget is spent.
     """
-    best, residual = schedule, measure(schedule)
-    reach = 0.4
-    for _ in range(rounds):
-        if residual is None:
-            break
-        error = np.linalg.norm(residual, axis=1).mean()
-        offset = residual - surrogate.residuals(best[None])[0]
-        trial = levenberg_marquardt(
-            _shifted(surrogate, offset), best, lowest=surrogate.lowest, reach=reach
+
+    def __init__(self, surrogate: Surrogate, measure: Callable[[np.ndarray], Track | None]):
+        self.surrogate = surrogate
+        self.measure = measure
+        self.tried: list[tuple[np.ndarray, Track]] = []
+        self.reach = REACH
+
+    def run(self, schedule: np.ndarray) -> bool:
+        """Run a schedule; False when the budget does not allow it."""
+        track = self.measure(schedule)
+        if track is not None:
+            self.tried.append((schedule, track))
+        return track is not None
+
+    def residual(self, track: Track) -> np.ndarray:
+        """End point minus reference of a real run, [K, E]."""
+        return track.end - self.surrogate.reference.end
+
+    def error(self, track: Track) -> float:
+        """Mean norm of the residuals of a real run."""
+        return float(np.linalg.norm(self.residual(track), axis=1).mean())
+
+    @property
+    def best(self) -> tuple[np.ndarray, Track]:
+        """The schedule of least error so far, and its run."""
+        return min(self.tried, key=lambda tried: self.error(tried[1]))
+
+    def improve(self) -> bool:
+        """One round: refine the best schedule within reach on the corrected surrogate, and run it.
+
+        A find that is no better halves the reach. False when there is nothing more to gain: the
+        budget is spent, or the gain expected is below its own standard error.
+        """
+        best, track = self.best
+        model = self._around(best, track)
+        found = levenberg_marquardt(
+            model, best, lowest=self.surrogate.lowest, reach=self.reach
         )
-        found = measure(trial)
-        if found is None:
-            break
-        if np.linalg.norm(found, axis=1).mean() < error:
-            best, residual = trial, found
-        else:
-            reach /= 2.0
-    return best
+        now, then = (np.linalg.norm(model(s[None])[0], axis=1) for s in (best, found))
+        if not _worth(now - then) or not self.run(found):
+            return False
+        if self.best[0] is not found:
+            self.reach /= 2.0
+        return True
+
+    def _around(self, best: np.ndarray, track: Track) -> Residuals:
+        """Residuals that are the real ones at the best schedule and nearly so at others nearby."""
+        following = self.surrogate.following(track)
+        offset = self.residual(track) - following.residuals(best[None])[0]
+        z = np.log(best[1:-1])
+        distances = [np.abs(np.log(other[1:-1]) - z).max(initial=0.0) for other, _ in self.tried]
+        near = [k for k, far in enumerate(distances) if 1e-5 < far < NEARBY][-SECANTS:]
+        if not near:
+            return lambda schedules: following.residuals(schedules) + offset
+        others = np.stack([self.tried[k][0] for k in near])
+        real = np.stack([self.residual(self.tried[k][1]) for k in near])
+        missed = real - following.residuals(others) - offset  # [h, K, E]
+        dz = np.log(others[:, 1:-1]) - z  # [h, m]
+        normal = dz @ dz.T
+        normal += RIDGE * np.trace(normal) / len(normal) * np.eye(len(normal))
+        secants = np.einsum("hm,hke->mke", np.linalg.solve(normal, dz), missed)
+
+        def corrected(schedules: np.ndarray) -> np.ndarray:
+            moved = np.log(np.asarray(schedules)[:, 1:-1]) - z
+            return following.residuals(schedules) + offset + np.tensordot(moved, secants, 1)
+
+        return corrected
 
 
-def _shifted(surrogate: Surrogate, offset: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """The surrogate's residuals with a constant added."""
-    return lambda schedules: surrogate.residuals(schedules) + offset
+def _worth(gains: np.ndarray) -> bool:
+    """Whether gains [K] are positive on average by more than their standard error."""
+    if len(gains) == 1:
+        return bool(gains[0] > 0.0)
+    return bool(gains.mean() > gains.std(ddof=1) / len(gains) ** 0.5)

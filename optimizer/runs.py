@@ -14,14 +14,13 @@ from .meter import DenoiserError, Meter
 from .noise import SELECTION, generators, unit_noise
 from .profile import Denoiser, Profile, measure_profile
 from .select import FINALISTS, Candidate
-from .solvers import DETERMINISTIC_TWIN, REFERENCE, Solver, builtin_solver
-from .surrogate import ELEMENTS, Trajectory, measured_slope
+from .solvers import DETERMINISTIC_TWIN, Solver, builtin_solver, reference_solver
+from .surrogate import ELEMENTS, Track, integration_error, measured_slope
 
 __all__ = ["Progress", "Runs"]
 
-REFINEMENT_SHARE = 0.25  # of the budget, for real runs on the noises that schedules are refined on
+REFINEMENT_SHARE = 0.30  # of the budget, for real runs on the noises that schedules are refined on
 FEWEST = 3  # candidates compared, however small the budget
-COARSE = 4  # the coarse run beside a reference takes every fourth level
 
 Progress = Callable[[str, int], None]  # (phase, denoiser rows spent so far)
 
@@ -53,32 +52,40 @@ class Runs:
         self.ends: list[Tensor] = []
         self.reference_errors: list[float] = []
         self.denoise = denoise if meter is not None else self._metered(denoise)
-        self.solver, self.reference = self._solvers(solver, reference)
+        self.solver = self._solver(solver)
+        if isinstance(solver, str) and reference is None:
+            self.reference_order, self.reference_calls = 3, 1
+            self.reference = reference_solver(self.denoise)
+        else:
+            fine = reference or self.solver
+            self.reference_order = getattr(fine, "order", 2)
+            self.reference_calls = getattr(fine, "calls_per_step", self.calls_per_step)
+            self.reference = self._charged(fine, self.reference_calls) if reference else fine
 
-    def _solvers(self, solver: str | Solver, reference: Solver | None) -> tuple[Solver, Solver]:
-        """The solver that is judged and the one that computes references."""
+    def _solver(self, solver: str | Solver) -> Solver:
+        """The solver that is judged."""
         if not isinstance(solver, str):
-            return self._charged(solver), self._charged(reference or solver)
-        name = DETERMINISTIC_TWIN.get(solver, solver)
-        judged = builtin_solver(name, self.denoise)
-        if reference is not None:
-            return judged, self._charged(reference)
-        return judged, builtin_solver(REFERENCE[name], self.denoise)
+            return self._charged(solver, self.calls_per_step)
+        return builtin_solver(DETERMINISTIC_TWIN.get(solver, solver), self.denoise)
 
-    def _charged(self, solver: Solver) -> Solver:
+    def _charged(self, solver: Solver, calls_per_step: int) -> Solver:
         """A Solver of the caller's: without a common meter, its runs cost what it is said to."""
         if self.metered:
             return solver
 
         def run(noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
-            self.charged += (len(sigmas) - 1) * self.calls_per_step * len(noise)
+            self.charged += (len(sigmas) - 1) * calls_per_step * len(noise)
             return solver(noise, sigmas, seed)
 
         return run
 
-    def begin(self, fine: Tensor, batch: int, coordinate: Coordinate) -> None:
-        """Set the levels of the reference runs, ending in 0, and the noises in a batch."""
+    def begin(self, fine: Tensor, every: int, batch: int, coordinate: Coordinate) -> None:
+        """Set the noises in a batch and the levels of the reference runs, ending in 0.
+
+        The coarse run beside a reference takes `every` so many-th level.
+        """
         self.fine, self.batch, self.current = fine, batch, -1
+        self.coarse = torch.cat([fine[:-1:every], fine[-1:]])
         self.coordinate = coordinate
         chosen = np.random.default_rng(0).permutation(math.prod(self.shape))[:ELEMENTS]
         self.elements = torch.from_numpy(np.sort(chosen))
@@ -92,6 +99,11 @@ class Runs:
         """Rows that a run of so many steps on one batch takes at most."""
         return steps * self.calls_per_step * self.batch
 
+    @property
+    def reference_cost(self) -> int:
+        """Rows that a reference run of one batch takes."""
+        return (len(self.fine) - 1) * self.reference_calls * self.batch
+
     def add_reference(self) -> None:
         """Compute the end points of the next batch of noise."""
         self._keep_end(self._run("reference", self.reference, len(self.ends), self.fine))
@@ -104,45 +116,40 @@ class Runs:
             )
         self.ends.append(end)
 
-    def add_trajectory(self) -> Trajectory | None:
-        """The same, with what the runs visited; None if they pass through no meter.
+    def add_tracked_reference(self) -> tuple[Track, Track] | None:
+        """The same, with what the runs visited, and a coarse run of the judged solver beside them.
 
-        A coarse run through a part of the levels gives the slopes, and an estimate of the
-        references' own error.
+        None if the runs pass through no meter.
         """
         batch = len(self.ends)
-        end, visited = self._recorded(batch, self.fine)
+        end, fine = self._tracked("reference", self.reference, batch, self.fine)
         self._keep_end(end)
-        coarse_levels = torch.cat([self.fine[:-1:COARSE], self.fine[-1:]])
-        coarse_end, strayed = self._recorded(batch, coarse_levels)
-        self.reference_errors += [e / (COARSE**2 - 1) for e in _rmse(coarse_end, end)]
-        if not visited:
+        if fine is None:
             return None
-        levels = np.array(sorted(visited))
-        t = self.coordinate.finite_edm(levels)
-        scale = t / self.coordinate.noise(levels)  # a host's x is b(s)/t times EDM's
-        x = np.stack([c * visited[s][0] for s, c in zip(levels, scale, strict=True)])
-        D = np.stack([visited[s][1] for s in levels])
-        slope = measured_slope(
-            np.log(t),
-            {
-                k: (scale[k] * strayed[s][0] - x[k], strayed[s][1] - D[k])
-                for k, s in enumerate(levels)
-                if s in strayed
-            },
-            D,
-        )
-        return Trajectory(np.log(t), x, D, self._kept(end), slope)
+        _, coarse = self._tracked("reference", self.solver, batch, self.coarse)
+        assert coarse is not None  # the meter that has seen the one has seen the other
+        slope = measured_slope(fine, coarse)
+        self.reference_errors += integration_error(fine, slope).tolist()
+        return fine, coarse
 
     @property
     def reference_error(self) -> float:
-        """The references' own mean error, by Richardson's estimate for a second-order solver."""
-        return float(np.mean(self.reference_errors))
+        """The references' own mean error by estimate; NaN if their runs pass through no meter."""
+        return float(np.mean(self.reference_errors)) if self.reference_errors else math.nan
 
-    def _recorded(
-        self, batch: int, sigmas: Tensor
-    ) -> tuple[Tensor, dict[float, tuple[np.ndarray, np.ndarray]]]:
-        """A reference run's end point, and x and D on the kept elements at every level visited.
+    def track(self, sigmas: Tensor, batch: int) -> Track | None:
+        """What the judged solver visits with a schedule; None when refinement's share is spent."""
+        cost = self.cost(len(sigmas) - 1)
+        spent = self.spent.get("refinement", 0) + cost
+        comparison = self.reference_cost + FEWEST * cost  # must stay affordable
+        if spent > REFINEMENT_SHARE * self.budget or cost + comparison > self.left:
+            return None
+        return self._tracked("refinement", self.solver, batch, sigmas)[1]
+
+    def _tracked(
+        self, phase: str, solver: Solver, batch: int, sigmas: Tensor
+    ) -> tuple[Tensor, Track | None]:
+        """A run's end point, and x and D on the kept elements at every level visited.
 
         Solvers with two calls a step visit a level twice: the later state is on the trajectory.
         """
@@ -153,19 +160,17 @@ class Runs:
 
         self.meter.observe = note
         try:
-            return self._run("reference", self.reference, batch, sigmas), visited
+            end = self._run(phase, solver, batch, sigmas)
         finally:
             self.meter.observe = None
-
-    def residual(self, sigmas: Tensor, batch: int) -> np.ndarray | None:
-        """End point minus reference on the kept elements, [B, E]; None when its share is spent."""
-        cost = self.cost(len(sigmas) - 1)
-        spent = self.spent.get("refinement", 0) + cost
-        comparison = self.cost(len(self.fine) - 1) + FEWEST * cost  # must stay affordable
-        if spent > REFINEMENT_SHARE * self.budget or cost + comparison > self.left:
-            return None
-        end = self._run("refinement", self.solver, batch, sigmas)
-        return self._kept(end) - self._kept(self.ends[batch])
+        if not visited:
+            return end, None
+        levels = np.array(sorted(visited))
+        t = self.coordinate.finite_edm(levels)
+        scale = t / self.coordinate.noise(levels)  # a host's x is b(s)/t times EDM's
+        x = np.stack([c * visited[s][0] for s, c in zip(levels, scale, strict=True)])
+        D = np.stack([visited[s][1] for s in levels])
+        return end, Track(np.log(t), x, D, self._kept(end))
 
     def _kept(self, x: Tensor) -> np.ndarray:
         return x.flatten(1)[:, self.elements.to(x.device)].cpu().double().numpy()
@@ -195,7 +200,7 @@ class Runs:
         cost = self.cost(len(candidate.sigmas) - 1)
         if batch == len(self.ends):
             runs = FINALISTS if "candidates" in self.spent else FEWEST
-            if self.cost(len(self.fine) - 1) + runs * cost > self.left:
+            if self.reference_cost + runs * cost > self.left:
                 return None
             self.add_reference()
         if cost > self.left:

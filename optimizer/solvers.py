@@ -8,27 +8,25 @@ tests compare them step by step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .noise import generators, unit_noise
 from .profile import Denoiser
 
-__all__ = ["DETERMINISTIC_TWIN", "REFERENCE", "SOLVERS", "Solver", "builtin_solver"]
+__all__ = ["DETERMINISTIC_TWIN", "SOLVERS", "Solver", "builtin_solver", "reference_solver"]
 
 SOLVER_NOISE = 2  # the noise stream of stochastic solvers
 
 # A stochastic solver is judged by its deterministic twin of the same order: the same solver with
 # its fresh noise switched off.
 DETERMINISTIC_TWIN = {"ddim_stochastic": "euler", "dpmpp_2m_sde": "dpmpp_2m"}
-
-# What a fine-step reference is computed with. All deterministic solvers here solve the same
-# equation, so the first-order ones take the second-order solution.
-REFERENCE = {"euler": "dpmpp_2m", "heun": "heun", "dpmpp_2m": "dpmpp_2m"}
 
 
 class Solver(Protocol):
@@ -41,6 +39,7 @@ class Solver(Protocol):
 
 
 Draw = Callable[[], Tensor]
+Method = Callable[[Denoiser, Tensor, Tensor, Draw], Tensor]
 
 
 def euler(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:
@@ -73,6 +72,36 @@ def dpmpp_2m(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tenso
         x = t / s * x - torch.expm1(-h) * predictor
         last = h, D
     return x
+
+
+def multistep_3(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:
+    """The third-order exponential multistep method in the clock λ = -log t, for references.
+
+    All deterministic solvers here solve dx/dt = (x - D) / t, so one accurate method serves them
+    all: x_t = t/s x + t ∫ e^λ D dλ with D the parabola through its last three values (the
+    exponential Adams-Bashforth form of Zhang and Chen 2022, arXiv 2204.13902).
+    """
+    last: list[tuple[float, Tensor]] = []  # λ and D, newest first
+    for s, t in pairwise(sigmas):
+        D = denoise(x, s.expand(len(x)))
+        last = [(-float(s.double().log()), D), *last[:2]]
+        if t == 0:
+            return D
+        x = t / s * x
+        weights = _adams_weights([clock for clock, _ in last], -float(t.double().log()))
+        for weight, (_, D) in zip(weights, last, strict=True):
+            x = x + float(t / s) * weight * D
+    return x
+
+
+def _adams_weights(clock: Sequence[float], end: float) -> list[float]:
+    """w_k with ∫_0^h e^u p(u) du = Σ w_k p(λ_k) for polynomials p in u = λ - λ_0, h = end - λ_0."""
+    h = end - clock[0]
+    integrals = [math.expm1(h)]
+    for power in range(1, len(clock)):
+        integrals.append(h**power * math.exp(h) - power * integrals[-1])
+    powers = np.vander(np.array(clock) - clock[0], increasing=True)  # [k, power]
+    return np.linalg.solve(powers.T, integrals).tolist()
 
 
 def ddim_stochastic(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:
@@ -129,8 +158,15 @@ def builtin_solver(name: str, denoise: Denoiser) -> Solver:
     """
     if name not in SOLVERS:
         raise ValueError(f"There is no built-in solver '{name}': choose one of {list(SOLVERS)}.")
-    method = SOLVERS[name]
+    return _bound(SOLVERS[name], denoise)
 
+
+def reference_solver(denoise: Denoiser) -> Solver:
+    """`multistep_3`, closed over a denoiser: for fine-step references."""
+    return _bound(multistep_3, denoise)
+
+
+def _bound(method: Method, denoise: Denoiser) -> Solver:
     def solve(noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
         levels = sigmas.to(noise)
         sources = generators(seed, SOLVER_NOISE, range(len(noise)))
