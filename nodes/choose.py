@@ -118,7 +118,8 @@ def _auto(
 def _difference(saved: SavedSchedule, steps: int | None) -> str:
     if steps is None or saved.schedule.steps == steps:
         return ""
-    return f" ({saved.schedule.steps} steps, resampled to {steps})"
+    made = "derived for" if len(saved.schedule.nearest(steps)) == steps + 1 else "resampled to"
+    return f" (measured at {saved.schedule.steps} steps, {made} {steps})"
 
 
 def _preset(name: str, levels: host.NoiseLevels, *, quiet: bool = False) -> Schedule:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..optimizer import optimize
+from ..optimizer import Result, optimize
 from ..schedules import Provenance, SavedSchedule, Schedule, Store
 from ..schedules.curves import time_uniform
 from . import host
@@ -24,6 +24,7 @@ __all__ = ["AYSOptimize"]
 METHODS = {"measured": "measured", "paper (KLUB)": "paper"}
 REUSE = ("saved if equal", "measure again")
 PAPER_STEPS = 10
+OTHER_STEPS = (4, 5, 6, 8, 10, 12, 15, 20, 25, 30)  # saved with every result
 
 log = logging.getLogger("align_your_steps")
 
@@ -333,7 +334,9 @@ def _measured(
     )
     name = name.strip() or f"{guided.model_name}{judged.name} {steps} steps{cfg}"
     return SavedSchedule(
-        schedule=Schedule(tuple(result.sigmas.tolist()), name, measured),
+        schedule=Schedule(
+            tuple(result.sigmas.tolist()), name, measured, _other_steps(result, denoise)
+        ),
         identity=request["identity"],
         request=request,
         tensors=result.profile.to_tensors(),
@@ -349,10 +352,17 @@ def _measured(
     )
 
 
+def _other_steps(result: Result, denoise: float) -> tuple[tuple[float, ...], ...]:
+    """Levels for other numbers of steps, which take no calls; none for a part of the path."""
+    if result.surrogate is None or denoise < 1.0:
+        return ()
+    counts = (count for count in OTHER_STEPS if count != len(result.sigmas) - 1)
+    return tuple(tuple(result.at_steps(count).tolist()) for count in counts)
+
+
 def _renamed(saved: SavedSchedule, name: str) -> SavedSchedule:
     """The same result under another name."""
-    schedule = Schedule(saved.schedule.levels, name, saved.schedule.provenance)
-    return dataclasses.replace(saved, schedule=schedule)
+    return dataclasses.replace(saved, schedule=dataclasses.replace(saved.schedule, name=name))
 
 
 def _keep(store: Store, saved: SavedSchedule) -> str:

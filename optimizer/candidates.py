@@ -14,7 +14,13 @@ from .profile import Profile
 from .search import coordinate_search, edm_schedule, subdivide
 from .select import Candidate
 
-__all__ = ["checked_candidate", "distinct", "measured_candidates", "paper_candidates"]
+__all__ = [
+    "checked_candidate",
+    "distinct",
+    "measured_candidates",
+    "paper_candidates",
+    "path_schedules",
+]
 
 # From the most to the least likely to win: exponents near 3/4 suit most solvers, 3 is the KLUB.
 WEIGHT_EXPONENTS = (0.75, 1.0, 0.5, 1.25, 0.25, 1.5, 0.0, 2.0, 3.0)
@@ -107,6 +113,13 @@ def distinct(
             kept.append(candidate)
             before.append(log_levels)
     return kept
+
+
+def path_schedules(profile: Profile, steps: int, order: int) -> list[np.ndarray]:
+    """The shortest paths of every weight and both orders, from the profile's highest level."""
+    top = float(profile.sigmas[0])
+    found = [levels for k in {order, 1, 2} for _, levels in _paths(profile, steps, k)]
+    return [np.append(top, levels[1:]) for levels in found]
 
 
 def _paths(profile: Profile, steps: int, order: int) -> Iterator[Named]:

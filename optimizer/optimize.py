@@ -23,15 +23,17 @@ from .candidates import (
     distinct,
     measured_candidates,
     paper_candidates,
+    path_schedules,
 )
 from .coordinate import VE, Coordinate, spread
 from .klub import Levels, klub
 from .meter import Meter
-from .pool import refined_pool
+from .pool import edm_levels, refined_pool
 from .profile import Denoiser, Profile
 from .runs import FEWEST, Progress, Runs
 from .select import Candidate, Score, halving
 from .solvers import DETERMINISTIC_TWIN, Solver
+from .step_counts import at_steps, drawn_through
 from .surrogate import Surrogate, joined, measured_slope
 
 __all__ = ["Result", "optimize"]
@@ -61,6 +63,7 @@ class Result:
     noises:          number of initial noises the winner was run on
     reference_steps: steps of the reference runs
     reference_error: estimated RMS error of the references themselves
+    surrogate:       what is known about schedules of other lengths; None: nothing
     """
 
     sigmas: Tensor
@@ -73,6 +76,30 @@ class Result:
     reference_steps: int
     reference_error: float
     coordinate: Coordinate
+    order: int
+    surrogate: Surrogate | None
+
+    def at_steps(self, steps: int) -> Tensor:
+        """The levels [steps+1] for another number of steps, without a denoiser call.
+
+        Raises ValueError where nothing is known about other step counts: after the paper's method,
+        and for solvers that pass through no meter.
+        """
+        if self.surrogate is None:
+            raise ValueError(
+                "This result knows its own number of steps only: use the method 'measured', and a "
+                "built-in solver or a meter."
+            )
+        if steps == len(self.sigmas) - 1:
+            return self.sigmas
+        lowest = self.surrogate.lowest
+        tried = [edm_levels(score.candidate, self.coordinate) for score in self.scores]
+        drawn = [drawn_through(levels, steps, lowest) for levels in tried]
+        paths = path_schedules(self.profile, steps, self.order)
+        levels = at_steps(self.surrogate, [*drawn, *paths])
+        sigmas = np.append(self.coordinate.level(levels[:-1]), 0.0)
+        sigmas[0] = self.sigmas[0]
+        return torch.from_numpy(sigmas).float()
 
     @property
     def total_calls(self) -> int:
@@ -178,6 +205,7 @@ def optimize(
             profile, steps, coordinate, sigma_max, starts=begin, order=order
         )
         pool = given + distinct(found, given, coordinate)
+    learnt = None
     if method == "measured" and None not in tracked:
         fine_track, coarse_track = (joined(tracks) for tracks in zip(*tracked, strict=True))
         surrogate = Surrogate(
@@ -185,7 +213,8 @@ def optimize(
             measured_slope(fine_track, coarse_track),
             _stand_in(solver, order, runs.calls_per_step),
         )
-        pool = refined_pool(pool, surrogate, runs, coordinate, plan.batches)
+        pool, learnt = refined_pool(pool, surrogate, runs, coordinate, plan.batches)
+        learnt = learnt.compressed()
     left = runs.left - runs.reference_cost
     room = max(FEWEST, int(FIRST_ROUND_SHARE * left / runs.cost(steps)))
 
@@ -205,6 +234,8 @@ def optimize(
         reference_steps=plan.reference_steps,
         reference_error=runs.reference_error,
         coordinate=coordinate,
+        order=order,
+        surrogate=learnt,
     )
 
 

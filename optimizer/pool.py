@@ -12,7 +12,7 @@ from .coordinate import Coordinate
 from .refine import Refinement, levenberg_marquardt
 from .runs import Runs
 from .select import FAVOURITES, Candidate
-from .surrogate import Surrogate, Track, joined
+from .surrogate import Surrogate, Track
 
 __all__ = ["refined_pool"]
 
@@ -27,7 +27,7 @@ def refined_pool(
     runs: Runs,
     coordinate: Coordinate,
     batches: int,
-) -> list[Candidate]:
+) -> tuple[list[Candidate], Surrogate]:
     """The pool in the order in which to run it: the best given ones, refined ones, the others.
 
     The best given schedule is run first: its run shows the slopes at the distance at which
@@ -36,14 +36,15 @@ def refined_pool(
 
     Arguments:
         surrogate: made from the first `batches` batches of noise; real runs use the same.
+
+    Returns also the surrogate with the mean of its slopes and those of the best run: what is known
+    about schedules of other lengths.
     """
+    learnt = surrogate
     ranked = ranked_by_prediction(pool, surrogate, coordinate)
 
     def measure(levels: np.ndarray) -> Track | None:
-        sigmas = _candidate("", levels, coordinate, ranked[0]).sigmas
-        tracks = [runs.track(sigmas, batch) for batch in range(batches)]
-        whole = [track for track in tracks if track is not None]
-        return joined(whole) if len(whole) == batches else None
+        return runs.track(_candidate("", levels, coordinate, ranked[0]).sigmas, batches)
 
     refinement = Refinement(surrogate, measure)
     first = next((candidate for candidate in ranked if candidate.given), ranked[0])
@@ -65,13 +66,14 @@ def refined_pool(
     if refinement.tried:
         while refinement.improve():
             pass
-        levels = refinement.best[0]
+        levels, track = refinement.best
         improved = [_candidate("refined", levels, coordinate, first)]
+        learnt = learnt.halfway(learnt.sloped(track))
 
     given = [candidate for candidate in ranked if candidate.given]
     searched = [candidate for candidate in ranked if not candidate.given]
     front = distinct([*improved, *free], given, coordinate)
-    return [*given[:FAVOURITES], *front, *given[FAVOURITES:], *searched]
+    return [*given[:FAVOURITES], *front, *given[FAVOURITES:], *searched], learnt
 
 
 def ranked_by_prediction(

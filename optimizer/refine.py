@@ -58,6 +58,7 @@ def levenberg_marquardt(
     if len(z) == 0:
         return schedule
     top = np.log(schedule[0])
+    floor = np.log(lowest)
 
     def levels(points: np.ndarray) -> np.ndarray:
         ends = np.full((len(points), 1), schedule[0]), np.zeros((len(points), 1))
@@ -65,8 +66,7 @@ def levenberg_marquardt(
 
     def allowed(point: np.ndarray) -> bool:
         falls = np.diff(np.concatenate([[top], point])) < -CLOSEST
-        inside = point[-1] >= np.log(lowest) and np.abs(point - start).max() <= reach
-        return bool(falls.all() and inside)
+        return bool(falls.all() and np.abs(point - start).max() <= reach)
 
     damping = 1e-2
     for _ in range(iterations):
@@ -77,15 +77,20 @@ def levenberg_marquardt(
         norm = np.maximum(np.linalg.norm(r, axis=1), 1e-12)
         A = np.einsum("ike,jke,k->ij", J, J, 1.0 / norm)
         g = np.einsum("ike,ke,k->i", J, r, 1.0 / norm)
+        # A level at sigma_min that is pushed down stays, and the others move as if it were fixed.
+        free = (z > floor) | (g < 0.0)
+        A = A[np.ix_(free, free)]
         error, better = norm.mean(), None
         for _ in range(8):
-            step = -np.linalg.solve(A + damping * np.diag(np.diag(A) + 1e-12), g)
+            step = np.zeros_like(z)
+            step[free] = -np.linalg.solve(A + damping * np.diag(np.diag(A) + 1e-12), g[free])
             step *= min(1.0, LARGEST_STEP / max(float(np.abs(step).max()), 1e-12))
-            if allowed(z + step):
-                trial = residuals(levels((z + step)[None]))[0]
+            point = np.maximum(z + step, floor)
+            if allowed(point):
+                trial = residuals(levels(point[None]))[0]
                 after = np.linalg.norm(trial, axis=1).mean()
                 if after < error:
-                    better = z + step
+                    better = point
                     damping = max(damping / 3.0, 1e-6)
                     break
             damping *= 4.0
@@ -112,9 +117,9 @@ class Refinement:
         self.reach = REACH
 
     def run(self, schedule: np.ndarray) -> bool:
-        """Run a schedule; False when the budget does not allow it."""
+        """Run a schedule; False when the budget does not allow it. A failed run is not kept."""
         track = self.measure(schedule)
-        if track is not None:
+        if track is not None and np.isfinite(track.end).all():
             self.tried.append((schedule, track))
         return track is not None
 

@@ -15,7 +15,7 @@ from .noise import SELECTION, generators, unit_noise
 from .profile import Denoiser, Profile, measure_profile
 from .select import FINALISTS, Candidate
 from .solvers import DETERMINISTIC_TWIN, Solver, builtin_solver, reference_solver
-from .surrogate import ELEMENTS, Track, integration_error, measured_slope
+from .surrogate import ELEMENTS, Track, integration_error, joined, measured_slope
 
 __all__ = ["Progress", "Runs"]
 
@@ -137,14 +137,19 @@ class Runs:
         """The references' own mean error by estimate; NaN if their runs pass through no meter."""
         return float(np.mean(self.reference_errors)) if self.reference_errors else math.nan
 
-    def track(self, sigmas: Tensor, batch: int) -> Track | None:
-        """What the judged solver visits with a schedule; None when refinement's share is spent."""
-        cost = self.cost(len(sigmas) - 1)
+    def track(self, sigmas: Tensor, batches: int) -> Track | None:
+        """What the judged solver visits with a schedule on the first so many batches of noise.
+
+        None when refinement's share of the budget does not allow all of them.
+        """
+        once = self.cost(len(sigmas) - 1)
+        cost = batches * once
         spent = self.spent.get("refinement", 0) + cost
-        comparison = self.reference_cost + FEWEST * cost  # must stay affordable
+        comparison = self.reference_cost + FEWEST * once  # must stay affordable
         if spent > REFINEMENT_SHARE * self.budget or cost + comparison > self.left:
             return None
-        return self._tracked("refinement", self.solver, batch, sigmas)[1]
+        tracks = [self._tracked("refinement", self.solver, k, sigmas)[1] for k in range(batches)]
+        return joined([track for track in tracks if track is not None])
 
     def _tracked(
         self, phase: str, solver: Solver, batch: int, sigmas: Tensor

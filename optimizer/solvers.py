@@ -84,11 +84,11 @@ def multistep_3(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Te
     last: list[tuple[float, Tensor]] = []  # λ and D, newest first
     for s, t in pairwise(sigmas):
         D = denoise(x, s.expand(len(x)))
-        last = [(-float(s.double().log()), D), *last[:2]]
+        last = [(-math.log(float(s)), D), *last[:2]]
         if t == 0:
             return D
         x = t / s * x
-        weights = _adams_weights([clock for clock, _ in last], -float(t.double().log()))
+        weights = _adams_weights([clock for clock, _ in last], -math.log(float(t)))
         for weight, (_, D) in zip(weights, last, strict=True):
             x = x + float(t / s) * weight * D
     return x

@@ -145,6 +145,28 @@ class Surrogate:
         """The surrogate with the slopes that runs of one schedule show."""
         return Surrogate(self.reference, measured_slope(self.reference, track), self.solver)
 
+    def compressed(self) -> Surrogate:
+        """The same runs and error norms in fewer numbers, exactly.
+
+        Runs are linear combinations of what was visited: 2F + 1 vectors for each noise. In an
+        orthonormal basis of these, E elements become 2F + 1.
+        """
+        x, D, end = self.reference.x, self.outputs, self.reference.end
+        if end.shape[1] <= 2 * len(x) + 1:
+            return self
+        coordinates = [
+            np.linalg.qr(np.concatenate([x[:, k], D[:, k], end[k : k + 1]]).T, mode="r")
+            for k in range(len(end))
+        ]
+        whole = np.stack(coordinates, 1).transpose(2, 1, 0)  # [2F + 1, K, 2F + 1]
+        F = len(x)
+        track = Track(self.reference.log_levels, whole[:F], whole[F : 2 * F], whole[2 * F])
+        return Surrogate(track, self.slope, self.solver)
+
+    def halfway(self, other: Surrogate) -> Surrogate:
+        """The surrogate with the mean of two surrogates' slopes."""
+        return Surrogate(self.reference, (self.slope + other.slope) / 2.0, self.solver)
+
     def following(self, track: Track) -> Surrogate:
         """The surrogate that repeats what runs of one schedule saw."""
         straight = self.sloped(track)

@@ -48,8 +48,8 @@ def at_steps(
 ) -> tuple[float, ...]:
     """The steps + 1 levels of a schedule for any number of steps, ending in 0.
 
-    With its own number of steps a schedule keeps its levels, the last replaced by 0. Otherwise
-    its positive levels are resampled:
+    With its own number of steps, and with others that it has levels for, these are kept, the last
+    replaced by 0. Otherwise the positive levels of the nearest number are resampled:
     - it ends in a positive level: to steps + 1 levels, the last replaced by 0 (as the host
       treats the published tables);
     - it ends in 0 and has not reached sigma_min before: the same, with sigma_min for that 0;
@@ -68,17 +68,18 @@ def at_steps(
         raise ValueError(f"A schedule needs at least 1 step, but got {steps}.")
     if not 0 < sigma_min < math.inf:
         raise ValueError(f"sigma_min must be a positive noise level, but got {sigma_min:g}.")
-    if steps == schedule.steps:
-        return (*schedule.levels[:-1], 0.0)
-    if steps < schedule.steps and not quiet:
+    levels = schedule.nearest(steps)
+    if steps == len(levels) - 1:
+        return (*levels[:-1], 0.0)
+    if steps < len(levels) - 1 and not quiet:
         _log.info(
             "Schedule %r was made for %d steps and is interpolated to %d: fewer steps by "
             "interpolation are known to cost quality; optimise it for %d steps.",
-            schedule.name, schedule.steps, steps, steps,
+            schedule.name, len(levels) - 1, steps, steps,
         )  # fmt: skip
-    *upper, last = schedule.levels
+    *upper, last = levels
     if last > 0:
-        return (*log_linear(schedule.levels, steps + 1)[:-1], 0.0)
+        return (*log_linear(levels, steps + 1)[:-1], 0.0)
     if upper[-1] > sigma_min * (1 + 1e-3):
         return (*log_linear((*upper, sigma_min), steps + 1)[:-1], 0.0)
     if len(upper) == 1:

@@ -1,7 +1,8 @@
 """One optimised schedule as a file: safetensors, read with nothing trusted.
 
 A file holds the levels as float64 tensor "levels", the result's other tensors, and in the header
-(JSON text, so that listing is cheap) the name, the provenance, the request and the notes.
+(JSON text, so that listing is cheap) the name, the provenance, levels for other numbers of steps,
+the request and the notes.
 
 Files may come from anywhere. Nothing is unpickled or evaluated, sizes are checked before anything
 is read, and levels go through the same checks as any schedule.
@@ -92,6 +93,7 @@ def to_bytes(saved: SavedSchedule) -> bytes:
     header = {
         "name": saved.schedule.name,
         "provenance": asdict(saved.schedule.provenance),
+        "others": saved.schedule.others,
         "request": saved.request,
         "notes": saved.notes,
     }

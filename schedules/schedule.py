@@ -30,6 +30,7 @@ class Schedule:
         levels: strictly decreasing, in the host's units; the last is sigma_min or 0.
         name: what a person calls it.
         provenance: who measured it, on what, when.
+        others: levels for other numbers of steps, derived from the same measurement.
 
     Raises ValueError for levels that no sampler could use.
 
@@ -43,15 +44,28 @@ class Schedule:
     levels: tuple[float, ...]
     name: str
     provenance: Provenance
+    others: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", tuple(float(level) for level in self.levels))
-        _check(self.levels)
+        others = tuple(tuple(float(level) for level in levels) for levels in self.others)
+        object.__setattr__(self, "others", others)
+        for levels in (self.levels, *others):
+            _check(levels)
 
     @property
     def steps(self) -> int:
         """How many sampling steps the levels make."""
         return len(self.levels) - 1
+
+    def nearest(self, steps: int) -> tuple[float, ...]:
+        """The levels for a number of steps, or those from which to interpolate to it.
+
+        These are the shortest that are not shorter: an interpolated schedule is the better, the
+        more levels it is made from.
+        """
+        known = sorted((self.levels, *self.others), key=len)
+        return next((levels for levels in known if len(levels) > steps), known[-1])
 
     @property
     def sigmas(self) -> Tensor:
@@ -67,27 +81,31 @@ class Schedule:
             "levels": list(self.levels),
             "name": self.name,
             "provenance": asdict(self.provenance),
+            "others": [list(levels) for levels in self.others],
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Schedule:
         """The schedule that `to_dict` described; ValueError for anything else."""
         try:
-            levels = data["levels"]
+            levels, others = data["levels"], data.get("others", [])
             texts = [data["name"], *(data["provenance"][key] for key in ("who", "what", "when"))]
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"A saved schedule needs levels, a name and a provenance (who, what, when), but "
                 f"reading it failed at {error}; optimise or save it again."
             ) from error
-        numbers = isinstance(levels, list) and all(type(x) in (int, float) for x in levels)
+        lists = [levels, *others] if isinstance(others, list) else [None]
+        numbers = all(
+            isinstance(part, list) and all(type(x) in (int, float) for x in part) for part in lists
+        )
         if not numbers or not all(isinstance(text, str) for text in texts):
             raise ValueError(
-                "A saved schedule's levels must be a list of numbers, and its name and provenance "
+                "A saved schedule's levels must be lists of numbers, and its name and provenance "
                 "must be text; optimise or save it again."
             )
         try:
-            return cls(tuple(levels), texts[0], Provenance(*texts[1:]))
+            return cls(tuple(levels), texts[0], Provenance(*texts[1:]), tuple(map(tuple, others)))
         except OverflowError as error:  # an integer of hundreds of digits
             raise ValueError("A schedule's levels must be finite float32 numbers.") from error
 
