@@ -2,7 +2,8 @@
 
     scheduler.py    the scheduler name `ays_model`, and the schedule attached to a MODEL
     model.py        a model's noise levels, its family, the host's own schedules
-    samplers.py     which sampler judges schedules, which computes the reference
+    samplers.py     which sampler judges schedules, and what its reference is
+    reference.py    the sampler of the reference runs
     measure.py      a MODEL with its guidance, bound to the optimiser
     identity.py     the digest that tells models apart
     latents.py      what a LATENT means to an optimisation

@@ -18,12 +18,16 @@ import comfy.model_patcher
 import comfy.patcher_extension
 import comfy.sample
 import comfy.samplers
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...optimizer import Meter
+from ...optimizer.brownian import BrownianPath
+from ...optimizer.solvers import StochasticSolver
 from .latents import LatentUse
 from .model import NoiseLevels
+from .reference import reference_sampler
 from .samplers import JudgedSampler
 
 __all__ = ["GuidedModel", "make_guider"]
@@ -91,11 +95,16 @@ class GuidedModel:
 
     def solver(self) -> HostSolver:
         """The Solver that is judged."""
-        return HostSolver(self, self.sampler.run, self.sampler.calls_per_step)
+        judged = self.sampler
+        noisy = judged.stochastic
+        return HostSolver(self, judged.run, judged.calls_per_step, judged.order, noisy)
 
     def reference(self) -> HostSolver:
         """The Solver of the reference runs."""
-        return HostSolver(self, self.sampler.reference, self.sampler.calls_per_step)
+        judged = self.sampler
+        if judged.reference_order == 3:
+            return HostSolver(self, reference_sampler(self.levels, judged.run), 1, 3)
+        return HostSolver(self, judged.run, judged.calls_per_step, judged.reference_order)
 
     def sample(self, noise: Tensor, sigmas: Tensor, sampler: Any, seed: int) -> Tensor:
         """One sampling run, in the model's own latent space: [B, ...] -> [B, ...]."""
@@ -103,7 +112,7 @@ class GuidedModel:
             noise,
             self.latent.start.expand(len(noise), *self.shape).clone(),
             sampler,
-            sigmas,
+            sigmas.clone(),  # uni_pc writes into what it gets
             denoise_mask=self.latent.mask,
             seed=seed,
             disable_pbar=True,
@@ -135,12 +144,41 @@ class GuidedModel:
 
 
 class HostSolver:
-    """A Solver of the optimiser: one sampling run of the host."""
+    """A Solver of the optimiser: one sampling run of the host.
 
-    def __init__(self, model: GuidedModel, sampler: Any, calls_per_step: int):
+    noisy: the stochastic SAMPLER whose twin `sampler` is; None: there is none, or none to run
+    """
+
+    def __init__(
+        self,
+        model: GuidedModel,
+        sampler: Any,
+        calls_per_step: int,
+        order: int,
+        noisy: Any = None,
+    ):
         self.model = model
         self.sampler = sampler
         self.calls_per_step = calls_per_step
+        self.order = order
+        self.noisy = noisy
+
+    @property
+    def stochastic(self) -> StochasticSolver | None:
+        """(noise, sigmas, path) -> x_0: the stochastic sampler along given noise."""
+        return None if self.noisy is None else self._along
+
+    def _along(self, noise: Tensor, sigmas: Tensor, path: BrownianPath) -> Tensor:
+        coordinate = self.model.levels.coordinate
+
+        def unit_noise(s: Tensor, t: Tensor) -> Tensor:
+            """What the host's samplers ask for a step from level s down to t."""
+            levels = coordinate.finite_edm(np.array([float(s), float(t)]))
+            return path.noise(*levels.tolist()).to(s)
+
+        sampler = copy.copy(self.noisy)
+        sampler.extra_options = {**sampler.extra_options, "noise_sampler": unit_noise}
+        return self.model.sample(noise, sigmas, sampler, seed=0)
 
     def __call__(self, noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
         """(noise [B, ...], sigmas [n+1], seed) -> x_0 [B, ...]."""
