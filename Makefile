@@ -16,7 +16,7 @@ READY := $(VENV)/ready
 TORCH_READY := $(VENV)/torch-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host demo bench bench-full test lint clean
+.PHONY: help setup host demo bench bench-full overhead test lint clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 \t/'
@@ -53,11 +53,14 @@ demo: $(READY)  ## optimise a schedule for a small denoiser that comes with the 
 # Both go on where they were stopped; the results are in benchmarks/results/.
 BENCH := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m align_your_steps.benchmarks.bench
 
-bench: $(READY)  ## four problems at 5 and 10 steps beside every other schedule, half an hour
+bench: $(READY)  ## four problems at 5 and 10 steps beside every other schedule, and six budgets
 	$(BENCH) --oracle
 
-bench-full: $(READY)  ## every problem, step count and budget, hours
-	$(BENCH) --full --budgets
+bench-full: $(READY)  ## every problem and step count, hours
+	$(BENCH) --full
+
+overhead: $(READY)  ## time and memory that an optimisation takes beside the model's, ten minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.overhead
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

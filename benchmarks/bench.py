@@ -16,12 +16,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from .cell import Arena, measure
+from .cell import BESIDE, Arena, measure
 from .problems import PROBLEMS, QUICK
 from .report import write_report
 
@@ -31,20 +32,21 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 SOLVERS = ("euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "ddim_stochastic")
 STEPS, QUICK_STEPS = (5, 6, 8, 10, 15, 20), (5, 10)
-BUDGET, BUDGETS = 4000, (500, 1000, 2000, 4000, 8000)
-BUDGET_PROBLEMS = ("digits-mixture", "power-mixture-cfg7")
+BUDGET, BUDGETS = 4000, (500, 1000, 2000, 4000, 8000, 16000)
+BUDGET_PROBLEMS = ("digits-mixture", "digits-mixture-cfg3", "power-mixture", "power-mixture-cfg7")
+BUDGET_SOLVERS, BUDGET_STEPS = ("dpmpp_2m", "euler"), QUICK_STEPS
 SEED = 2026  # of problems that nothing was tuned on
 
 
 class Key(NamedTuple):
-    """What makes a cell the same cell."""
+    """What makes a cell the same cell; beside: what ours is compared with, one of BESIDE."""
 
     problem: str
     solver: str
     steps: int
     budget: int
     seed: int
-    oracle: bool
+    beside: str
     code: str
 
 
@@ -79,14 +81,14 @@ def machine() -> dict[str, Any]:
 
 
 def read_cells(path: Path) -> list[dict[str, Any]]:
-    """The measured cells; a last line that was cut off by an interruption is left out."""
+    """The measured cells; a line cut off by an interruption or of another form is left out."""
     cells = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
             cells.append(json.loads(line))
         except json.JSONDecodeError:
             continue
-    return cells
+    return [cell for cell in cells if cell.keys() >= set(Key._fields)]
 
 
 def key_of(cell: dict[str, Any]) -> Key:
@@ -105,8 +107,10 @@ def run(keys: list[Key], output: Path, noises: int | None = None) -> list[dict[s
     done = {key_of(cell): cell for cell in read_cells(path)}
 
     def known(key: Key) -> dict[str, Any] | None:
-        """The cell; one measured with the oracle serves without it too."""
-        return done.get(key) or done.get(key._replace(oracle=True))
+        """The cell; one that was compared with more serves too."""
+        enough = BESIDE[BESIDE.index(key.beside) :]
+        found = (done.get(key._replace(beside=beside)) for beside in enough)
+        return next((cell for cell in found if cell is not None), None)
 
     missing = [key for key in keys if known(key) is None]
     print(f"{len(keys)} cells, {len(keys) - len(missing)} of them measured already", flush=True)
@@ -115,7 +119,7 @@ def run(keys: list[Key], output: Path, noises: int | None = None) -> list[dict[s
     for number, key in enumerate(missing, 1):
         if current != (key.problem, key.seed) or arena is None:  # cells come problem by problem
             arena, current = Arena(key.problem, key.seed, noises), (key.problem, key.seed)
-        measured = measure(arena, key.solver, key.steps, key.budget, key.oracle)
+        measured = measure(arena, key.solver, key.steps, key.budget, key.beside)
         when = datetime.now(timezone.utc).isoformat(timespec="seconds")
         cell = {**key._asdict(), **measured, "machine": here, "when": when}
         with path.open("a") as file:
@@ -138,22 +142,30 @@ def _tell(cell: dict[str, Any], number: int, total: int, seconds: float) -> None
 
 
 def _keys(options: argparse.Namespace, code: str) -> Iterator[Key]:
-    rest = options.seed, options.oracle, code
-    for name in options.problems:
-        for solver in options.solvers:
-            for steps in options.steps:
-                yield Key(name, solver, steps, BUDGET, *rest)
-        if options.budgets and name in BUDGET_PROBLEMS:
-            for budget in BUDGETS:
-                if budget != BUDGET or "dpmpp_2m" not in options.solvers or 10 not in options.steps:
-                    yield Key(name, "dpmpp_2m", 10, budget, *rest)
+    """The usual cells of every problem, then those at other budgets, beside the fixed ones only."""
+    problems = options.problems or (PROBLEMS if options.full else QUICK)
+    budgeted = [name for name in BUDGET_PROBLEMS if name in (options.problems or BUDGET_PROBLEMS)]
+    steps = options.steps or (STEPS if options.full else QUICK_STEPS)
+    beside = "oracle" if options.oracle else "peers"
+    for name in dict.fromkeys([*problems, *budgeted] if options.budgets else problems):
+        usual = list(product(options.solvers, steps)) if name in problems else []
+        for solver, n in usual:
+            yield Key(name, solver, n, BUDGET, options.seed, beside, code)
+        if not (options.budgets and name in budgeted):
+            continue
+        for solver, n, budget in product(BUDGET_SOLVERS, BUDGET_STEPS, BUDGETS):
+            wanted = solver in options.solvers and n in steps
+            if wanted and not (budget == BUDGET and (solver, n) in usual):
+                yield Key(name, solver, n, budget, options.seed, "fixed", code)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="every problem and step count")
-    parser.add_argument("--budgets", action="store_true", help="other budgets too")
+    parser.add_argument(
+        "--budgets", action=argparse.BooleanOptionalAction, default=True, help="other budgets too"
+    )
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, metavar="PROBLEM")
     parser.add_argument("--solvers", nargs="+", choices=SOLVERS, default=SOLVERS, metavar="SOLVER")
     parser.add_argument("--steps", nargs="+", type=int)
@@ -161,8 +173,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--oracle", action="store_true", help="how good a schedule can be, slow")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    options.problems = options.problems or (PROBLEMS if options.full else QUICK)
-    options.steps = options.steps or (STEPS if options.full else QUICK_STEPS)
     torch.set_num_threads(1)
     cells = run(list(_keys(options, code_version())), options.output)
     print(f"\n{write_report(cells, options.output)}")

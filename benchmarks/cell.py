@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..optimizer import builtin_solver, optimize
+from ..optimizer import Result, builtin_solver, optimize
 from ..optimizer.coordinate import spread
 from ..optimizer.solvers import DETERMINISTIC_TWIN
 from ..schedules.curves import time_uniform
 from .metrics import (
-    Energy,
     end_point_errors,
     energy_difference,
     energy_distance,
@@ -34,9 +33,10 @@ from .oracle import oracle
 from .peers import GITS_TRAJECTORIES, OSS_NOISES, Found, Gits, fixed, oss
 from .problems import TABLE, Problem, problem
 
-__all__ = ["ORACLE", "OURS", "PUBLISHED", "Arena", "measure"]
+__all__ = ["BESIDE", "ORACLE", "OURS", "PUBLISHED", "Arena", "measure"]
 
 OURS, PUBLISHED, ORACLE = "ours", "AYS SD1.5", "oracle"
+BESIDE = ("fixed", "peers", "oracle")  # each with those before it; the oracle: exact denoisers
 FINE = 300  # steps of the reference
 TOLERATED = 1.01  # times the error of another schedule
 
@@ -122,65 +122,62 @@ class Arena:
 
 
 def measure(
-    arena: Arena, solver: str, steps: int, budget: int, with_oracle: bool = False
+    arena: Arena, solver: str, steps: int, budget: int, beside: str = "peers"
 ) -> dict[str, Any]:
-    """One cell: plain numbers, ready for JSON. The oracle is for exact denoisers only."""
+    """One cell: plain numbers, ready for JSON.
+
+    beside: what ours is compared with, one of BESIDE. The peers and the oracle have budgets of
+        their own, so "fixed" is all that another budget needs; it measures paired errors alone.
+    """
     began = time.perf_counter()
-    schedules, how, calls = _schedules(arena, solver, steps, budget)
+    ours, how = _optimised(arena, solver, steps, budget)
+    found = {OURS: Found(ours.sigmas, ours.total_calls)}
+    if beside != "fixed":
+        found |= _peers(arena, solver, steps, budget)
+    schedules = fixed(steps, TABLE) | {name: one.sigmas for name, one in found.items()}
     optimised = time.perf_counter() - began
-    denoise = arena.problem.denoise
-    stochastic = solver in DETERMINISTIC_TWIN
-    twin = builtin_solver(DETERMINISTIC_TWIN.get(solver, solver), denoise)
-    sampler = builtin_solver(solver, denoise)
-    if with_oracle and arena.problem.exact:
+    twin = builtin_solver(DETERMINISTIC_TWIN.get(solver, solver), arena.problem.denoise)
+    if beside == "oracle" and arena.problem.exact:
         schedules[ORACLE] = oracle(twin, *arena.training, starts=schedules)
-    truth, second = arena.truth(stochastic)
-    errors, energies, ends = {}, {}, {}
-    methods: dict[str, dict[str, Any]] = {}
-    for name, sigmas in schedules.items():
-        end = twin(arena.held_out, sigmas, 0)
-        errors[name] = end_point_errors(end, arena.reference)
-        ends[name] = sampler(arena.held_out, sigmas, HELD_OUT) if stochastic else end
-        energies[name] = energy_distance(ends[name], truth)
-        methods[name] = {
+
+    ends = {name: twin(arena.held_out, sigmas, 0) for name, sigmas in schedules.items()}
+    errors = {name: end_point_errors(end, arena.reference) for name, end in ends.items()}
+    methods: dict[str, dict[str, Any]] = {
+        name: {
             "error": float(errors[name].mean()),
             "standard_error": float(errors[name].std() / len(errors[name]) ** 0.5),
-            "energy": energies[name].value,
-            "calls": calls.get(name, 0),
+            "calls": found[name].calls if name in found else 0,
             "sigmas": [float(f"{level:.6g}") for level in sigmas],
         }
-        if arena.problem.variances is not None:
-            true = arena.problem.variances
-            got = output_variances(solver, denoise, sigmas, len(true))
-            methods[name] |= {"kl": gaussian_kl(true, got), "w2": gaussian_w2(true, got)}
-
-    best_fixed = min(fixed(steps, TABLE), key=lambda name: methods[name]["error"])
-    for name in (OURS, best_fixed, PUBLISHED):
-        methods[name]["sliced_w2"] = sliced_w2(ends[name], truth, DIRECTIONS)
-    return {
+        for name, sigmas in schedules.items()
+    }
+    cell = {
         "guided": arena.problem.guided,
         "high_dimensional": arena.problem.high_dimensional,
         "noises": arena.count,
         "how": how,
-        "best_fixed": best_fixed,
+        "best_fixed": min(fixed(steps, TABLE), key=lambda name: methods[name]["error"]),
         "methods": methods,
-        "against": _against(errors, energies),
-        "reference_error": arena.reference_error,
-        "floor": {
-            "energy": energy_distance(second, truth).value,
-            "sliced_w2": sliced_w2(second, truth, DIRECTIONS),
+        "against": {
+            name: _against(errors[OURS], errors[name]) for name in errors if name != OURS
         },
-        "seconds": {"ours": how.pop("seconds"), "schedules": optimised}
-        | {"cell": time.perf_counter() - began},
+        "reference_error": arena.reference_error,
     }
+    if beside != "fixed":
+        _add_distributions(cell, arena, solver, schedules, ends)
+    cell["seconds"] = {
+        "ours": how.pop("seconds"),
+        "schedules": optimised,
+        "cell": time.perf_counter() - began,
+    }
+    return cell
 
 
-def _schedules(
-    arena: Arena, solver: str, steps: int, budget: int
-) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, int]]:
-    """Every method's schedule by name, how ours came about, and the calls that each cost."""
-    schedules = fixed(steps, TABLE)
-    common: dict[str, Any] = {
+def _common(arena: Arena, solver: str, steps: int, budget: int) -> dict[str, Any]:
+    """What every optimisation of a cell is given."""
+    return {
+        "denoise": arena.problem.denoise,
+        "shape": arena.problem.shape,
         "sigma_max": TABLE.sigma_max,
         "sigma_min": TABLE.sigma_min,
         "steps": steps,
@@ -188,58 +185,81 @@ def _schedules(
         "budget": budget,
         "seed": arena.seed,
     }
-    denoise, shape = arena.problem.denoise, arena.problem.shape
+
+
+def _optimised(
+    arena: Arena, solver: str, steps: int, budget: int
+) -> tuple[Result, dict[str, Any]]:
+    """Our schedule, and how it came about."""
     began = time.perf_counter()
     ours = optimize(
-        denoise,
-        shape,
-        candidates=dict(schedules),
+        candidates=dict(fixed(steps, TABLE)),
         starts={"time-uniform": time_uniform(steps, TABLE)},
-        **common,
+        **_common(arena, solver, steps, budget),
     )
-    how = {
+    return ours, {
         "method": ours.method,
         "noises": ours.noises,
         "calls": dict(ours.calls),
         "seconds": time.perf_counter() - began,
     }
+
+
+def _peers(arena: Arena, solver: str, steps: int, budget: int) -> dict[str, Found]:
+    """The schedules of other methods that optimise."""
     paper = optimize(
-        denoise,
-        shape,
         method="paper",
         starts={"time-uniform": time_uniform(10, TABLE)},  # its stages begin with 10 steps
-        **common,
+        **_common(arena, solver, steps, budget),
     )
-    found = {
-        OURS: Found(ours.sigmas, ours.total_calls),
+    return {
         "KLUB": Found(paper.sigmas, paper.total_calls),
         "GITS": arena.gits.schedule(steps, "l2"),
         "GITS dev": arena.gits.schedule(steps, "dev"),
         "OSS": arena.oss(steps),
     }
-    schedules |= {name: one.sigmas for name, one in found.items()}
-    return schedules, how, {name: one.calls for name, one in found.items()}
 
 
-def _against(errors: dict[str, Tensor], energies: dict[str, Energy]) -> dict[str, dict[str, float]]:
-    """Ours compared with every other method on the same noise.
+def _against(ours: Tensor, theirs: Tensor) -> dict[str, float]:
+    """Errors compared on the same noise.
 
-    ratio, z:         of the paired errors, z of their difference
-    z_tolerated:      z of the difference to TOLERATED times the other's error
-    energy, energy_z: difference of the energy distances, and in its standard errors
+    ratio, z:    of the paired errors, z of their difference
+    z_tolerated: z of the difference to TOLERATED times the other's error
     """
-    comparisons = {}
-    for name in errors:
-        if name == OURS:
-            continue
-        both = paired(errors[OURS], errors[name])
-        tolerated = paired(errors[OURS], TOLERATED * errors[name])
+    both = paired(ours, theirs)
+    return {"ratio": both.ratio, "z": both.z, "z_tolerated": paired(ours, TOLERATED * theirs).z}
+
+
+def _add_distributions(
+    cell: dict[str, Any],
+    arena: Arena,
+    solver: str,
+    schedules: dict[str, Tensor],
+    ends: dict[str, Tensor],
+) -> None:
+    """Compare the distributions of the solver's samples, energy distances with standard errors.
+
+    ends: the deterministic twin's, which are a deterministic solver's own
+    """
+    methods, against = cell["methods"], cell["against"]
+    denoise, variances = arena.problem.denoise, arena.problem.variances
+    stochastic = solver in DETERMINISTIC_TWIN
+    if stochastic:
+        sampler = builtin_solver(solver, denoise)
+        ends = {name: sampler(arena.held_out, s, HELD_OUT) for name, s in schedules.items()}
+    truth, second = arena.truth(stochastic)
+    energies = {name: energy_distance(end, truth) for name, end in ends.items()}
+    for name, sigmas in schedules.items():
+        methods[name]["energy"] = energies[name].value
+        if variances is not None:
+            got = output_variances(solver, denoise, sigmas, len(variances))
+            methods[name] |= {"kl": gaussian_kl(variances, got), "w2": gaussian_w2(variances, got)}
+    for name, compared in against.items():
         energy, error = energy_difference(energies[OURS], energies[name])
-        comparisons[name] = {
-            "ratio": both.ratio,
-            "z": both.z,
-            "z_tolerated": tolerated.z,
-            "energy": energy,
-            "energy_z": energy / error if error > 0 else 0.0,
-        }
-    return comparisons
+        compared |= {"energy": energy, "energy_z": energy / error if error > 0 else 0.0}
+    for name in (OURS, cell["best_fixed"], PUBLISHED):
+        methods[name]["sliced_w2"] = sliced_w2(ends[name], truth, DIRECTIONS)
+    cell["floor"] = {
+        "energy": energy_distance(second, truth).value,
+        "sliced_w2": sliced_w2(second, truth, DIRECTIONS),
+    }

@@ -14,13 +14,16 @@ __all__ = [
     "KINDS",
     "PEERS",
     "Cell",
+    "against_best",
     "by_budget",
+    "complete",
     "geometric_mean",
     "grouped",
     "kind_of",
     "method_mean",
     "over_all",
     "over_best",
+    "over_best_by_budget",
     "ratio",
 ]
 
@@ -48,6 +51,12 @@ def kind_of(cell: Cell) -> str:
     if not cell["high_dimensional"]:
         return KINDS[2]
     return KINDS[1] if "kl" in cell["methods"][OURS] else KINDS[0]
+
+
+def against_best(cell: Cell) -> dict[str, float]:
+    """Ours compared with the best fixed schedule in hindsight."""
+    compared: dict[str, float] = cell["against"][cell["best_fixed"]]
+    return compared
 
 
 def ratio(cell: Cell, other: str) -> float:
@@ -78,6 +87,28 @@ def by_budget(cells: Sequence[Cell]) -> dict[str, dict[int, Cell]]:
         name = f"{cell['problem']}, {cell['solver']}, {cell['steps']} steps"
         found.setdefault(name, {})[cell["budget"]] = cell
     return {name: some for name, some in found.items() if len(some) > 1}
+
+
+def complete(budgets: dict[str, dict[int, Cell]]) -> list[dict[int, Cell]]:
+    """Those that were measured at every budget: means of others would not compare."""
+    every = {budget for cells in budgets.values() for budget in cells}
+    return [cells for cells in budgets.values() if len(cells) == len(every)]
+
+
+def over_best_by_budget(some: Sequence[dict[int, Cell]]) -> dict[str, dict[int, float]]:
+    """Our mean error over the best fixed one's: of all, then by solver and steps, at each budget.
+
+    some: cells by budget, all at the same budgets
+    """
+    groups: dict[str, list[dict[int, Cell]]] = {"all": list(some)}
+    for cells in some:
+        one = next(iter(cells.values()))
+        groups.setdefault(f"{one['solver']}, {one['steps']} steps", []).append(cells)
+    return {
+        name: {b: geometric_mean(over_best(cells[b]) for cells in group) for b in sorted(group[0])}
+        for name, group in groups.items()
+        if group
+    }
 
 
 def method_mean(cells: Sequence[Cell], name: str) -> float:

@@ -12,7 +12,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from .cell import OURS
-from .compare import ALONE, KINDS, PEERS, Cell, grouped, kind_of, method_mean, over_best
+from .compare import (
+    ALONE,
+    KINDS,
+    PEERS,
+    Cell,
+    grouped,
+    kind_of,
+    method_mean,
+    over_best,
+    over_best_by_budget,
+)
 
 __all__ = ["draw", "draw_budgets", "draw_methods", "draw_ratios"]
 
@@ -54,9 +64,13 @@ def draw_methods(axes: Axes, cells: Sequence[Cell]) -> None:
     axes.set(xlabel="steps", xticks=steps, title="error over the best fixed schedule's, mean")
 
 
-def draw_budgets(axes: Axes, budgets: dict[str, dict[int, Cell]]) -> None:
-    """Our error over the best fixed one's against the budget."""
-    for name, cells in budgets.items():
-        every = sorted(cells)
-        axes.plot(every, [over_best(cells[b]) for b in every], "o-", label=name)
-    axes.set(xscale="log", xlabel="budget, denoiser rows", title="our error over the best fixed")
+def draw_budgets(axes: Axes, some: Sequence[dict[int, Cell]]) -> None:
+    """Our mean error over the best fixed one's against the budget, of cells at the same budgets."""
+    axes.set_xscale("log")
+    for name, means in over_best_by_budget(some).items():
+        width = 3 if name == "all" else 1
+        axes.plot(list(means), list(means.values()), "o-", label=name, linewidth=width)
+    budgets = sorted(some[0])
+    axes.set_xticks(budgets, [str(budget) for budget in budgets])
+    axes.set_xticks([], minor=True)
+    axes.set(xlabel="budget, calls", title="our error over the best fixed schedule's, mean")

@@ -20,13 +20,16 @@ from .compare import (
     KINDS,
     PEERS,
     Cell,
+    against_best,
     by_budget,
+    complete,
     geometric_mean,
     grouped,
     kind_of,
     method_mean,
     over_all,
     over_best,
+    over_best_by_budget,
     ratio,
 )
 from .plots import draw, draw_budgets, draw_methods, draw_ratios
@@ -39,7 +42,7 @@ DEFAULT_BUDGET = 4000
 
 def write_report(cells: Sequence[Cell], output: Path) -> str:
     """Write bench.json, bench.md and the plots; returns the Markdown."""
-    usual = [cell for cell in cells if cell["budget"] == DEFAULT_BUDGET]
+    usual = [c for c in cells if c["budget"] == DEFAULT_BUDGET and c["beside"] != "fixed"]
     parts = ["# Benchmark", _made_with(cells)]
     for kind in KINDS:
         some = [cell for cell in usual if kind_of(cell) == kind]
@@ -48,13 +51,14 @@ def write_report(cells: Sequence[Cell], output: Path) -> str:
     if usual:
         parts += ["## Distributions", _distribution_table(usual), "## Calls", _calls_table(usual)]
     budgets = by_budget(cells)
+    whole = complete(budgets)
     if budgets:
-        parts += ["## Budgets", _budget_table(budgets)]
+        parts += ["## Budgets", *([_budget_means(whole)] if whole else []), _budget_table(budgets)]
     if usual:
         parts += ["## Cells", _cells_table(usual)]
         draw(output / "bench.png", [draw_ratios, draw_methods], usual)
-    if budgets:
-        draw(output / "budgets.png", [draw_budgets], budgets)
+    if whole:
+        draw(output / "budgets.png", [draw_budgets], whole)
     text = "\n\n".join(parts) + "\n"
     (output / "bench.md").write_text(text)
     summary = {"machine": cells[-1]["machine"], "by_solver": _summary(usual)}
@@ -89,8 +93,8 @@ def _ours_table(cells: Sequence[Cell]) -> str:
     rows = []
     for solver, some in grouped(cells, "solver"):
         worst = max(some, key=over_best)
-        compared = worst["against"][worst["best_fixed"]]
-        above = [c for c in some if c["against"][c["best_fixed"]]["z_tolerated"] > SIGNIFICANT]
+        compared = against_best(worst)
+        above = [c for c in some if against_best(c)["z_tolerated"] > SIGNIFICANT]
         rows.append([
             solver,
             _number(geometric_mean(over_best(c) for c in some if not c["guided"])),
@@ -129,7 +133,7 @@ def _distribution_table(cells: Sequence[Cell]) -> str:
     ]  # fmt: skip
     rows = []
     for solver, some in grouped(cells, "solver"):
-        z = np.array([c["against"][c["best_fixed"]]["energy_z"] for c in some])
+        z = np.array([against_best(c)["energy_z"] for c in some])
         better, worse = int((z < -SIGNIFICANT).sum()), int((z > SIGNIFICANT).sum())
         exceeds = [c for c in some if _sliced(c, OURS) - _sliced(c, c["best_fixed"]) > _floor(c)]
         exact = [c for c in some if "kl" in c["methods"][OURS]]
@@ -156,6 +160,29 @@ def _calls_table(cells: Sequence[Cell]) -> str:
     return _table(["calls spent on optimising", "mean", "least", "most"], rows)
 
 
+def _budget_means(some: Sequence[dict[int, Cell]]) -> str:
+    """Mean errors at each budget: over the best fixed schedule's, and over the largest budget's."""
+    means = over_best_by_budget(some)
+    budgets = sorted(some[0])
+    rows = []
+    for budget in budgets:
+        errors = [[cells[b]["methods"][OURS]["error"] for b in (budget, budgets[-1])]
+                  for cells in some]  # fmt: skip
+        above = [c[budget] for c in some if against_best(c[budget])["z_tolerated"] > SIGNIFICANT]
+        rows.append([
+            str(budget),
+            *(_number(mean[budget]) for mean in means.values()),
+            _number(max(over_best(cells[budget]) for cells in some)),
+            f"{len(above)} of {len(some)}",
+            _number(geometric_mean(error / least for error, least in errors)),
+        ])  # fmt: skip
+    head = [
+        "budget", *(f"over best fixed, {name}" for name in means), "worst cell",
+        "worse than 1.01 by 3 s.e.", f"over a budget of {budgets[-1]}",
+    ]  # fmt: skip
+    return _table(head, rows)
+
+
 def _budget_table(budgets: dict[str, dict[int, Cell]]) -> str:
     every = sorted({budget for cells in budgets.values() for budget in cells})
     rows = [
@@ -172,7 +199,7 @@ def _cells_table(cells: Sequence[Cell]) -> str:
     ]  # fmt: skip
     rows = []
     for cell in cells:
-        ours, compared = cell["methods"][OURS], cell["against"][cell["best_fixed"]]
+        ours, compared = cell["methods"][OURS], against_best(cell)
         rows.append([
             cell["problem"], cell["solver"], str(cell["steps"]), f"{ours['error']:.4f}",
             f"{ours['standard_error']:.4f}", cell["best_fixed"], _number(compared["ratio"]),

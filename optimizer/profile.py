@@ -173,11 +173,13 @@ def measure_profile(
                 f"The denoiser's walk gave {len(walked)} outputs for {len(levels)} levels: it must "
                 "give one for each point."
             )
-        outputs = torch.stack(walked)
-        difference = outputs - outputs[-1]  # [M, B, d]
-        grams.append(torch.einsum("abd,cbd->bac", difference, difference)[:kept].double().cpu())
-        loss = (outputs - x_0.to(outputs).flatten(1)).square().sum(-1)  # [M, B]
+        truth = x_0.to(walked[0]).flatten(1)
+        loss = torch.stack([(D - truth).square().sum(-1) for D in walked])  # [M, B]
         losses.append(loss.T[:kept].double().cpu())
+        for row in range(kept):  # one sample at a time: the outputs are many and large
+            outputs = torch.stack([D[row] for D in walked])  # [M, d]
+            difference = outputs.sub_(walked[-1][row])
+            grams.append((difference @ difference.T)[None].double().cpu())
         if progress is not None:
             progress(start + kept)
     return Profile(levels, torch.cat(grams), torch.cat(losses), samples[0].numel())

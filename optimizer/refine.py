@@ -25,7 +25,7 @@ __all__ = ["Refinement", "levenberg_marquardt"]
 
 PERTURBATION = 1e-3  # of log t, for finite differences
 LARGEST_STEP = 0.5  # of log t, per iteration
-CLOSEST = 0.02  # two levels never come closer than 2 %
+CLOSEST = 0.2  # two levels never come closer than this part of the mean gap in log t
 ENOUGH = 3e-3  # relative gain of an iteration below which it stops
 REACH = 0.4  # of log t: how far a round trusts the surrogate
 NEARBY = 1.0  # of log t: runs within it shape the secants
@@ -59,13 +59,15 @@ def levenberg_marquardt(
         return schedule
     top = np.log(schedule[0])
     floor = np.log(lowest)
+    gaps = -np.diff(np.log(schedule[:-1]))
+    closest = np.minimum(CLOSEST * (top - floor) / (len(z) + 1), gaps / 2.0)
 
     def levels(points: np.ndarray) -> np.ndarray:
         ends = np.full((len(points), 1), schedule[0]), np.zeros((len(points), 1))
         return np.concatenate([ends[0], np.exp(points), ends[1]], 1)
 
     def allowed(point: np.ndarray) -> bool:
-        falls = np.diff(np.concatenate([[top], point])) < -CLOSEST
+        falls = -np.diff(np.concatenate([[top], point])) > closest
         return bool(falls.all() and np.abs(point - start).max() <= reach)
 
     damping = 1e-2

@@ -7,12 +7,17 @@ import torch
 from align_your_steps.benchmarks import bench
 from align_your_steps.benchmarks import cell as cells
 from align_your_steps.benchmarks.cell import OURS, Arena
-from align_your_steps.benchmarks.compare import geometric_mean
+from align_your_steps.benchmarks.compare import (
+    by_budget,
+    complete,
+    geometric_mean,
+    over_best_by_budget,
+)
 from align_your_steps.benchmarks.peers import fixed
 from align_your_steps.benchmarks.problems import PROBLEMS, TABLE, problem
 from align_your_steps.benchmarks.report import write_report
 
-KEY = bench.Key("grid-6x6", "ddim_stochastic", 5, 1000, 3, True, "test")
+KEY = bench.Key("grid-6x6", "ddim_stochastic", 5, 1000, 3, "oracle", "test")
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +65,70 @@ def test_a_cell_that_is_there_is_not_measured_again(output, cell, monkeypatch):
     assert bench.run([KEY], output, noises=64) == [cell]
 
 
-def test_a_cell_with_the_oracle_serves_without_it_too(output, cell, monkeypatch):
+@pytest.mark.parametrize("beside", cells.BESIDE)
+def test_a_cell_that_was_compared_with_more_serves_too(output, cell, beside, monkeypatch):
     monkeypatch.setattr(bench, "measure", lambda *_: pytest.fail("measured again"))
-    assert bench.run([KEY._replace(oracle=False)], output, noises=64) == [cell]
+    assert bench.run([KEY._replace(beside=beside)], output, noises=64) == [cell]
 
 
-def test_a_cell_of_other_code_or_a_cut_off_line_is_measured_again(output, cell, tmp_path):
+def test_a_cell_that_was_compared_with_less_does_not_serve(cell, tmp_path, monkeypatch):
+    less = {**cell, "beside": "fixed"}
+    (tmp_path / "cells.jsonl").write_text(json.dumps(less) + "\n")
+    monkeypatch.setattr(bench, "measure", lambda *_: {**cell, "how": {"method": "again"}})
+    assert bench.run([KEY], tmp_path, noises=64)[0]["how"] == {"method": "again"}
+
+
+def test_beside_the_fixed_ones_a_cell_has_the_same_errors_and_calls_for_nothing_else(
+    cell, monkeypatch
+):
+    for costly in ("oracle", "oss", "Gits", "energy_distance"):
+        monkeypatch.setattr(cells, costly, lambda *_, what=costly: pytest.fail(what))
+    arena = Arena(KEY.problem, KEY.seed, noises=64)
+    alone = cells.measure(arena, KEY.solver, KEY.steps, KEY.budget, "fixed")
+    assert set(alone["methods"]) == {*fixed(5, TABLE), OURS}
+    for name, method in alone["methods"].items():
+        assert method.items() <= cell["methods"][name].items()
+    for name, compared in alone["against"].items():
+        assert compared.items() <= cell["against"][name].items()
+
+
+def keys_of(monkeypatch, tmp_path, *arguments):
+    """What the program would measure."""
+    asked = []
+    monkeypatch.setattr(bench, "run", lambda keys, _: asked.extend(keys))
+    monkeypatch.setattr(bench, "write_report", lambda *_: "")
+    bench.main([*arguments, "--output", str(tmp_path)])
+    return asked
+
+
+@pytest.mark.parametrize("more", [[], ["--full"]])
+def test_other_budgets_repeat_neither_the_peers_nor_a_cell(monkeypatch, tmp_path, more):
+    keys = keys_of(monkeypatch, tmp_path, "--oracle", *more)
+    cells = [key[:5] for key in keys]
+    assert len(set(cells)) == len(cells)
+    assert {key.budget for key in keys if key.beside == "oracle"} == {bench.BUDGET}
+    for name in bench.BUDGET_PROBLEMS:
+        for solver in ("dpmpp_2m", "euler"):
+            for steps in (5, 10):
+                budgets = [k.budget for k in keys if k[:3] == (name, solver, steps)]
+                assert sorted(budgets) == [500, 1000, 2000, 4000, 8000, 16000]
+
+
+def test_budgets_keep_to_the_problems_solvers_and_steps_asked_for(monkeypatch, tmp_path):
+    asked = ["--problems", "power-mixture", "--solvers", "euler", "--steps", "5", "8"]
+    keys = keys_of(monkeypatch, tmp_path, *asked)
+    assert {key[:2] for key in keys} == {("power-mixture", "euler")}
+    assert {key.steps for key in keys if key.budget != bench.BUDGET} == {5}
+    assert {key.steps for key in keys if key.budget == bench.BUDGET} == {5, 8}
+    without = keys_of(monkeypatch, tmp_path, *asked, "--no-budgets")
+    assert without == [key for key in keys if key.beside == "peers"]
+
+
+def test_a_cell_of_other_code_or_form_or_a_cut_off_line_is_measured_again(output, cell, tmp_path):
     line = json.dumps(cell)
-    (tmp_path / "cells.jsonl").write_text(line + "\n" + line[: len(line) // 2] + "\n")
+    other = json.dumps({name: cell[name] for name in cell if name != "beside"})
+    lines = [line, other, line[: len(line) // 2]]
+    (tmp_path / "cells.jsonl").write_text("\n".join(lines) + "\n")
     found = bench.read_cells(tmp_path / "cells.jsonl")
     assert [bench.key_of(c) for c in found] == [KEY]
     assert KEY._replace(code="other") not in map(bench.key_of, found)
@@ -82,6 +143,54 @@ def test_report_states_the_ratio_the_peers_and_the_machine(cell, tmp_path):
     assert (tmp_path / "bench.md").read_text() == text
     assert json.loads((tmp_path / "bench.json").read_text())["machine"] == cell["machine"]
     assert (tmp_path / "bench.png").stat().st_size > 10_000
+    assert (tmp_path / "budgets.png").stat().st_size > 10_000
+
+
+def at_budgets(cell, ratios, **changed):
+    """A cell at several budgets, with ratios of our error over the best fixed one's."""
+    best = cell["best_fixed"]
+    error = cell["methods"][best]["error"]
+    return [
+        {
+            **cell,
+            **changed,
+            "budget": budget,
+            "beside": "fixed",
+            "methods": {**cell["methods"], OURS: {**cell["methods"][OURS], "error": r * error}},
+            "against": {**cell["against"], best: {**cell["against"][best], "ratio": r}},
+        }
+        for budget, r in ratios.items()
+    ]
+
+
+def test_only_what_was_measured_at_every_budget_is_averaged(cell):
+    some = at_budgets(cell, {500: 2.0, 16000: 0.5})
+    stopped = at_budgets(cell, {500: 0.1, 1000: 0.1}, problem="another")
+    assert complete(by_budget(some)) == [dict(zip((500, 16000), some, strict=True))]
+    assert complete(by_budget(some + stopped)) == []
+
+
+def test_budget_table_has_geometric_means(cell, tmp_path):
+    some = at_budgets(cell, {500: 2.0, 16000: 0.5}, solver="euler")
+    some += at_budgets(cell, {500: 0.5, 16000: 0.5}, solver="dpmpp_2m")
+    means = over_best_by_budget(complete(by_budget(some)))
+    assert means["all"] == pytest.approx({500: 1.0, 16000: 0.5})
+    assert means["euler, 5 steps"] == pytest.approx({500: 2.0, 16000: 0.5})
+    assert means["dpmpp_2m, 5 steps"] == pytest.approx({500: 0.5, 16000: 0.5})
+    stopped = at_budgets(cell, {500: 0.001}, problem="another")  # in no mean
+    rows = [line.split(" | ") for line in write_report(some + stopped, tmp_path).splitlines()]
+    by_name = {row[0].removeprefix("| "): row for row in rows}
+    # all, euler, dpmpp_2m, the worst, how many are worse, over the largest budget
+    assert by_name["500"][1:5] == ["1.000", "2.000", "0.500", "2.000"]
+    assert by_name["500"][-1] == "2.000 |"
+    assert by_name["16000"][-1] == "1.000 |"
+
+
+def test_cells_beside_the_fixed_ones_are_in_no_other_table(cell, tmp_path):
+    usual = {**cell, "budget": 4000}
+    alone = at_budgets(cell, {4000: 7.0}, problem="another")
+    text = write_report([usual, *alone], tmp_path)
+    assert text.splitlines()[4:] == write_report([usual], tmp_path).splitlines()[4:]
 
 
 def test_geometric_mean_of_nothing_is_no_number():

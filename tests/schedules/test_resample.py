@@ -207,3 +207,12 @@ def test_extending_to_fewer_steps_or_downwards_is_refused() -> None:
         extend_up((2.0, 1.0, 0.0), 1, 8.0)
     with pytest.raises(ValueError, match="above its first level"):
         extend_up((2.0, 1.0, 0.0), 3, 2.0)
+
+
+def test_levels_known_for_another_number_of_steps_are_not_interpolated() -> None:
+    own, other = (14.6, 2.0, 0.3, 0.0), (14.6, 1.0, 0.0)
+    both = Schedule(own, "name", Provenance("", "", ""), (other,))
+    assert at_steps(both, 2, sigma_min=0.03) == other
+    assert at_steps(both, 3, sigma_min=0.03) == own
+    longer = Schedule(own, "name", Provenance("", "", ""))
+    assert at_steps(both, 5, sigma_min=0.03) == at_steps(longer, 5, sigma_min=0.03)

@@ -78,3 +78,28 @@ def test_a_schedule_survives_json() -> None:
 def test_a_damaged_dict_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         Schedule.from_dict({**schedule(2.0, 1.0).to_dict(), **change})
+
+
+def test_levels_for_other_steps_travel_with_the_schedule() -> None:
+    one = Schedule((14.6, 1.0, 0.0), "name", ANYONE, ((14.6, 0.0), (14.6, 3.0, 0.5, 0.0)))
+    assert Schedule.from_dict(json.loads(json.dumps(one.to_dict()))) == one
+
+
+def test_a_schedule_saved_before_there_were_other_steps_is_read() -> None:
+    saved = schedule(14.6, 1.0, 0.0).to_dict()
+    del saved["others"]
+    assert Schedule.from_dict(saved).others == ()
+
+
+@pytest.mark.parametrize("others", [7, [7], [[1.0, "2"]], [[1.0, 2.0]], [[1.0]], [[1.0, None]]])
+def test_unusable_other_steps_are_refused(others: object) -> None:
+    saved = schedule(14.6, 1.0, 0.0).to_dict()
+    saved["others"] = others
+    with pytest.raises(ValueError, match="levels"):
+        Schedule.from_dict(saved)
+
+
+def test_the_nearest_known_levels_are_the_shortest_that_are_long_enough() -> None:
+    short, long = (14.6, 0.0), (14.6, 3.0, 0.5, 0.1, 0.0)
+    one = Schedule((14.6, 1.0, 0.0), "name", ANYONE, (long, short))
+    assert [len(one.nearest(steps)) - 1 for steps in (1, 2, 3, 4, 5)] == [1, 2, 4, 4, 4]

@@ -1,0 +1,94 @@
+"""Schedules for other step counts come from one measurement, without a call."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from align_your_steps.benchmarks.mixture import Mixture
+from align_your_steps.optimizer import Result, builtin_solver, edm_schedule, optimize
+from align_your_steps.optimizer.step_counts import at_steps, drawn_through
+from align_your_steps.tests.optimizer.test_surrogate import HIGH, LOW, prepared
+
+DATA = Mixture.random(64, 40, seed=11, std=0.5)
+
+
+def optimised(method: str = "measured") -> tuple[Result, list[int]]:
+    """The result for 8 steps, and a list that holds the calls made so far."""
+    calls = [0]
+
+    def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        calls[0] += len(x)
+        return DATA.denoise(x, sigma)
+
+    karras = np.append(edm_schedule(7, HIGH, LOW), 0.0)
+    result = optimize(
+        denoise, (64,), sigma_max=HIGH, sigma_min=LOW, steps=8, solver="dpmpp_2m",
+        candidates={"karras": karras}, budget=2000, method=method,
+    )  # fmt: skip
+    return result, calls
+
+
+def held_out(sigmas: torch.Tensor) -> float:
+    """Mean error of dpmpp_2m on noise that no optimisation has seen."""
+    noise = torch.randn(256, 64, generator=torch.Generator().manual_seed(99))
+    fine = torch.from_numpy(np.append(edm_schedule(200, HIGH, LOW), 0.0)).float()
+    solver = builtin_solver("dpmpp_2m", DATA.denoise)
+    apart = solver(noise, sigmas, 0) - solver(noise, fine, 0)
+    return float(apart.square().mean(1).sqrt().mean())
+
+
+def test_another_number_of_steps_takes_no_call_and_beats_interpolation() -> None:
+    result, calls = optimised()
+    spent = calls[0]
+    for steps in (5, 12):
+        levels = result.at_steps(steps)
+        assert len(levels) == steps + 1
+        assert levels[0] == result.sigmas[0]
+        assert levels[-1] == 0.0
+        assert (levels.diff() < 0).all()
+        drawn = drawn_through(result.sigmas.double().numpy(), steps, LOW)
+        assert held_out(levels) < held_out(torch.from_numpy(drawn).float())
+    assert calls[0] == spent
+
+
+def test_its_own_number_of_steps_is_the_result_itself() -> None:
+    result, _ = optimised()
+    assert result.at_steps(8) is result.sigmas
+
+
+def test_one_step_has_no_inner_level() -> None:
+    result, _ = optimised()
+    assert result.at_steps(1).tolist() == [result.sigmas[0], 0.0]
+
+
+def test_the_papers_method_knows_its_own_number_only() -> None:
+    result, _ = optimised("paper")
+    with pytest.raises(ValueError, match="measured"):
+        result.at_steps(5)
+
+
+def test_the_answer_is_no_worse_on_the_surrogate_than_what_it_starts_from() -> None:
+    _, surrogate = prepared(DATA.denoise, "dpmpp_2m", dim=64)
+    start = np.append(np.geomspace(HIGH, LOW, 6), 0.0)
+    found = at_steps(surrogate, [start])
+    assert surrogate.errors(found[None]).mean() < surrogate.errors(start[None]).mean()
+
+
+def test_compression_changes_no_error() -> None:
+    data = Mixture.random(300, 10, seed=2, std=0.5)
+    _, surrogate = prepared(data.denoise, "dpmpp_2m", dim=300)
+    small = surrogate.compressed()
+    assert small.reference.end.shape[1] < 300
+    schedules = np.stack([np.append(np.geomspace(HIGH, low, 6), 0.0) for low in (LOW, 0.1, 0.3)])
+    whole = np.linalg.norm(surrogate.residuals(schedules), axis=-1)
+    assert np.linalg.norm(small.residuals(schedules), axis=-1) == pytest.approx(whole, rel=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7, 20])
+def test_a_curve_drawn_through_keeps_its_ends(steps: int) -> None:
+    drawn = drawn_through(np.array([8.0, 3.0, 0.5, 0.0]), steps, lowest=0.1)
+    assert len(drawn) == steps + 1
+    assert drawn[0] == pytest.approx(8.0)
+    assert drawn[-1] == 0.0
+    assert (drawn[:-1] > 0.1 * (1 - 1e-9)).all()
