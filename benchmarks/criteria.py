@@ -20,14 +20,9 @@ least twin error alone, which is all that a budget allows to run. A latent is fa
 problems; one that consists of many independent parts is imitated by taking 16 samples for the
 parts of one.
 
-With D the denoiser, y = x / t² and the clock u = 1 / t² the reverse process is dy = D du + dB
-from B(1 / t_max²) to infinity; a step from s to t with a frozen predictor adds
-
-    t sqrt(1 - t²/s²) z,    z = (B(1/t²) - B(1/s²)) / sqrt(1/t² - 1/s²),
-
-so runs with z of one Brownian motion B, of any steps, follow the same noise. Means over pairs of
-different noises (U-statistics) stay unbiased, and the common noise makes them far less noisy than
-those of two independent sets of samples.
+Runs of any steps follow the same noise (see optimizer/brownian.py). Means over pairs of different
+noises (U-statistics) stay unbiased, and the common noise makes them far less noisy than those of
+two independent sets of samples.
 
 `python -m align_your_steps.benchmarks.criteria` goes on where it was stopped; the cells are in
 results/criteria.json, the summary in results/criteria.md.
@@ -36,10 +31,9 @@ results/criteria.json, the summary in results/criteria.md.
 from __future__ import annotations
 
 import argparse
-import bisect
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice, pairwise
 from pathlib import Path
@@ -51,6 +45,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from ..optimizer import SOLVERS, VE, Profile, measure_profile, optimize
+from ..optimizer.brownian import BrownianPath
 from ..optimizer.candidates import distinct, measured_candidates
 from ..optimizer.coordinate import spread
 from ..optimizer.klub import Landscape
@@ -62,7 +57,7 @@ from .metrics import Energy, end_point_errors, energy_difference, energy_distanc
 from .peers import fixed
 from .problems import TABLE, Problem, problem
 
-__all__ = ["BrownianPath", "bound", "coupled_energy", "main", "pair_mean"]
+__all__ = ["bound", "coupled_energy", "main", "pair_mean"]
 
 PROBLEMS = (
     "gaussian-64", "gaussian-256", "grid-8x4", "digits-mixture", "digits-mixture-cfg3",
@@ -89,46 +84,6 @@ SAMPLE_NOISE, TRUTH, CRITERION_NOISE, PATH_NOISE = range(2_000_003, 2_000_007)
 SHORTLIST, SHORTLIST_FIXED = 6, 3  # schedules of least twin error: of all, of the fixed ones
 SHORTLISTED = ("path", "moments", "twin x moments")
 SIGNIFICANT = 3.0  # standard errors
-
-
-# -- a Brownian path --------------------------------------------------------------------------
-
-
-class BrownianPath:
-    """Brownian motions in the clock u = 1/t², one a row, that remember where they have been.
-
-    Any number of runs with any levels can be driven by the same motions: what was not asked for
-    before is drawn from the Brownian bridge between its neighbours.
-    """
-
-    def __init__(self, shape: Sequence[int], sigma_max: float, source: torch.Generator):
-        self.shape, self.source = tuple(shape), source
-        self.clock = [sigma_max**-2]
-        self.values = [torch.zeros(self.shape)]
-
-    def at(self, sigma: float) -> Tensor:
-        """B(1/t²) - B(1/t_max²) for a level t below the first one."""
-        u = sigma**-2
-        k = bisect.bisect_left(self.clock, u)
-        if k < len(self.clock) and self.clock[k] == u:
-            return self.values[k]
-        e = torch.randn(self.shape, generator=self.source)
-        before = u - self.clock[k - 1]
-        if k == len(self.clock):
-            value = self.values[-1] + before**0.5 * e
-        else:
-            after = self.clock[k] - u
-            w = before / (before + after)
-            value = torch.lerp(self.values[k - 1], self.values[k], w) + (w * after) ** 0.5 * e
-        self.clock.insert(k, u)
-        self.values.insert(k, value)
-        return value
-
-    def steps(self, sigmas: Tensor) -> Iterator[Tensor]:
-        """The unit noise z of every step of a schedule; that of a step to 0 is not needed."""
-        for s, t in pairwise(sigmas[sigmas > 0].tolist()):
-            length = t**-2 - max(s, t).__pow__(-2)
-            yield (self.at(t) - self.at(s)) / length**0.5
 
 
 # -- criteria ---------------------------------------------------------------------------------
@@ -317,8 +272,11 @@ def ends_of(study: Study, solver: str, pool: Sequence[Candidate], steps: int) ->
     noise = study.unit(study.noises, CRITERION_NOISE)
     shared = noise[::DRAWS].repeat_interleave(DRAWS, 0)
     source = study.source(PATH_NOISE)
-    path = BrownianPath(noise.shape, TABLE.sigma_max, source)
-    fan = BrownianPath(noise.shape, TABLE.sigma_max, source)
+
+    def draw() -> Tensor:
+        return torch.randn(noise.shape, generator=source)
+
+    path, fan = BrownianPath(draw), BrownianPath(draw)
     twin = DETERMINISTIC_TWIN[solver]
     ode = study.run("dpmpp_2m", noise, fine, lambda: noise)
     end = study.along("dpmpp_2m_sde", noise, fine, path)

@@ -19,10 +19,7 @@ def report_text(result: Result, judged: host.JudgedSampler, steps: int) -> str:
     paragraphs = [
         f"Best schedule for {steps} steps of {judged.name}: {best.candidate.name}. "
         + comparison(result),
-        f"Error {best.mean:.4g} ± {best.standard_error:.2g}: RMS per latent element, against "
-        f"{result.reference_steps} steps from the same noise, {result.noises} noises. The "
-        f"reference's own error is about {result.reference_error:.2g}; smaller ones are not told "
-        "apart.",
+        f"Error {best.mean:.4g} ± {best.standard_error:.2g}: {_criterion(result)}",
         "sigmas: " + ", ".join(f"{level:.4f}" for level in result.sigmas.tolist()),
         "\n".join(["```", *_table(result), "```"]),
         f"Calls: {result.total_calls} ("
@@ -34,6 +31,21 @@ def report_text(result: Result, judged: host.JudgedSampler, steps: int) -> str:
     for name, why in result.left_out.items():
         paragraphs.append(f"Not compared: {name}, because {why}.")
     return "\n\n".join(paragraphs)
+
+
+def _criterion(result: Result) -> str:
+    """What the errors are."""
+    if result.criterion == "law":
+        return (
+            "RMS per latent element of the differences in mean and in spread over "
+            f"{result.noises} noises between the samples and those of {result.reference_steps} "
+            "steps, of the same stochastic process."
+        )
+    return (
+        f"RMS per latent element, against {result.reference_steps} steps from the same noise, "
+        f"{result.noises} noises. The reference's own error is about "
+        f"{result.reference_error:.2g}; smaller ones are not told apart."
+    )
 
 
 def comparison(result: Result) -> str:
@@ -54,7 +66,8 @@ def comparison(result: Result) -> str:
 
 
 def _table(result: Result) -> list[str]:
-    rows = [f"{'schedule':<60}{'error':>10}{'± s.e.':>10}{'noises':>8}{'KLUB':>10}"]
+    column = "law" if result.criterion == "law" else "error"
+    rows = [f"{'schedule':<60}{column:>10}{'± s.e.':>10}{'noises':>8}{'KLUB':>10}"]
     for score in result.scores[:ROWS]:
         rows.append(
             f"{score.candidate.name:<60}{score.mean:>10.4g}{score.standard_error:>10.2g}"

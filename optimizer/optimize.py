@@ -5,6 +5,10 @@
 3. Candidates: what the caller already has, shortest paths, the sweeps of the paper's Algorithm 1.
 4. Choice: the candidates are run from the reference noises; the least end-point error wins.
 
+For a stochastic solver all this is done with its deterministic twin. Where that misleads, it is
+given a part of the budget only; with the rest the solver itself is run with a shortlist, and the
+law of its samples chooses (law.py).
+
 The budget counts denoiser rows (one sample at one level) and is never exceeded.
 """
 
@@ -27,8 +31,9 @@ from .candidates import (
 )
 from .coordinate import VE, Coordinate, spread
 from .klub import Levels, klub
+from .law import FEWEST_NOISES, law_scores
 from .meter import Meter
-from .pool import edm_levels, refined_pool
+from .pool import SHORTLIST, edm_levels, refined_pool, shortlist
 from .profile import Denoiser, Profile
 from .runs import FEWEST, Progress, Runs
 from .select import Candidate, Score, halving
@@ -44,10 +49,15 @@ __all__ = ["Result", "optimize"]
 REFERENCE_SHARE = 0.26  # for the noises that schedules are refined on
 PROFILE_SHARE = 0.08
 BATCHES = 4  # of these noises, at least
+BATCH = 4  # noises in one, if there are so many; nothing is ranked on fewer
+AMPLE = 300  # times a run's calls: a budget for longer references
 COARSE_STEPS = 8  # of the coarse run beside a reference, at least
 FIRST_ROUND_SHARE = 0.25  # of what is left, for running every candidate on the first fresh batch
 PROFILE_LEVELS = 32
 METHODS = ("measured", "paper")
+
+TWIN_SHARE = 0.5  # of the budget, to plan the twin of a stochastic solver judged by its law with
+TWIN_SPENT = 0.4  # of the budget, at most: nothing is compared by the twin's errors
 
 
 @dataclass(frozen=True)
@@ -56,13 +66,16 @@ class Result:
 
     sigmas:          [n+1] levels in the host's units, ending in 0
     method:          name of the candidate that won
-    scores:          every candidate that was run, best first, with its errors
+    scores:          every candidate that was run, with its errors, those run most and best first
     left_out:        given candidates that could not be used, with the reason
     profile:         the denoiser's profile, in EDM units
     calls:           denoiser rows computed, by phase
     noises:          number of initial noises the winner was run on
-    reference_steps: steps of the reference runs
-    reference_error: estimated RMS error of the references themselves
+    criterion:       what the scores' errors are: "paired error", end points against a reference
+                     from the same noise, of a stochastic solver's deterministic twin; or "law",
+                     a stochastic solver's own, of the distribution of its samples (law.py)
+    reference_steps: steps of the reference runs that the scores compare with
+    reference_error: estimated RMS error of the deterministic references
     surrogate:       what is known about schedules of other lengths; None: nothing
     """
 
@@ -73,6 +86,7 @@ class Result:
     profile: Profile
     calls: dict[str, int]
     noises: int
+    criterion: str
     reference_steps: int
     reference_error: float
     coordinate: Coordinate
@@ -148,8 +162,11 @@ def optimize(
         shape: of one sample, without the batch.
         sigma_max, sigma_min: ends of the model's noise levels, in the host's units.
         steps: number of steps n >= 1.
-        solver: name of a built-in solver, or a Solver. A stochastic built-in one is judged by its
-            deterministic twin. A Solver may say `calls_per_step` (1 if not).
+        solver: name of a built-in solver, or a Solver, which may say `calls_per_step` (1 if not).
+            A stochastic built-in one is judged by its deterministic twin's errors or, if in
+            LAW_JUDGED and the budget is large enough, by the law of its samples. So is a Solver
+            with an attribute `stochastic`, the StochasticSolver whose twin it is, if both pass
+            through a `meter`.
         samples: x_0 [N, ...] for the profile; None: the end points of the reference runs.
         candidates: schedules in the host's units that must not be beaten, by name or in order.
         budget: denoiser rows to spend at most.
@@ -179,13 +196,20 @@ def optimize(
     """
     _check(steps, sigma_max, sigma_min, order, method)
     runs = Runs(denoise, solver, reference, meter, shape, seed, budget, progress)
-    plan = _plan(budget, steps, runs, batch_size)
+    by_law = method == "measured" and _law_fits(budget, steps, runs)
+    if by_law:
+        runs.twin_budget = int(TWIN_SHARE * budget)
+    plan = _plan(runs.twin_budget, steps, runs, batch_size)
     t_max = float(coordinate.finite_edm(np.asarray(sigma_max)))
     t_min = float(coordinate.edm(np.asarray(sigma_min)))
 
-    fine = coordinate.level(spread(t_max, t_min, plan.reference_steps))
-    fine[0] = sigma_max
-    levels = torch.from_numpy(np.append(fine, 0.0)).float()
+    def fine_levels(count: int) -> Tensor:
+        """The levels of a reference run."""
+        fine = coordinate.level(spread(t_max, t_min, count))
+        fine[0] = sigma_max
+        return torch.from_numpy(np.append(fine, 0.0)).float()
+
+    levels = fine_levels(plan.reference_steps)
     runs.begin(levels, plan.every, plan.batch, coordinate)
     tracked = [runs.add_tracked_reference() for _ in range(plan.batches)]
 
@@ -205,7 +229,7 @@ def optimize(
             profile, steps, coordinate, sigma_max, starts=begin, order=order
         )
         pool = given + distinct(found, given, coordinate)
-    learnt = None
+    learnt, criterion, compared_with = None, "paired error", levels
     if method == "measured" and None not in tracked:
         fine_track, coarse_track = (joined(tracks) for tracks in zip(*tracked, strict=True))
         surrogate = Surrogate(
@@ -215,11 +239,17 @@ def optimize(
         )
         pool, learnt = refined_pool(pool, surrogate, runs, coordinate, plan.batches)
         learnt = learnt.compressed()
-    left = runs.left - runs.reference_cost
-    room = max(FEWEST, int(FIRST_ROUND_SHARE * left / runs.cost(steps)))
 
     # The noises compared on are fresh: none of the candidates was made from them.
-    winner, scores = halving(pool[:room], lambda c, k: runs.errors(c, plan.batches + k))
+    noises = -(-FEWEST_NOISES // plan.batch) * plan.batch
+    if by_law and learnt is not None and noises * _law_cost(steps, runs) <= runs.left:
+        criterion, compared_with = "law", fine_levels(_law_reference_steps(steps))
+        scores = law_scores(shortlist(pool, learnt, coordinate), runs, compared_with)
+        winner = min(scores, key=lambda score: score.mean)
+    else:
+        left = runs.left - runs.reference_cost
+        room = max(FEWEST, int(FIRST_ROUND_SHARE * left / runs.cost(steps)))
+        winner, scores = halving(pool[:room], lambda c, k: runs.errors(c, plan.batches + k))
     if method == "paper":
         ours = [s for s in scores if not s.candidate.given and s.errors]
         winner = min(ours, key=lambda s: (-len(s.errors), s.mean))
@@ -231,7 +261,8 @@ def optimize(
         profile=profile,
         calls=runs.spent,
         noises=len(winner.errors),
-        reference_steps=plan.reference_steps,
+        criterion=criterion,
+        reference_steps=len(compared_with) - 1,
         reference_error=runs.reference_error,
         coordinate=coordinate,
         order=order,
@@ -302,17 +333,38 @@ class _Plan:
     paths: int
 
 
+def _law_reference_steps(steps: int) -> int:
+    """Steps of the stochastic solver's fine runs."""
+    return max(24, 3 * steps + 2)
+
+
+def _law_cost(steps: int, runs: Runs) -> int:
+    """Calls that one noise takes to be compared by the law of its samples."""
+    return (_law_reference_steps(steps) + SHORTLIST * steps) * runs.calls_per_step
+
+
+def _law_fits(budget: int, steps: int, runs: Runs) -> bool:
+    """Whether a solver can be judged by the law of its samples with a budget."""
+    # What is enough for this is far more than the least that a plan for the twin takes.
+    enough = FEWEST_NOISES * _law_cost(steps, runs)
+    return runs.stochastic is not None and enough <= (1.0 - TWIN_SPENT) * budget
+
+
 def _plan(budget: int, steps: int, runs: Runs, batch_size: int) -> _Plan:
     """Shares of the budget, rounded down to whole batches.
 
     Raises ValueError when the budget does not allow two references, one path and three runs.
     """
-    # A second-order reference of 6 times the steps has about 1/36 of the error that is measured, a
-    # third-order one of 3 times the calls about as little.
-    if runs.reference_order >= 3:
-        reference_steps = max(24, 3 * steps * runs.calls_per_step + 2)
-    else:
+    # A second-order reference of 6 times the steps has about 1/36 of the error that is measured; a
+    # third-order one of 4 times the calls 1 to 8 % on mixtures, of 3 times 3 to 15 %, which is what
+    # a small budget can afford: there, more noises gain more.
+    calls = steps * runs.calls_per_step
+    if runs.reference_order < 3:
         reference_steps = max(48, 6 * steps)
+    elif budget >= AMPLE * calls:
+        reference_steps = max(32, 4 * calls + 4)
+    else:
+        reference_steps = max(24, 3 * calls + 2)
     every = max(1, reference_steps // max(COARSE_STEPS, steps))
     reference_rows = reference_steps * runs.reference_calls
     tracked_rows = reference_rows + -(-reference_steps // every) * runs.calls_per_step
@@ -324,7 +376,7 @@ def _plan(budget: int, steps: int, runs: Runs, batch_size: int) -> _Plan:
             "compare anything, and 4000 are usual. Raise the budget."
         )
     noises = max(1, int(REFERENCE_SHARE * budget / tracked_rows))
-    batch = min(max(1, noises // BATCHES), batch_size)
+    batch = min(max(1, noises // BATCHES, min(BATCH, noises // 2)), batch_size)
     batches = noises // batch
     affordable = budget - batch * (batches * tracked_rows + comparison)
     profile_rows = min(int(PROFILE_SHARE * budget), affordable)

@@ -14,11 +14,16 @@ from .runs import Runs
 from .select import FAVOURITES, Candidate
 from .surrogate import Surrogate, Track
 
-__all__ = ["refined_pool"]
+__all__ = ["SHORTLIST", "edm_levels", "refined_pool", "shortlist"]
 
 STARTS = 6  # candidates refined on the surrogate alone
-TRIED = 2  # of what comes out of it, really run
+TRIED = 3  # of what comes out of it, really run
 APART = 0.1  # of log t, between two of these
+
+# What a stochastic solver is run with: its deterministic twin is only a hint.
+LIKELY, LIKELY_GIVEN = 4, 5
+SHORTLIST = LIKELY + LIKELY_GIVEN
+BLENDED, BLENDED_GIVEN = 4, 4  # schedules blended with each other, pair by pair
 
 
 def refined_pool(
@@ -48,7 +53,8 @@ def refined_pool(
 
     refinement = Refinement(surrogate, measure)
     first = next((candidate for candidate in ranked if candidate.given), ranked[0])
-    if refinement.run(edm_levels(first, coordinate)):
+    refinement.run(edm_levels(first, coordinate))
+    if refinement.tried:
         surrogate = surrogate.sloped(refinement.best[1])
         ranked = ranked_by_prediction(pool, surrogate, coordinate)
 
@@ -74,6 +80,32 @@ def refined_pool(
     searched = [candidate for candidate in ranked if not candidate.given]
     front = distinct([*improved, *free], given, coordinate)
     return [*given[:FAVOURITES], *front, *given[FAVOURITES:], *searched], learnt
+
+
+def shortlist(
+    pool: Sequence[Candidate], surrogate: Surrogate, coordinate: Coordinate
+) -> list[Candidate]:
+    """The few schedules that a stochastic solver is run with, at most SHORTLIST.
+
+    The best given ones and, of the others and their blends sqrt(a b) with the best given ones,
+    those of least predicted error of the deterministic twin that are apart from one another: what
+    is best for the twin alone need not be good.
+    """
+    ranked = ranked_by_prediction(pool, surrogate, coordinate)
+    given = [candidate for candidate in ranked if candidate.given]
+    free = [candidate for candidate in ranked if not candidate.given]
+    blends = [
+        _blend(a, b, coordinate) for a in free[:BLENDED] for b in given[:BLENDED_GIVEN]
+    ]
+    kept = given[:LIKELY_GIVEN]
+    likely = ranked_by_prediction([*free, *blends], surrogate, coordinate)
+    return [*kept, *distinct(likely, kept, coordinate, APART)[:LIKELY]]
+
+
+def _blend(a: Candidate, b: Candidate, coordinate: Coordinate) -> Candidate:
+    """The geometric mean of two schedules' EDM levels."""
+    levels = np.sqrt(edm_levels(a, coordinate) * edm_levels(b, coordinate))
+    return _candidate(f"{a.name} x {b.name}", levels, coordinate, a)
 
 
 def ranked_by_prediction(

@@ -9,12 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .brownian import BROWNIAN, BrownianPath
 from .coordinate import Coordinate
 from .meter import DenoiserError, Meter
 from .noise import SELECTION, generators, unit_noise
 from .profile import Denoiser, Profile, measure_profile
 from .select import FINALISTS, Candidate
-from .solvers import DETERMINISTIC_TWIN, Solver, builtin_solver, reference_solver
+from .solvers import (
+    DETERMINISTIC_TWIN,
+    LAW_JUDGED,
+    Solver,
+    StochasticSolver,
+    builtin_solver,
+    reference_solver,
+    stochastic_solver,
+)
 from .surrogate import ELEMENTS, Track, integration_error, joined, measured_slope
 
 __all__ = ["Progress", "Runs"]
@@ -49,10 +58,13 @@ class Runs:
         self.charged = -self.meter.rows  # a meter of the caller's may have counted before
         self.spent: dict[str, int] = {}
         self.shape, self.seed, self.budget, self.progress = shape, seed, budget, progress
+        self.twin_budget = budget  # what the deterministic solver's runs may be planned with
         self.ends: list[Tensor] = []
+        self.law_batches = 0
         self.reference_errors: list[float] = []
         self.denoise = denoise if meter is not None else self._metered(denoise)
         self.solver = self._solver(solver)
+        self.stochastic = self._stochastic(solver)
         if isinstance(solver, str) and reference is None:
             self.reference_order, self.reference_calls = 3, 1
             self.reference = reference_solver(self.denoise)
@@ -67,6 +79,13 @@ class Runs:
         if not isinstance(solver, str):
             return self._charged(solver, self.calls_per_step)
         return builtin_solver(DETERMINISTIC_TWIN.get(solver, solver), self.denoise)
+
+    def _stochastic(self, solver: str | Solver) -> StochasticSolver | None:
+        """The solver itself where it is to be judged by the law of its samples."""
+        if isinstance(solver, str):
+            return stochastic_solver(solver, self.denoise) if solver in LAW_JUDGED else None
+        # Without a common meter nobody would know what its runs cost.
+        return getattr(solver, "stochastic", None) if self.metered else None
 
     def _charged(self, solver: Solver, calls_per_step: int) -> Solver:
         """A Solver of the caller's: without a common meter, its runs cost what it is said to."""
@@ -106,15 +125,8 @@ class Runs:
 
     def add_reference(self) -> None:
         """Compute the end points of the next batch of noise."""
-        self._keep_end(self._run("reference", self.reference, len(self.ends), self.fine))
-
-    def _keep_end(self, end: Tensor) -> None:
-        if not torch.isfinite(end).all():
-            raise DenoiserError(
-                f"The sampler's own result with {len(self.fine) - 1} steps is NaN or infinite: "
-                "choose another sampler, or run the model in another precision (bf16 or fp32)."
-            )
-        self.ends.append(end)
+        end = self._run("reference", self.reference, len(self.ends), self.fine)
+        self.ends.append(_finite(end, self.fine))
 
     def add_tracked_reference(self) -> tuple[Track, Track] | None:
         """The same, with what the runs visited, and a coarse run of the judged solver beside them.
@@ -123,13 +135,13 @@ class Runs:
         """
         batch = len(self.ends)
         end, fine = self._tracked("reference", self.reference, batch, self.fine)
-        self._keep_end(end)
+        self.ends.append(_finite(end, self.fine))
         if fine is None:
             return None
         _, coarse = self._tracked("reference", self.solver, batch, self.coarse)
         assert coarse is not None  # the meter that has seen the one has seen the other
         slope = measured_slope(fine, coarse)
-        self.reference_errors += integration_error(fine, slope).tolist()
+        self.reference_errors += _own_error(fine, coarse, slope).tolist()
         return fine, coarse
 
     @property
@@ -146,7 +158,7 @@ class Runs:
         cost = batches * once
         spent = self.spent.get("refinement", 0) + cost
         comparison = self.reference_cost + FEWEST * once  # must stay affordable
-        if spent > REFINEMENT_SHARE * self.budget or cost + comparison > self.left:
+        if spent > REFINEMENT_SHARE * self.twin_budget or cost + comparison > self.left:
             return None
         tracks = [self._tracked("refinement", self.solver, k, sigmas)[1] for k in range(batches)]
         return joined([track for track in tracks if track is not None])
@@ -213,6 +225,30 @@ class Runs:
         end = self._run("candidates", self.solver, batch, candidate.sigmas)
         return _rmse(end, self.ends[batch])
 
+    def law_ends(
+        self, fine: Tensor, schedules: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor]] | None:
+        """End points of the stochastic solver on the next batch of noise, never used before.
+
+        Those of its fine run and of every schedule, all along the same Brownian paths; None when
+        the budget is spent.
+        """
+        stochastic = self.stochastic
+        assert stochastic is not None
+        if sum(self.cost(len(levels) - 1) for levels in (fine, *schedules)) > self.left:
+            return None
+        batch = len(self.ends) + self.law_batches
+        self.law_batches += 1
+        rows = range(batch * self.batch, (batch + 1) * self.batch)
+        sources = generators(self.seed, BROWNIAN, rows)
+        path = BrownianPath(lambda: unit_noise(sources, self.shape))
+
+        def along(noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
+            return stochastic(noise, sigmas, path)
+
+        end = self._run("law reference", along, batch, fine)
+        return _finite(end, fine), [self._run("candidates", along, batch, s) for s in schedules]
+
     def _run(self, phase: str, solver: Solver, batch: int, sigmas: Tensor) -> Tensor:
         """One run on one batch of noise, charged to a phase."""
         if batch != self.current:
@@ -244,7 +280,29 @@ class Runs:
         return metered
 
 
+def _finite(end: Tensor, levels: Tensor) -> Tensor:
+    """A reference's end points; raises DenoiserError where they are no numbers."""
+    if not torch.isfinite(end).all():
+        raise DenoiserError(
+            f"The sampler's own result with {len(levels) - 1} steps is NaN or infinite: "
+            "choose another sampler, or run the model in another precision (bf16 or fp32)."
+        )
+    return end
+
+
 def _rmse(x: Tensor, end: Tensor) -> list[float]:
     """RMS distance per latent element, of each sample; infinite where x is not a number."""
     distance = (x.double() - end.double()).flatten(1).square().mean(1).sqrt()
     return distance.nan_to_num(nan=math.inf, posinf=math.inf).tolist()
+
+
+def _own_error(fine: Track, coarse: Track, slope: np.ndarray) -> np.ndarray:
+    """Estimated RMS error of the fine runs' end points, [K].
+
+    The estimate of the coarse runs' error is known to be too low by some factor, because the end
+    points of the fine runs tell their true one; the fine runs' is taken to be so as well.
+    """
+    slopes = [np.interp(coarse.log_levels, fine.log_levels, c) for c in slope.T]
+    estimate = integration_error(coarse, np.stack(slopes, 1)).mean()
+    error = np.sqrt(np.square(coarse.end - fine.end).mean(-1)).mean()
+    return integration_error(fine, slope) * max(1.0, error / max(float(estimate), 1e-12))

@@ -17,16 +17,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .brownian import BrownianPath, Draw
 from .noise import generators, unit_noise
 from .profile import Denoiser
 
-__all__ = ["DETERMINISTIC_TWIN", "SOLVERS", "Solver", "builtin_solver", "reference_solver"]
+__all__ = [
+    "DETERMINISTIC_TWIN",
+    "LAW_JUDGED",
+    "SOLVERS",
+    "Solver",
+    "StochasticSolver",
+    "builtin_solver",
+    "reference_solver",
+    "stochastic_solver",
+]
 
 SOLVER_NOISE = 2  # the noise stream of stochastic solvers
 
-# A stochastic solver is judged by its deterministic twin of the same order: the same solver with
-# its fresh noise switched off.
+# The solver of the same order with its fresh noise switched off.
 DETERMINISTIC_TWIN = {"ddim_stochastic": "euler", "dpmpp_2m_sde": "dpmpp_2m"}
+
+
+# Stochastic solvers that are judged by the law of their samples (law.py), not by the twin's errors.
+# On exact mixtures with 4,000 calls the energy distance, over that of the best fixed schedule in
+# hindsight, was 1.15 so and 1.93 by the twin (32 cells; worst 4.0 and 251). For ddim_stochastic it
+# was 1.04 and 1.03: the law does no better, and its few noises cost more calls.
+LAW_JUDGED = {"dpmpp_2m_sde"}
 
 
 class Solver(Protocol):
@@ -38,7 +54,9 @@ class Solver(Protocol):
     def __call__(self, noise: Tensor, sigmas: Tensor, seed: int) -> Tensor: ...
 
 
-Draw = Callable[[], Tensor]
+# (noise [B, ...] of unit variance, sigmas [n+1], path) -> x_0 [B, ...]: fresh noise from the path.
+StochasticSolver = Callable[[Tensor, Tensor, BrownianPath], Tensor]
+
 Method = Callable[[Denoiser, Tensor, Tensor, Draw], Tensor]
 
 
@@ -79,7 +97,8 @@ def multistep_3(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Te
 
     All deterministic solvers here solve dx/dt = (x - D) / t, so one accurate method serves them
     all: x_t = t/s x + t ∫ e^λ D dλ with D the parabola through its last three values (the
-    exponential Adams-Bashforth form of Zhang and Chen 2022, arXiv 2204.13902).
+    exponential Adams-Bashforth form of Zhang and Chen 2022, arXiv 2204.13902). The first two steps
+    are of lower order: at sigma_max D hardly changes.
     """
     last: list[tuple[float, Tensor]] = []  # λ and D, newest first
     for s, t in pairwise(sigmas):
@@ -164,6 +183,24 @@ def builtin_solver(name: str, denoise: Denoiser) -> Solver:
 def reference_solver(denoise: Denoiser) -> Solver:
     """`multistep_3`, closed over a denoiser: for fine-step references."""
     return _bound(multistep_3, denoise)
+
+
+def stochastic_solver(name: str, denoise: Denoiser) -> StochasticSolver:
+    """The named solver of DETERMINISTIC_TWIN, closed over a denoiser, to be run along a path.
+
+    >>> source = torch.Generator().manual_seed(0)
+    >>> path = BrownianPath(lambda: torch.randn(1, 2, generator=source))
+    >>> solver = stochastic_solver("ddim_stochastic", lambda x, sigma: torch.zeros_like(x))
+    >>> solver(torch.ones(1, 2), torch.tensor([4.0, 2.0, 0.0]), path)
+    tensor([[0., 0.]])
+    """
+
+    def solve(noise: Tensor, sigmas: Tensor, path: BrownianPath) -> Tensor:
+        levels = sigmas.to(noise)
+        steps = path.steps(levels)
+        return SOLVERS[name](denoise, levels[0] * noise, levels, lambda: next(steps).to(noise))
+
+    return solve
 
 
 def _bound(method: Method, denoise: Denoiser) -> Solver:

@@ -2,9 +2,10 @@
 
 A stochastic sampler is judged by the law of its samples, run along given noise, or where that
 cannot be done by its deterministic twin of the same order: the same function with its fresh noise
-switched off (eta = 0). The twin finds the schedules to choose among in any case. With ever finer steps all of the host's deterministic
-samplers come to one end point, so one accurate method computes the reference of them all (see
-reference.py). A sampler of another pack may come to another: it is its own reference.
+switched off (eta = 0). The twin finds the schedules to choose among in any case. With ever finer
+steps all of the host's deterministic samplers come to one end point, so one accurate method
+computes the reference of them all (see reference.py). A sampler of another pack may come to
+another: it is its own reference.
 """
 
 from __future__ import annotations
@@ -83,6 +84,8 @@ QUIET: dict[str, dict[str, Any]] = {
     "sa_solver": {"tau_func": lambda sigma: 0.0},
     "sa_solver_pece": {"tau_func": lambda sigma: 0.0},
 }
+# On flow models, runs of these along one path end no closer to each other than along two.
+UNSHARED = {"sa_solver", "sa_solver_pece"}
 REFUSED = {
     "dpm_fast": "it chooses its own noise levels",
     "dpm_adaptive": "it chooses its own noise levels",
@@ -145,12 +148,13 @@ def judged_sampler(sampler_name: str, sampler: Any = None) -> JudgedSampler:
         sampler = comfy.samplers.sampler_object(TWIN[name])
     run = copy.copy(sampler or comfy.samplers.sampler_object(name))
     quiet = _quiet(name, run)
-    stochastic = copy.copy(run) if quiet and name not in TWIN and _takes_noise(run) else None
+    by_law = quiet and name == chosen and name not in TWIN and _takes_noise(run)
+    stochastic = copy.copy(run) if by_law else None
     if quiet:
         run.extra_options = {**getattr(run, "extra_options", {}), **quiet}
         notes.append(
             "schedules are found with its fresh noise switched off"
-            if stochastic
+            if by_law
             else "judged with its fresh noise switched off"
         )
     own_method = _has_same_limit(run)
@@ -176,8 +180,9 @@ def _takes_noise(sampler: Any) -> bool:
     """
     function = getattr(sampler, "sampler_function", None)
     return (
-        getattr(function, "__module__", None) in HOSTS_OWN
-        and _name(sampler) not in FIRST_ORDER
+        function is not None
+        and function.__module__ in HOSTS_OWN
+        and _name(sampler) not in FIRST_ORDER | UNSHARED
         and "noise_sampler" in inspect.signature(function).parameters
         and "noise_sampler" not in getattr(sampler, "extra_options", {})
     )

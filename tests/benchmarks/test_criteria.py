@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.criteria import (
-    BrownianPath,
     Ends,
     bound,
     coupled_energy,
@@ -14,68 +13,15 @@ from align_your_steps.benchmarks.criteria import (
     row,
 )
 from align_your_steps.benchmarks.metrics import energy_distance
-from align_your_steps.optimizer import SOLVERS, gaussian, klub, measure_profile
+from align_your_steps.optimizer import gaussian, klub, measure_profile
 from align_your_steps.optimizer.coordinate import spread
 from align_your_steps.optimizer.klub import Landscape
 
 TOP = 10.0
-LEVELS = torch.tensor([TOP, 4.0, 1.5, 0.5, 0.1, 0.0])
-
-
-def brownian(rows: int = 4000, dim: int = 2, seed: int = 0) -> BrownianPath:
-    return BrownianPath((rows, dim), TOP, torch.Generator().manual_seed(seed))
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-@pytest.mark.parametrize("first", [[TOP, 0.5, 0.1, 0.0], [TOP, 4.0, 1.0, 0.2, 0.0]])
-def test_steps_of_a_path_are_unit_noise_whatever_was_asked_for_before(first):
-    path = brownian()
-    list(path.steps(torch.tensor(first)))
-    z = torch.stack(list(path.steps(LEVELS))).flatten(1)
-    covariance = z @ z.T / z.shape[1]
-    assert len(z) == 4  # the step to 0 takes none
-    assert torch.allclose(covariance, torch.eye(4), atol=0.06)
-
-
-def test_steps_of_a_path_compose():
-    path = brownian(rows=10)
-    coarse = next(path.steps(torch.tensor([TOP, 1.0, 0.0])))
-    first, second = path.steps(torch.tensor([TOP, 3.0, 1.0, 0.0]))
-    lengths = 3.0**-2 - TOP**-2, 1.0 - 3.0**-2
-    sum_of_steps = lengths[0] ** 0.5 * first + lengths[1] ** 0.5 * second
-    assert torch.allclose(sum_of_steps, (1.0 - TOP**-2) ** 0.5 * coarse, atol=1e-5)
-
-
-def test_solver_with_a_constant_denoiser_does_not_see_how_a_path_is_divided():
-    """Stochastic-DDIM is exact where D is constant, so only the noise could differ."""
-    path, x = brownian(rows=10), TOP * normal(10, 2, seed=1).float()
-    ends = []
-    for inner in ([1.0], [4.0, 2.0, 1.0, 0.5]):
-        levels = torch.tensor([TOP, *inner, 0.2])
-        steps = path.steps(levels)
-
-        def draw(steps=steps):
-            return next(steps)
-
-        ends.append(SOLVERS["ddim_stochastic"](lambda x, s: torch.ones_like(x), x, levels, draw))
-    assert torch.allclose(*ends, atol=1e-5)
-
-
-def test_pathwise_error_falls_with_the_steps():
-    path, x = brownian(rows=500), TOP * normal(500, 2, seed=1).float()
-
-    def run(count):
-        levels = torch.from_numpy(np.append(spread(TOP, 0.05, count), 0.0)).float()
-        steps = path.steps(levels)
-        return SOLVERS["ddim_stochastic"](gaussian.denoise, x, levels, lambda: next(steps))
-
-    end = run(400)
-    errors = [float((run(count) - end).norm()) for count in (5, 20, 80)]
-    assert errors == sorted(errors, reverse=True)
-    assert errors[-1] < errors[0] / 4
 
 
 def test_every_criterion_of_the_fine_run_itself_is_zero():

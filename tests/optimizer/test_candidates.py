@@ -95,6 +95,27 @@ def test_of_candidates_that_nearly_agree_the_first_is_kept():
     assert [id(c) for c in distinct([first, same, other], [])] == [id(first), id(other)]
 
 
+@pytest.mark.parametrize("apart, kept", [(0.01, 3), (0.1, 2), (0.3, 1)])
+def test_candidates_are_as_far_apart_as_is_asked_for(apart, kept):
+    found = [candidate(2.0, 1.0), candidate(2.1, 1.05), candidate(2.0, 0.8)]
+    others = distinct(found, [], VE, apart)
+    assert len(others) == kept
+    assert others[0] is found[0]
+
+
+def test_flow_candidates_are_told_apart_by_their_edm_levels():
+    """Near s = 1 levels that hardly differ are far apart in t; s = 1 itself has the highest t."""
+
+    def flow(*levels: float) -> Candidate:
+        return Candidate("a", torch.tensor([1.0, *levels, 0.0]))
+
+    pair = [flow(0.990, 0.5), flow(0.995, 0.5)]
+    assert distinct(pair, [], FLOW) == pair
+    assert distinct(pair, [], VE) == pair[:1]
+    top = [flow(FLOW.top, 0.5), flow(1.0 - 1e-6, 0.5)]
+    assert distinct(top, [], FLOW) == top[:1]
+
+
 def test_only_one_schedule_of_one_step_exists():
     assert len(distinct([candidate(), candidate()], [])) == 1
     assert distinct([candidate()], [candidate()]) == []

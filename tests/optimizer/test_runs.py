@@ -1,23 +1,41 @@
 """The runs of one optimisation: what they cost, share, and are measured against."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import VE, DenoiserError, builtin_solver, edm_schedule
-from align_your_steps.optimizer.runs import Runs
+from align_your_steps.optimizer import (
+    FLOW,
+    VE,
+    DenoiserError,
+    Meter,
+    builtin_solver,
+    edm_schedule,
+)
+from align_your_steps.optimizer.runs import FEWEST, REFINEMENT_SHARE, Runs
 from align_your_steps.optimizer.select import FINALISTS, Candidate
+from align_your_steps.optimizer.solvers import reference_solver
 
 DATA = Mixture.random(3, 4, seed=0)
 FINE = torch.tensor([*edm_schedule(19, 10.0, 0.05), 0.0]).float()
-BATCH = 4
+STEPS = len(FINE) - 1
+BATCH, EVERY = 4, 3
+COARSE = torch.cat([FINE[:-1:EVERY], FINE[-1:]])
+
+
+def begun(budget: int = 10_000, solver="euler", seed: int = 0, **options) -> Runs:
+    """Runs without references yet."""
+    parts = {"denoise": DATA.denoise, "reference": None, "meter": None, **options}
+    made = Runs(solver=solver, shape=(3,), seed=seed, budget=budget, progress=None, **parts)
+    made.begin(FINE, EVERY, BATCH, VE)
+    return made
 
 
 def runs(budget: int = 10_000, solver="euler", seed: int = 0, references: int = 1) -> Runs:
-    made = Runs(DATA.denoise, solver, None, None, (3,), seed, budget, None)
-    made.begin(FINE, BATCH, VE)
+    made = begun(budget, solver, seed)
     for _ in range(references):
         made.add_reference()
     return made
@@ -27,11 +45,37 @@ def schedule(*levels: float) -> Candidate:
     return Candidate("mine", torch.tensor([10.0, *levels, 0.0]))
 
 
-def test_reference_run_costs_its_steps_and_has_no_error():
-    made = runs(solver="dpmpp_2m")
-    assert made.spent == {"reference": 20 * BATCH}
-    assert made.left == 10_000 - 20 * BATCH
+@pytest.mark.parametrize("solver", ["euler", "heun", "dpmpp_2m"])
+def test_reference_of_a_builtin_solver_is_of_third_order_and_costs_a_call_a_step(solver):
+    made = runs(solver=solver)
+    assert (made.reference_order, made.reference_calls) == (3, 1)
+    assert made.reference_cost == STEPS * BATCH
+    assert made.spent == {"reference": STEPS * BATCH}
+    assert made.left == 10_000 - STEPS * BATCH
+
+
+def test_solver_of_the_callers_is_its_own_reference_and_has_no_error_there():
+    solver = builtin_solver("heun", DATA.denoise)
+    solver.calls_per_step = 2
+    made = begun(solver=solver)
+    assert (made.reference_order, made.reference_calls) == (2, 2)
+    made.add_reference()
+    assert made.spent == {"reference": made.reference_cost} == {"reference": 2 * STEPS * BATCH}
     assert made.errors(Candidate("fine", FINE), 0) == [0.0] * BATCH
+
+
+def test_reference_of_the_callers_says_its_order_and_what_a_step_costs():
+    class Fine:
+        order, calls_per_step = 4, 3
+
+        def __call__(self, noise, sigmas, seed):
+            return noise
+
+    made = begun(solver="heun", reference=Fine())
+    assert (made.reference_order, made.reference_calls) == (4, 3)
+    made.add_reference()
+    assert made.spent == {"reference": 3 * STEPS * BATCH} == {"reference": made.reference_cost}
+    assert begun(solver="euler", reference=lambda noise, sigmas, seed: noise).reference_order == 2
 
 
 def test_errors_are_distances_to_the_reference_from_the_same_noise():
@@ -45,7 +89,7 @@ def test_errors_are_distances_to_the_reference_from_the_same_noise():
     made.solver = recording
     errors = made.errors(schedule(2.0, 0.5), 0)
     end = builtin_solver("euler", DATA.denoise)(noise[0], torch.tensor([10.0, 2.0, 0.5, 0.0]), 0)
-    fine = builtin_solver("dpmpp_2m", DATA.denoise)(noise[0], FINE, 0)
+    fine = reference_solver(DATA.denoise)(noise[0], FINE, 0)
     assert errors == pytest.approx((end - fine).norm(dim=1).div(math.sqrt(3)).tolist(), rel=1e-4)
 
 
@@ -71,7 +115,7 @@ def test_schedules_share_the_calls_above_the_first_level_in_which_they_differ():
 
 
 def test_run_that_does_not_fit_is_not_made():
-    made = runs(budget=20 * BATCH + 3 * BATCH)
+    made = runs(budget=STEPS * BATCH + 3 * BATCH)
     assert made.errors(schedule(5.0, 2.0, 1.0), 0) is None
     assert made.left == 3 * BATCH
     assert made.errors(schedule(5.0, 1.0), 0) is not None
@@ -79,7 +123,7 @@ def test_run_that_does_not_fit_is_not_made():
 
 
 def test_further_noise_is_added_while_the_budget_allows_it():
-    needed = 20 * BATCH + FINALISTS * 2 * BATCH  # a reference, and the finalists' runs
+    needed = STEPS * BATCH + FINALISTS * 2 * BATCH  # a reference, and the finalists' runs
     for budget in range(90, 400, 10):
         made = runs(budget=budget)
         batches, left = 0, made.left
@@ -113,7 +157,127 @@ def test_reference_that_ends_in_no_number_is_refused():
     def solver(noise: torch.Tensor, sigmas: torch.Tensor, seed: int) -> torch.Tensor:
         return noise * math.nan
 
-    made = Runs(DATA.denoise, solver, None, None, (3,), 0, 999, None)
-    made.begin(FINE, BATCH, VE)
     with pytest.raises(DenoiserError, match="NaN or infinite"):
-        made.add_reference()
+        begun(solver=solver).add_reference()
+    with pytest.raises(DenoiserError, match="NaN or infinite"):
+        begun(solver=solver).add_tracked_reference()
+
+
+# -- runs that are looked at ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver, calls", [("euler", 1), ("dpmpp_2m", 1), ("heun", 2)])
+def test_tracked_reference_costs_the_coarse_run_too(solver, calls):
+    made = begun(solver=solver)
+    pair = made.add_tracked_reference()
+    assert pair is not None
+    fine, coarse = pair
+    assert np.exp(fine.log_levels[::-1]) == pytest.approx(FINE[:-1].numpy(), rel=1e-6)
+    assert np.exp(coarse.log_levels[::-1]) == pytest.approx(COARSE[:-1].numpy(), rel=1e-6)
+    # The first call is the same, and Heun's last step takes one.
+    rows = STEPS + calls * (len(COARSE) - 1) - calls
+    assert made.spent == {"reference": rows * BATCH}
+    assert fine.end == pytest.approx(made.ends[0].numpy(), abs=1e-6)
+    assert len(made.reference_errors) == BATCH
+
+
+def test_tracked_reference_has_the_end_points_of_an_untracked_one():
+    plain, tracked = runs(references=2), begun()
+    for _ in range(2):
+        tracked.add_tracked_reference()
+    assert all(torch.equal(*ends) for ends in zip(plain.ends, tracked.ends, strict=True))
+
+
+def test_runs_that_pass_through_no_meter_leave_no_track_and_an_unknown_error():
+    made = begun(solver=builtin_solver("dpmpp_2m", DATA.denoise))
+    assert math.isnan(made.reference_error)
+    assert made.add_tracked_reference() is None
+    assert made.spent == {"reference": STEPS * BATCH}
+    assert len(made.ends) == 1
+    assert math.isnan(made.reference_error)
+
+
+def test_error_of_references_is_the_mean_over_all_their_noises():
+    made = begun()
+    made.add_tracked_reference()
+    one = made.reference_error
+    made.add_tracked_reference()
+    two = made.reference_errors[BATCH:]
+    assert made.reference_error == pytest.approx((one + np.mean(two)) / 2)
+    assert one > 0
+
+
+def test_track_joins_the_first_batches_and_ends_where_the_runs_end():
+    made = begun()
+    for _ in range(3):
+        made.add_tracked_reference()
+    sigmas = torch.tensor([10.0, 2.0, 0.5, 0.0])
+    track = made.track(sigmas, 2)
+    assert track is not None
+    assert track.x.shape == (3, 2 * BATCH, 3)
+    assert np.exp(track.log_levels) == pytest.approx([0.5, 2.0, 10.0])
+    errors = [error for k in (0, 1) for error in made.errors(Candidate("mine", sigmas), k)]
+    ends = torch.cat(made.ends[:2]).double().numpy()
+    assert np.sqrt(np.square(track.end - ends).mean(1)) == pytest.approx(errors)
+
+
+@pytest.mark.parametrize("budget", [400, 1000, 1050, 3060])
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_refinement_keeps_to_its_share_and_leaves_room_to_compare(solver, budget):
+    made = begun(budget, solver)
+    for _ in range(2):
+        made.add_tracked_reference()
+    generator = np.random.default_rng(0)
+    made_runs = 0
+    while True:
+        levels = [10.0, *sorted(generator.uniform(0.1, 9.0, 3), reverse=True), 0.0]
+        before, left = made.spent.get("refinement", 0), made.left
+        track = made.track(torch.tensor(levels), 2)
+        if track is None:
+            break
+        made_runs += 1
+    assert made.spent.get("refinement", 0) == before
+    assert made.left == left
+    assert before <= REFINEMENT_SHARE * budget
+    assert made.left >= made.reference_cost + FEWEST * made.cost(4) or made_runs == 0
+    once = 2 * made.cost(4)
+    assert before + once > REFINEMENT_SHARE * budget or (
+        left < once + made.reference_cost + FEWEST * made.cost(4)
+    )
+    # No run is begun that is not finished on every batch: nothing is spent for nothing.
+    assert before == made_runs * 2 * BATCH * (4 if solver == "euler" else 7)
+
+
+def test_flow_tracks_are_in_edm_coordinates():
+    """A host's state is (1-s) x_0 + s e; EDM's is that over 1-s, at the level s/(1-s)."""
+    meter = Meter()
+
+    def solver(noise: torch.Tensor, sigmas: torch.Tensor, seed: int) -> torch.Tensor:
+        x = noise
+        for s, t in pairwise(sigmas.tolist()):
+            u = min(s, FLOW.top)
+
+            def model(x=x, u=u):
+                edm = torch.full((len(x),), u / (1 - u))
+                return DATA.denoise(x / (1 - u), edm)
+
+            x = x + (x - meter(x, s, model)) / s * (t - s)
+        return x
+
+    made = begun(solver=solver, meter=meter)
+    fine = torch.tensor([1.0, 0.99, 0.9, 0.7, 0.5, 0.3, 0.1, 0.02, 0.0])
+    made.begin(fine, 2, BATCH, FLOW)
+    pair = made.add_tracked_reference()
+    assert pair is not None
+    expected = FLOW.finite_edm(fine[:-1].double().numpy())
+    assert np.exp(pair[0].log_levels[::-1]) == pytest.approx(expected, rel=1e-6)
+    for track in pair:
+        for u, x, D in zip(track.log_levels, track.x, track.denoised, strict=True):
+            level = torch.full((BATCH,), math.exp(u), dtype=torch.float64)
+            assert pytest.approx(DATA.denoise(torch.from_numpy(x), level).numpy(), abs=1e-3) == D
+        # Euler's method on dx/ds = (x - D)/s is Euler's on dx/dt = (x - D)/t.
+        t = np.exp(track.log_levels)
+        for k in range(1, len(t) - 1):
+            ratio = t[k - 1] / t[k]
+            after = ratio * track.x[k] + (1 - ratio) * track.denoised[k]
+            assert track.x[k - 1] == pytest.approx(after, rel=1e-3, abs=1e-3)

@@ -1,0 +1,98 @@
+"""How far the law of a stochastic solver's samples is from that of many steps.
+
+What counts for a stochastic solver is the distribution of its samples, not where each one ends.
+With x_k the end point of noise k with a schedule, and y_k that of a fine run of the same process
+from the same noise along the same Brownian path, the criterion is, with means over the elements of
+a latent,
+
+    L = sqrt( mean of (mean_k x - mean_k y)² + (std_k x - std_k y)² ).
+
+The noise that x and y share cancels, so that some tens of noises tell schedules apart. Its
+standard error is the jackknife's: with L_k the criterion without noise k,
+
+    s.e.² = (K - 1)/K sum_k (L_k - mean L)².
+
+The end-point error of the deterministic twin, which is far less noisy, judges in its place where it
+does no harm (see LAW_JUDGED in solvers.py) or nothing else can be afforded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .runs import Runs
+from .select import Candidate, Score
+
+__all__ = ["FEWEST_NOISES", "law_errors", "law_scores"]
+
+FEWEST_NOISES = 8  # on fewer than these a standard deviation says too little
+
+
+def law_errors(x: Tensor, y: Tensor) -> list[float]:
+    """One value for each of K >= 3 noises whose mean is L and whose standard error is L's.
+
+        L + (K - 1) (mean of the L_j - L_k)
+
+    The values of two schedules may be subtracted: the differences have the mean and the jackknife
+    standard error of the difference of their criteria.
+
+    Arguments:
+        x: [K, ...] end points of a schedule.
+        y: [K, ...] end points of the fine runs along the same noise.
+
+    Returns infinities if an end point is not a number.
+
+    >>> e = torch.randn(8, 100)
+    >>> round(sum(law_errors(e + 0.5, e)) / 8, 4)
+    0.5
+    """
+    count = len(x)
+    if not torch.isfinite(x).all():
+        return [math.inf] * count
+    x, y = x.double().flatten(1), y.double().flatten(1)
+    means = [(one.mean(0), one - one.mean(0)) for one in (x, y)]
+    (mean_x, dx), (mean_y, dy) = means
+    shift, square_x, square_y = mean_x - mean_y, dx.square(), dy.square()
+    sum_x, sum_y = square_x.sum(0), square_y.sum(0)
+
+    def criterion(shift: Tensor, sum_x: Tensor, sum_y: Tensor, count: int) -> Tensor:
+        std = (sum_x.clamp(min=0) / (count - 1)).sqrt() - (sum_y.clamp(min=0) / (count - 1)).sqrt()
+        return (shift.square() + std.square()).mean(-1).sqrt()
+
+    whole = criterion(shift, sum_x, sum_y, count)
+    # Without noise k the mean moves by -d_k / (K - 1), the sum of squares falls by K/(K-1) d_k².
+    share = count / (count - 1)
+    without = criterion(
+        shift - (dx - dy) / (count - 1),
+        sum_x - share * square_x,
+        sum_y - share * square_y,
+        count - 1,
+    )
+    return (whole + (count - 1) * (without.mean() - without)).tolist()
+
+
+def law_scores(candidates: Sequence[Candidate], runs: Runs, fine: Tensor) -> list[Score]:
+    """Run all candidates from one batch of noise after another until the budget is spent.
+
+    Arguments:
+        runs: the budget allows one batch at least.
+        fine: levels of the fine runs, ending in 0.
+
+    Returns scores with `law_errors`, of all candidates on the same noises.
+    """
+    references: list[Tensor] = []
+    ends: list[list[Tensor]] = [[] for _ in candidates]
+    schedules = [candidate.sigmas for candidate in candidates]
+    while (measured := runs.law_ends(fine, schedules)) is not None:
+        references.append(measured[0])
+        for known, end in zip(ends, measured[1], strict=True):
+            known.append(end)
+    y = torch.cat(references)
+    return [
+        Score(candidate, law_errors(torch.cat(x), y))
+        for candidate, x in zip(candidates, ends, strict=True)
+    ]

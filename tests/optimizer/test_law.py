@@ -1,0 +1,196 @@
+"""The criterion for stochastic solvers, and schedules that are chosen by it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from align_your_steps.benchmarks.metrics import output_variances
+from align_your_steps.benchmarks.mixture import power_law
+from align_your_steps.optimizer import Meter, Result, builtin_solver, optimize
+from align_your_steps.optimizer.law import FEWEST_NOISES, law_errors
+from align_your_steps.optimizer.select import Score
+from align_your_steps.optimizer.solvers import DETERMINISTIC_TWIN, LAW_JUDGED, stochastic_solver
+from align_your_steps.schedules.curves import discrete_table, hand_made
+
+TABLE = discrete_table()
+HIGH, LOW = TABLE.sigma_max, TABLE.sigma_min
+DATA = power_law(8)
+
+
+def normal(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def found(denoise=DATA.denoise, **options) -> Result:
+    defaults = {"solver": "dpmpp_2m_sde", "steps": 5, "budget": 4000}
+    ends = {"sigma_max": HIGH, "sigma_min": LOW, "candidates": hand_made(5, TABLE)}
+    return optimize(denoise, (8,), **{**defaults, **ends, **options})
+
+
+# -- the criterion --------------------------------------------------------------------------
+
+
+def criterion(x: torch.Tensor, y: torch.Tensor) -> float:
+    mean = (x.mean(0) - y.mean(0)).square()
+    return float((mean + (x.std(0) - y.std(0)).square()).mean().sqrt())
+
+
+def test_criterion_of_the_reference_itself_is_zero():
+    x = normal(16, 3, 4, seed=0)
+    assert law_errors(x, x) == [0.0] * 16
+
+
+def test_values_average_to_the_criterion_and_spread_as_the_jackknife_says():
+    x, y = normal(12, 30, seed=0), normal(12, 30, seed=1)
+    values = np.array(law_errors(x, y))
+    assert values.mean() == pytest.approx(criterion(x, y))
+    kept = [torch.arange(12) != k for k in range(12)]
+    without = np.array([criterion(x[rows], y[rows]) for rows in kept])
+    jackknife = math.sqrt(11 / 12 * np.square(without - without.mean()).sum())
+    assert values.std(ddof=1) / 12**0.5 == pytest.approx(jackknife)
+
+
+def test_criterion_sees_shift_and_width_and_not_which_sample_is_which():
+    x = normal(64, 3, seed=0)
+    assert np.mean(law_errors(x + 0.5, x)) == pytest.approx(0.5)
+    assert np.mean(law_errors(x.flip(0), x)) == pytest.approx(0.0, abs=1e-7)
+    centred = x - x.mean(0)
+    width = float(x.var(0).mean() ** 0.5)
+    assert np.mean(law_errors(2.0 * centred, centred)) == pytest.approx(width)
+
+
+def test_standard_error_is_the_spread_over_repetitions():
+    """x = y + independent noise of another mean and width in every element."""
+    means, errors, differences, of_difference = [], [], [], []
+    for k in range(300):
+        y = normal(24, 50, seed=3 * k)
+        x, w = 1.3 * y + 0.2, 1.2 * y + 0.3 + 0.2 * normal(24, 50, seed=3 * k + 1)
+        one, other = np.array(law_errors(x, y)), np.array(law_errors(w, y))
+        means.append(one.mean())
+        errors.append(one.std(ddof=1) / 24**0.5)
+        differences.append((one - other).mean())
+        of_difference.append((one - other).std(ddof=1) / 24**0.5)
+    assert np.mean(errors) == pytest.approx(np.std(means), rel=0.25)
+    assert np.mean(of_difference) == pytest.approx(np.std(differences), rel=0.25)
+
+
+def test_end_points_that_are_no_numbers_are_infinitely_far():
+    x = normal(8, 3, seed=0)
+    bad = x.clone()
+    bad[2, 1] = math.nan
+    assert Score(None, law_errors(bad, x)).mean == math.inf
+
+
+# -- the method -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", sorted(LAW_JUDGED))
+def test_stochastic_solver_is_judged_by_the_law_of_its_samples(solver):
+    result = found(solver=solver)
+    assert result.criterion == "law"
+    assert {"law reference", "candidates"} <= set(result.calls)
+    assert result.noises >= FEWEST_NOISES
+    assert {len(score.errors) for score in result.scores} == {result.noises}
+    assert result.error.mean == min(score.mean for score in result.scores)
+    assert any(score.candidate.given for score in result.scores)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 12])
+def test_budget_is_kept_whatever_the_criterion(steps):
+    criteria = set()
+    for budget in (400, 1500, 4000):
+        rows = 0
+
+        def denoise(x, sigma):
+            nonlocal rows
+            rows += len(x)
+            return DATA.denoise(x, sigma)
+
+        result = found(denoise, steps=steps, budget=budget, candidates=hand_made(steps, TABLE))
+        assert rows == result.total_calls <= budget
+        criteria.add(result.criterion)
+    assert criteria == {"paired error", "law"}
+
+
+@pytest.mark.parametrize(
+    "solver, options",
+    [
+        ("dpmpp_2m_sde", {"budget": 500}),
+        ("dpmpp_2m_sde", {"method": "paper"}),
+        ("ddim_stochastic", {}),
+    ],
+)
+def test_twin_judges_where_the_law_does_not(solver, options):
+    by_twin = found(solver=solver, **options)
+    assert by_twin.criterion == "paired error"
+    twin = found(solver=DETERMINISTIC_TWIN[solver], **options)
+    assert by_twin.error.errors == twin.error.errors
+
+
+def test_same_seed_gives_the_same_result():
+    one, again = found(seed=3), found(seed=3)
+    assert torch.equal(one.sigmas, again.sigmas)
+    assert one.error.errors == again.error.errors
+
+
+class Own:
+    """A solver of the caller's, with what `optimize` needs to judge it by the law."""
+
+    calls_per_step = 1
+
+    def __init__(self, denoise, name: str = "dpmpp_2m_sde"):
+        self.twin = builtin_solver(DETERMINISTIC_TWIN[name], denoise)
+        self.stochastic = stochastic_solver(name, denoise)
+
+    def __call__(self, noise, sigmas, seed):
+        return self.twin(noise, sigmas, seed)
+
+
+def test_solver_of_the_callers_is_judged_by_the_law_if_its_calls_are_counted():
+    meter = Meter()
+
+    def metered(x, sigma):
+        return meter(x, float(sigma[0]), lambda: DATA.denoise(x, sigma))
+
+    assert found(metered, solver=Own(metered), meter=meter).criterion == "law"
+    assert meter.rows <= 4000
+    assert found(solver=Own(DATA.denoise)).criterion == "paired error"
+
+
+def test_schedule_on_which_the_stochastic_solver_fails_does_not_win():
+    meter, fails = Meter(), [HIGH, 7.0, 2.0, 1.0, 0.3, 0.0]
+
+    def metered(x, sigma):
+        return meter(x, float(sigma[0]), lambda: DATA.denoise(x, sigma))
+
+    class Failing(Own):
+        def __init__(self, denoise):
+            super().__init__(denoise)
+            run = self.stochastic
+            self.stochastic = lambda noise, sigmas, path: (
+                run(noise, sigmas, path) * (math.nan if float(sigmas[1]) == 7.0 else 1.0)
+            )
+
+    result = found(metered, solver=Failing(metered), meter=meter, candidates={"fails": fails})
+    assert {s.candidate.name: s.mean for s in result.scores}["fails"] == math.inf
+    assert result.method != "fails"
+    assert math.isfinite(result.error.mean)
+
+
+def law_distance(sigmas: torch.Tensor, solver: str) -> float:
+    """The criterion's exact value on Gaussian data, where every mean is 0."""
+    std = output_variances(solver, DATA.denoise, sigmas, 8).sqrt()
+    return float((std - DATA.variances.sqrt()).square().mean().sqrt())
+
+
+def test_law_chooses_better_than_the_twin_on_gaussian_data():
+    """With the same budget, on average over seeds."""
+    by_law, by_twin = (
+        [
+            law_distance(found(seed=seed, solver=solver, budget=12_000).sigmas, "dpmpp_2m_sde")
+            for seed in range(4)
+        ]
+        for solver in ("dpmpp_2m_sde", "dpmpp_2m")
+    )
+    assert np.mean(np.log(by_law)) < np.mean(np.log(by_twin))
