@@ -97,12 +97,12 @@ class Result:
         """The levels [steps+1] for another number of steps, without a denoiser call.
 
         Raises ValueError where nothing is known about other step counts: after the paper's method,
-        and for solvers that pass through no meter.
+        for solvers judged by the law of their samples, and for those that pass through no meter.
         """
         if self.surrogate is None:
             raise ValueError(
-                "This result knows its own number of steps only: use the method 'measured', and a "
-                "built-in solver or a meter."
+                "This result knows its own number of steps only: use the method 'measured', a "
+                "deterministic solver, and a built-in one or a meter."
             )
         if steps == len(self.sigmas) - 1:
             return self.sigmas
@@ -245,6 +245,7 @@ def optimize(
     if by_law and learnt is not None and noises * _law_cost(steps, runs) <= runs.left:
         criterion, compared_with = "law", fine_levels(_law_reference_steps(steps))
         scores = law_scores(shortlist(pool, learnt, coordinate), runs, compared_with)
+        learnt = None  # of the twin, which is not what chose
         winner = min(scores, key=lambda score: score.mean)
     else:
         left = runs.left - runs.reference_cost

@@ -145,7 +145,7 @@ def test_tables_have_a_line_a_case_and_the_bytes_of_the_tracks():
     rows = [line.strip("| ").split(" | ") for line in text.splitlines()]
     (time_of, memory_of), (_, small) = ([r for r in rows if r[0] == name] for name in names)
     assert time_of[7:] == ["1000", "1.050", "1.050"]
-    # 2 x 64 x 8 x 2,048 doubles are 16 MB, of 64 elements a 32nd of that
-    assert memory_of[3:] == ["50", "30", "16.0", "64", "8"]
+    # 2 x 64 x 8 x 512 doubles are 4 MB, of 64 elements an eighth of that
+    assert memory_of[3:] == ["50", "30", "4.0", "64", "8"]
     assert small[5] == "0.5"
     assert "`python -m it`, commit cccccccccccc, 2 cores" in text
