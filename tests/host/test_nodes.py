@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from align_your_steps.schedules.saved import read_saved
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
 from align_your_steps.tests.host.test_host import PREDICTIONS, model_graph
 
@@ -255,6 +256,23 @@ def test_auto_finds_what_was_saved_for_this_model_only(
     simple = {"model": ["model", 0], "scheduler": "simple", "steps": STEPS, "denoise": 1.0}
     patched["scheduler"] = {"class_type": "BasicScheduler", "inputs": simple}
     assert shown(server.run(patched)) == other
+
+
+def test_other_numbers_of_steps_come_from_the_same_measurement(
+    new_server: Callable[..., ComfyServer],
+) -> None:
+    server = new_server()
+    server.run(optimize_graph(name="measured once"))
+    (file,) = saved_files(server)
+    saved = read_saved(file, with_tensors=False).schedule
+    derived = {len(levels) - 1: levels for levels in saved.others}
+    assert {4, 8, 20} <= set(derived)
+    server.get("/ays_test/reset")
+    for steps in (4, 20):
+        levels = shown(server.run(scheduler_graph(steps=steps)))
+        assert levels == pytest.approx(derived[steps])
+        assert f"derived for {steps}" in server.log
+    assert network_rows(server) == 0
 
 
 def test_apply_attaches_a_saved_schedule(server: ComfyServer) -> None:
