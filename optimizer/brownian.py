@@ -66,7 +66,13 @@ class BrownianPath:
         return value
 
     def noise(self, s: float, t: float) -> Tensor:
-        """The unit noise z [B, ...] of a step from EDM level s down to t > 0."""
+        """The unit noise z [B, ...] of a step from EDM level s down to t > 0.
+
+        Zero for a step of no length, as some samplers take between their inner levels: their
+        factor of it is zero too.
+        """
+        if not t < s:
+            return torch.zeros_like(self.values[0])
         return (self.at(t) - self.at(s)) / (t**-2 - s**-2) ** 0.5
 
     def steps(self, sigmas: Tensor) -> Iterator[Tensor]:

@@ -73,3 +73,9 @@ def test_runs_along_one_path_come_to_one_end_point(name):
     errors = [float((run(count) - end).norm()) for count in (5, 20, 80)]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < errors[0] / 4
+
+
+def test_a_step_of_no_length_has_no_noise() -> None:
+    source = torch.Generator().manual_seed(0)
+    path = BrownianPath(lambda: torch.randn(2, 3, generator=source))
+    assert path.noise(2.0, 2.0).tolist() == [[0.0] * 3] * 2
