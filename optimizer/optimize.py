@@ -76,7 +76,8 @@ class Result:
                      from the same noise, of a stochastic solver's deterministic twin; or "law",
                      a stochastic solver's own, of the distribution of its samples (law.py)
     reference_steps: steps of the reference runs that the scores compare with
-    reference_error: estimated RMS error of the deterministic references
+    reference_error: estimated RMS error of the deterministic references; where trajectories part,
+                     it may be a few times too low
     surrogate:       what is known about schedules of other lengths; None: nothing
     """
 

@@ -141,7 +141,7 @@ class Runs:
         _, coarse = self._tracked("reference", self.solver, batch, self.coarse)
         assert coarse is not None  # the meter that has seen the one has seen the other
         slope = measured_slope(fine, coarse)
-        self.reference_errors += _own_error(fine, coarse, slope).tolist()
+        self.reference_errors += integration_error(fine, slope).tolist()
         return fine, coarse
 
     @property
@@ -294,15 +294,3 @@ def _rmse(x: Tensor, end: Tensor) -> list[float]:
     """RMS distance per latent element, of each sample; infinite where x is not a number."""
     distance = (x.double() - end.double()).flatten(1).square().mean(1).sqrt()
     return distance.nan_to_num(nan=math.inf, posinf=math.inf).tolist()
-
-
-def _own_error(fine: Track, coarse: Track, slope: np.ndarray) -> np.ndarray:
-    """Estimated RMS error of the fine runs' end points, [K].
-
-    The estimate of the coarse runs' error is known to be too low by some factor, because the end
-    points of the fine runs tell their true one; the fine runs' is taken to be so as well.
-    """
-    slopes = [np.interp(coarse.log_levels, fine.log_levels, c) for c in slope.T]
-    estimate = integration_error(coarse, np.stack(slopes, 1)).mean()
-    error = np.sqrt(np.square(coarse.end - fine.end).mean(-1)).mean()
-    return integration_error(fine, slope) * max(1.0, error / max(float(estimate), 1e-12))

@@ -23,6 +23,7 @@ __all__ = ["at_steps", "drawn_through"]
 
 STARTS = 6  # schedules that are refined
 REACH = 0.5  # of log t
+REACHED = 1e-3  # of the lowest level: a level so near is that level
 
 
 def at_steps(surrogate: Surrogate, schedules: Iterable[np.ndarray]) -> np.ndarray:
@@ -45,11 +46,14 @@ def at_steps(surrogate: Surrogate, schedules: Iterable[np.ndarray]) -> np.ndarra
 def drawn_through(levels: np.ndarray, steps: int, lowest: float) -> np.ndarray:
     """A schedule [n+1] that ends in 0 at another number of steps, log-linear in the index.
 
-    The curve goes on to the lowest level, in whose place the last step to 0 is drawn.
+    A curve that has not reached the lowest level goes on to it, and ends in 0 in its place; one
+    that has keeps it, and 0 comes after it.
 
     >>> drawn_through(np.array([8.0, 2.0, 0.0]), 4, lowest=0.5)
     array([8., 4., 2., 1., 0.])
     """
-    curve = np.log(np.append(levels[:-1], lowest))
-    index = np.linspace(0.0, len(curve) - 1, steps + 1)
-    return np.append(np.exp(np.interp(index, np.arange(len(curve)), curve))[:-1], 0.0)
+    reached = levels[-2] <= lowest * (1.0 + REACHED)
+    curve = np.log(levels[:-1] if reached else np.append(levels[:-1], lowest))
+    index = np.linspace(0.0, len(curve) - 1, steps if reached else steps + 1)
+    drawn = np.exp(np.interp(index, np.arange(len(curve)), curve))
+    return np.append(drawn if reached else drawn[:-1], 0.0)

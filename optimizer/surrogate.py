@@ -197,8 +197,10 @@ class Surrogate:
             D = self.denoise(x, levels[:, i])
             predictor = D
             if self.solver == "dpmpp_2m" and i > 0 and i + 1 < steps:
-                previous = levels[:, i - 1, None, None]
-                predictor = D + np.log(s / t) / (2.0 * np.log(previous / s)) * (D - D_last)
+                before = np.log(levels[:, i - 1, None, None] / s)
+                # Of two levels above a flow's finite top one is left: a step of no length.
+                slope = np.divide(D - D_last, before, out=np.zeros_like(D), where=before > 0.0)
+                predictor = D + np.log(s / t) / 2.0 * slope
             after = t / s * x + (1.0 - t / s) * predictor
             if self.solver == "heun" and i + 1 < steps:
                 slope_t = (after - self.denoise(after, levels[:, i + 1])) / t

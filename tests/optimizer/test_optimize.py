@@ -157,7 +157,7 @@ def test_reference_error_has_the_size_of_the_references_own_error(solver):
     fine = torch.tensor(np.append(spread(HIGH, LOW, result.reference_steps), 0.0)).float()
     end = reference_solver(gaussian.denoise)(noise, fine, 0)
     actual = float((end - gaussian_limit(noise)).square().mean(1).sqrt().mean())
-    assert actual / 3 < result.reference_error < 3 * actual
+    assert actual / 2 < result.reference_error < 2 * actual
 
 
 def test_reference_error_is_unknown_for_a_solver_that_passes_through_no_meter():

@@ -92,3 +92,19 @@ def test_a_curve_drawn_through_keeps_its_ends(steps: int) -> None:
     assert drawn[0] == pytest.approx(8.0)
     assert drawn[-1] == 0.0
     assert (drawn[:-1] > 0.1 * (1 - 1e-9)).all()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 6, 20])
+def test_a_curve_that_reaches_sigma_min_keeps_it_and_has_no_level_twice(steps: int) -> None:
+    drawn = drawn_through(np.array([8.0, 3.0, 0.1, 0.0]), steps, lowest=0.1)
+    assert len(drawn) == steps + 1
+    assert (np.diff(drawn) < 0).all()
+    if steps > 1:
+        assert drawn[-2] == pytest.approx(0.1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_schedules_through_sigma_min_lead_to_no_undefined_number() -> None:
+    result, _ = optimised()
+    assert result.surrogate is not None
+    assert result.at_steps(20).isfinite().all()

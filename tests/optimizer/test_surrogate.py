@@ -371,3 +371,11 @@ def test_run_of_one_step_is_followed() -> None:
     assert surrogate.following(track).residuals(schedule[None])[0] == pytest.approx(
         expected, abs=1e-5
     )
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_step_of_no_length_changes_nothing() -> None:
+    data = Mixture.random(8, 6, seed=1, std=0.4)
+    _, surrogate = prepared(data.denoise, "dpmpp_2m", dim=8)
+    once, twice = np.array([HIGH, 2.0, 0.0]), np.array([HIGH, HIGH, 2.0, 0.0])
+    assert surrogate.residuals(twice[None]) == pytest.approx(surrogate.residuals(once[None]))
