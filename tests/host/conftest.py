@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from align_your_steps.tests.host.get_host import NoHostError, find_host
 from align_your_steps.tests.host.server import ComfyServer
 
 HERE = Path(__file__).resolve().parent
+_answers: dict[tuple[Path, tuple[str, ...]], dict[str, Any]] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -75,3 +77,19 @@ def run_in_host(host_path: Path, tmp_path: Path) -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def host_answer(run_in_host: Callable[..., str]) -> Callable[..., dict[str, Any]]:
+    """Run a script as `run_in_host` and read the JSON of its last line; an equal call once only.
+
+    The host takes seconds to import: one process makes all runs of a script.
+    """
+
+    def answer(script: Path, *arguments: str) -> dict[str, Any]:
+        key = script, arguments
+        if key not in _answers:
+            _answers[key] = json.loads(run_in_host(script, *arguments).splitlines()[-1])
+        return _answers[key]
+
+    return answer

@@ -15,6 +15,8 @@ import importlib
 import json
 from typing import Any
 
+from align_your_steps.tests.host.in_host import distance, fine_levels, prompt
+
 PREDICTIONS = ("eps", "flow")
 FEW, MANY = 20, 120
 NOISES, SIZE, CFG = 4, 8, 2.0
@@ -27,12 +29,10 @@ def main() -> None:
 
     comfy.cli_args.args.cpu = True  # before the host looks for a GPU
     importlib.import_module("utils.install_util")  # before a module of the host hides `utils`
-    import numpy as np
     import torch
     from align_your_steps.nodes import host
     from align_your_steps.optimizer import optimize
     from align_your_steps.optimizer.brownian import BrownianPath
-    from align_your_steps.optimizer.coordinate import spread
     from align_your_steps.tests.host.test_pack.model import build
     from torch import Tensor
 
@@ -42,15 +42,6 @@ def main() -> None:
     def brownian(seed: int) -> BrownianPath:
         source = torch.Generator().manual_seed(seed)
         return BrownianPath(lambda: torch.randn(NOISES, *shape, generator=source))
-
-    def prompt(label: int) -> Any:
-        one_hot = torch.zeros(1, 1, 10)
-        if label >= 0:
-            one_hot[..., label] = 1.0
-        return [[one_hot, {"pooled_output": one_hot[:, 0]}]]
-
-    def distance(x: Tensor, y: Tensor) -> float:
-        return float((x - y).square().flatten(1).mean(1).sqrt().mean())
 
     def judged(name: str) -> bool:
         try:
@@ -62,14 +53,9 @@ def main() -> None:
     def answer(prediction: str) -> dict[str, Any]:
         model = build("gaussian mixture", prediction, seed=7, shift=3.0)
         levels = host.noise_levels(model)
-        coordinate = levels.coordinate
 
         def schedule(steps: int) -> Tensor:
-            highest = float(coordinate.finite_edm(np.asarray(levels.sigma_max)))
-            lowest = float(coordinate.edm(np.asarray(levels.sigma_min)))
-            sigmas = coordinate.level(spread(highest, lowest, steps))
-            sigmas[0] = levels.sigma_max
-            return torch.from_numpy(np.append(sigmas, 0.0)).float()
+            return fine_levels(levels, steps)
 
         def guided(name: str) -> host.GuidedModel:
             use = host.latent_use(model, {"samples": torch.zeros(1, *shape)}, 1.0)
@@ -99,7 +85,7 @@ def main() -> None:
             solver=own.solver(),
             candidates={"spread": schedule(STEPS)},
             budget=BUDGET,
-            coordinate=coordinate,
+            coordinate=levels.coordinate,
             reference=own.reference(),
             order=own.sampler.order,
             meter=own.meter,

@@ -20,6 +20,8 @@ import importlib
 import json
 from typing import Any
 
+from align_your_steps.tests.host.in_host import distance, fine_levels, prompt
+
 PREDICTIONS = ("eps", "flow")
 FEW, MANY, FINEST, REFERENCE = 10, 100, 400, 32
 LIMITS = ("dpmpp_2m", "euler")
@@ -33,25 +35,14 @@ def main() -> None:
     comfy.cli_args.args.cpu = True  # before the host looks for a GPU
     importlib.import_module("utils.install_util")  # before a module of the host hides `utils`
     import comfy.samplers
-    import numpy as np
     import torch
     from align_your_steps.nodes import host
-    from align_your_steps.optimizer.coordinate import spread
     from align_your_steps.tests.host.test_pack.model import build
     from torch import Tensor
 
     noise = torch.randn(NOISES, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     mask = torch.ones(1, 1, SIZE, SIZE)
     mask[..., : SIZE // 2] = 0.0
-
-    def prompt(label: int) -> Any:
-        one_hot = torch.zeros(1, 1, 10)
-        if label >= 0:
-            one_hot[..., label] = 1.0
-        return [[one_hot, {"pooled_output": one_hot[:, 0]}]]
-
-    def distance(x: Tensor, y: Tensor) -> float:
-        return float((x - y).square().flatten(1).mean(1).sqrt().mean())
 
     def sample_unknown(
         model: Any, x: Tensor, sigmas: Tensor, extra_args: Any, callback: Any, disable: Any
@@ -66,12 +57,7 @@ def main() -> None:
         levels = host.noise_levels(model)
 
         def schedule(steps: int) -> Tensor:
-            c = levels.coordinate
-            highest = float(c.finite_edm(np.asarray(levels.sigma_max)))
-            lowest = float(c.edm(np.asarray(levels.sigma_min)))
-            sigmas = c.level(spread(highest, lowest, steps))
-            sigmas[0] = levels.sigma_max
-            return torch.from_numpy(np.append(sigmas, 0.0)).float()
+            return fine_levels(levels, steps)
 
         def guided(name: str, sampler: Any = None, **latent: Tensor) -> host.GuidedModel:
             use = host.latent_use(model, {"samples": torch.zeros(1, 1, SIZE, SIZE), **latent}, 1.0)

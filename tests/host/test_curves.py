@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,15 +33,11 @@ TABLES = {
     "shifted flow": flow_table(shift=3.0),
 }
 
-_answer: dict[str, Any] = {}  # the host takes seconds to import: one process tells everything
-
 
 @pytest.fixture
-def host(run_in_host: Callable[..., str]) -> dict[str, Any]:
+def host(host_answer: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     """The host's levels, as host_schedules.py describes them."""
-    if not _answer:
-        _answer.update(json.loads(run_in_host(SCRIPT).splitlines()[-1]))
-    return _answer
+    return host_answer(SCRIPT)
 
 
 def assert_levels(actual: npt.ArrayLike, expected: npt.ArrayLike, angle: float = 0.0) -> None:

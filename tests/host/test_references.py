@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,12 @@ from align_your_steps.tests.host.host_references import LIMITS, NOISES, PREDICTI
 SCRIPT = Path(__file__).with_name("host_references.py")
 
 each_prediction = pytest.mark.parametrize("prediction", PREDICTIONS)
-_answer: dict[str, Any] = {}  # the host takes seconds to import: one process makes all runs
 
 
 @pytest.fixture
-def measured(run_in_host: Callable[..., str], prediction: str) -> dict[str, Any]:
+def measured(host_answer: Callable[..., dict[str, Any]], prediction: str) -> dict[str, Any]:
     """What the script has measured on one kind of model."""
-    if not _answer:
-        _answer.update(json.loads(run_in_host(SCRIPT).splitlines()[-1]))
-    found: dict[str, Any] = _answer[prediction]
+    found: dict[str, Any] = host_answer(SCRIPT)[prediction]
     return found
 
 

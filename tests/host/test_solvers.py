@@ -37,29 +37,26 @@ COUNTERPART = {
 }
 
 each_schedule = pytest.mark.parametrize("schedule", SCHEDULES)
-_answer: dict[str, Any] = {}  # the host takes seconds to import: one process makes all runs
 
 
 @pytest.fixture
-def host_runs(run_in_host: Callable[..., str]) -> dict[str, Any]:
+def host_runs(host_answer: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     """The host's runs by "sampler, eta, schedule", where eta is "default" or "0"."""
-    if not _answer:
-        ways: list[tuple[str, str, dict[str, float]]] = [
-            *((sampler, "default", {}) for sampler in COUNTERPART.values()),
-            *((COUNTERPART[name], "0", {"eta": 0.0}) for name in DETERMINISTIC_TWIN),
-        ]
-        runs = {
-            f"{sampler}, {eta}, {schedule}": {
-                "sampler": sampler,
-                "options": options,
-                "levels": levels,
-            }
-            for sampler, eta, options in ways
-            for schedule, levels in SCHEDULES.items()
+    ways: list[tuple[str, str, dict[str, float]]] = [
+        *((sampler, "default", {}) for sampler in COUNTERPART.values()),
+        *((COUNTERPART[name], "0", {"eta": 0.0}) for name in DETERMINISTIC_TWIN),
+    ]
+    runs = {
+        f"{sampler}, {eta}, {schedule}": {
+            "sampler": sampler,
+            "options": options,
+            "levels": levels,
         }
-        problem = {"seed": SEED, "noise": NOISE.tolist(), "runs": runs}
-        _answer.update(json.loads(run_in_host(SCRIPT, json.dumps(problem)).splitlines()[-1]))
-    return _answer
+        for sampler, eta, options in ways
+        for schedule, levels in SCHEDULES.items()
+    }
+    problem = {"seed": SEED, "noise": NOISE.tolist(), "runs": runs}
+    return host_answer(SCRIPT, json.dumps(problem))
 
 
 def assert_same_run(name: str, schedule: str, host_run: dict[str, Any]) -> None:
