@@ -19,7 +19,7 @@ the processor time, says what the wall time would be on an idle one.
 Memory is the process' largest resident set (Linux's VmHWM; denoiser and all are on the CPU) after
 a plain run of as many steps on as many rows, and after an optimisation. On the optimiser's side
 are the calls remembered for one batch of noise, and the tracks of its K refinement noises: states
-and outputs of F reference steps, on 2,048 elements of each latent at most, in double precision.
+and outputs of F reference steps, on 512 elements of each latent at most, in double precision.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from ..optimizer.coordinate import spread
 from ..optimizer.surrogate import ELEMENTS
 from ..schedules.curves import time_uniform
 from .bench import BUDGET, RESULTS, machine
+from .compare import table
 from .demo import guided_digits
 from .peers import fixed
 from .problems import TABLE
@@ -278,38 +279,42 @@ def report(measurement: dict[str, Any]) -> str:
 
 
 def _time_table(cases: list[dict[str, Any]]) -> str:
-    lines = [
-        "| denoiser, latent | rows a call | calls | bare call, ms | call inside, ms | total, s | "
-        "outside, s | outside a call, µs | overhead over bare | over inside |",
-        "| --- |" + " ---: |" * 9,
-    ]
+    head = ["denoiser, latent", "rows a call", "calls", "bare call, ms", "call inside, ms"]
+    head += ["total, s", "outside, s", "outside a call, µs", "overhead over bare", "over inside"]
+    rows = []
     for case in cases:
         run = case["time"]
-        lines.append(
-            f"| {case['name']} | {run['rows_a_call']} | {run['calls']} | "
-            f"{1e3 * run['bare_before']:.2f} / {1e3 * run['bare_after']:.2f} | "
-            f"{1e3 * run['inside'] / run['calls']:.2f} | {run['total']:.2f} | "
-            f"{run['outside']:.2f} | {1e6 * run['outside'] / run['calls']:.0f} | "
-            f"{run['over_bare']:.3f} | {run['over_inside']:.3f} |"
-        )
-    return "\n".join(lines)
+        rows.append([
+            case["name"],
+            str(run["rows_a_call"]),
+            str(run["calls"]),
+            f"{1e3 * run['bare_before']:.2f} / {1e3 * run['bare_after']:.2f}",
+            f"{1e3 * run['inside'] / run['calls']:.2f}",
+            f"{run['total']:.2f}",
+            f"{run['outside']:.2f}",
+            f"{1e6 * run['outside'] / run['calls']:.0f}",
+            f"{run['over_bare']:.3f}",
+            f"{run['over_inside']:.3f}",
+        ])
+    return table(head, rows)
 
 
 def _memory_table(cases: list[dict[str, Any]]) -> str:
-    lines = [
-        "| denoiser, latent | plain run | optimisation | more | NumPy arrays | tracks | F | K |",
-        "| --- |" + " ---: |" * 7,
-    ]
+    head = ["denoiser, latent", "plain run", "optimisation", "more", "NumPy arrays", "tracks"]
+    rows = []
     for case in cases:
         used = case["memory"]
-        lines.append(
-            f"| {case['name']} | {used['plain'] / MEGABYTE:.0f} | "
-            f"{used['optimised'] / MEGABYTE:.0f} | "
-            f"{(used['optimised'] - used['plain']) / MEGABYTE:.0f} | "
-            f"{used['arrays'] / MEGABYTE:.0f} | {_tracks(used, case['elements']) / MEGABYTE:.1f} | "
-            f"{used['reference_steps']} | {used['noises']} |"
-        )
-    return "\n".join(lines)
+        rows.append([
+            case["name"],
+            f"{used['plain'] / MEGABYTE:.0f}",
+            f"{used['optimised'] / MEGABYTE:.0f}",
+            f"{(used['optimised'] - used['plain']) / MEGABYTE:.0f}",
+            f"{used['arrays'] / MEGABYTE:.0f}",
+            f"{_tracks(used, case['elements']) / MEGABYTE:.1f}",
+            str(used["reference_steps"]),
+            str(used["noises"]),
+        ])
+    return table([*head, "F", "K"], rows)
 
 
 def _tracks(used: dict[str, int], elements: int) -> int:

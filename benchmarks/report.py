@@ -31,6 +31,7 @@ from .compare import (
     over_best,
     over_best_by_budget,
     ratio,
+    table,
 )
 from .plots import draw, draw_budgets, draw_methods, draw_ratios
 
@@ -105,7 +106,7 @@ def _ours_table(cells: Sequence[Cell]) -> str:
             f"{len(above)} of {len(some)}",
             *(_number(_mean_over(some, name)) for name in (*ALONE, *PEERS, ORACLE)),
         ])  # fmt: skip
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _methods_table(cells: Sequence[Cell]) -> str:
@@ -117,7 +118,7 @@ def _methods_table(cells: Sequence[Cell]) -> str:
         if not all(np.isnan(mean) for mean in means):
             rows.append([name, *map(_number, means)])
     head = ["error over that of the best fixed", *(solver for solver, _ in groups)]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _distribution_table(cells: Sequence[Cell]) -> str:
@@ -148,7 +149,7 @@ def _distribution_table(cells: Sequence[Cell]) -> str:
             *(_number(_exact_mean(exact, what)) for what in ("kl", "w2")),
             _number(float(np.mean([_rank_correlation(c) for c in some]))),
         ])  # fmt: skip
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _calls_table(cells: Sequence[Cell]) -> str:
@@ -157,7 +158,7 @@ def _calls_table(cells: Sequence[Cell]) -> str:
     for name in (OURS, *PEERS):
         calls = [cell["methods"][name]["calls"] for cell in cells]
         rows.append([name, f"{np.mean(calls):.0f}", str(min(calls)), str(max(calls))])
-    return _table(["calls spent on optimising", "mean", "least", "most"], rows)
+    return table(["calls spent on optimising", "mean", "least", "most"], rows)
 
 
 def _budget_means(some: Sequence[dict[int, Cell]]) -> str:
@@ -180,7 +181,7 @@ def _budget_means(some: Sequence[dict[int, Cell]]) -> str:
         "budget", *(f"over best fixed, {name}" for name in means), "worst cell",
         "worse than 1.01 by 3 s.e.", f"over a budget of {budgets[-1]}",
     ]  # fmt: skip
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _budget_table(budgets: dict[str, dict[int, Cell]]) -> str:
@@ -189,7 +190,7 @@ def _budget_table(budgets: dict[str, dict[int, Cell]]) -> str:
         [name, *(_number(over_best(cells[b])) if b in cells else "" for b in every)]
         for name, cells in budgets.items()
     ]
-    return _table(["over best fixed, at a budget of", *map(str, every)], rows)
+    return table(["over best fixed, at a budget of", *map(str, every)], rows)
 
 
 def _cells_table(cells: Sequence[Cell]) -> str:
@@ -206,7 +207,7 @@ def _cells_table(cells: Sequence[Cell]) -> str:
             f"{compared['z']:+.1f}", *(_number(ratio(cell, name)) for name in PEERS if name in
             ("GITS", "OSS", "KLUB")), str(ours["calls"]), cell["how"]["method"],
         ])  # fmt: skip
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _summary(cells: Sequence[Cell]) -> dict[str, dict[str, float | None]]:
@@ -261,8 +262,3 @@ def _floor(cell: Cell) -> float:
 
 def _number(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.3f}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
