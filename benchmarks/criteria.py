@@ -50,7 +50,7 @@ from ..optimizer.candidates import distinct, measured_candidates
 from ..optimizer.coordinate import spread
 from ..optimizer.klub import Landscape
 from ..optimizer.select import Candidate
-from ..optimizer.solvers import DETERMINISTIC_TWIN
+from ..optimizer.solvers import DETERMINISTIC_TWIN, stochastic_solver
 from ..schedules.curves import time_uniform
 from .bench import RESULTS
 from .metrics import Energy, end_point_errors, energy_difference, energy_distance
@@ -238,8 +238,7 @@ class Study:
 
     def along(self, solver: str, noise: Tensor, sigmas: Tensor, path: BrownianPath) -> Tensor:
         """A solver's end points along Brownian paths."""
-        steps = path.steps(sigmas)
-        return self.run(solver, noise, sigmas, lambda: next(steps))
+        return stochastic_solver(solver, self.problem.denoise)(noise, sigmas, path)
 
 
 def _fine(steps: int) -> Tensor:

@@ -17,6 +17,9 @@ from .select import Candidate
 __all__ = [
     "checked_candidate",
     "distinct",
+    "edm_levels",
+    "from_edm",
+    "log_linear",
     "measured_candidates",
     "paper_candidates",
     "path_schedules",
@@ -51,7 +54,8 @@ def measured_candidates(
     for group in zip_longest(*[paths] * 2, sweeps):
         for named in group:
             if named is not None:
-                yield _candidate(named, coordinate, sigma_max)
+                name, levels = named
+                yield from_edm(name, levels, coordinate, sigma_max)
 
 
 def paper_candidates(
@@ -70,9 +74,8 @@ def paper_candidates(
     for name, levels in _sweeps(profile, PAPER_STEPS, dict(list(starts.items())[:1]), edm=False):
         if steps != PAPER_STEPS:
             fine = subdivide(profile, subdivide(profile, levels))
-            index = np.linspace(0, len(fine) - 1, steps + 1)
-            levels = np.exp(np.interp(index, np.arange(len(fine)), np.log(fine)))
-        yield _candidate((name, _ending(levels)), coordinate, sigma_max)
+            levels = log_linear(fine, steps + 1)
+        yield from_edm(name, _ending(levels), coordinate, sigma_max)
 
 
 def checked_candidate(name: str, sigmas: object, steps: int, sigma_max: float) -> Candidate:
@@ -115,10 +118,30 @@ def distinct(
     return kept
 
 
-def path_schedules(profile: Profile, steps: int, order: int) -> list[np.ndarray]:
+def from_edm(
+    name: str, levels: np.ndarray, coordinate: Coordinate, sigma_max: float
+) -> Candidate:
+    """EDM levels [n+1] that end in 0 as a candidate in the host's units, from sigma_max exactly."""
+    sigmas = np.append(coordinate.level(levels[:-1]), 0.0)
+    sigmas[0] = sigma_max
+    return Candidate(name, torch.from_numpy(sigmas).float())
+
+
+def edm_levels(candidate: Candidate, coordinate: Coordinate) -> np.ndarray:
+    """A candidate's levels in EDM units, the final 0 as it is."""
+    return np.append(coordinate.finite_edm(candidate.sigmas[:-1].double().numpy()), 0.0)
+
+
+def log_linear(levels: np.ndarray, points: int) -> np.ndarray:
+    """`points` levels on the curve through positive ones, log-linear in the index."""
+    index = np.linspace(0.0, len(levels) - 1, points)
+    return np.exp(np.interp(index, np.arange(len(levels)), np.log(levels)))
+
+
+def path_schedules(profile: Profile, steps: int) -> list[np.ndarray]:
     """The shortest paths of every weight and both orders, from the profile's highest level."""
     top = float(profile.sigmas[0])
-    found = [levels for k in {order, 1, 2} for _, levels in _paths(profile, steps, k)]
+    found = [levels for k in (1, 2) for _, levels in _paths(profile, steps, k)]
     return [np.append(top, levels[1:]) for levels in found]
 
 
@@ -153,11 +176,3 @@ def _sweeps(
 def _ending(levels: np.ndarray) -> np.ndarray:
     """The last level replaced by 0, as every host does with a published schedule."""
     return np.append(levels[:-1], 0.0)
-
-
-def _candidate(named: Named, coordinate: Coordinate, sigma_max: float) -> Candidate:
-    """The named EDM levels in the host's units, from sigma_max exactly."""
-    name, levels = named
-    sigmas = np.append(coordinate.level(levels[:-1]), 0.0)
-    sigmas[0] = sigma_max
-    return Candidate(name, torch.from_numpy(sigmas).float())

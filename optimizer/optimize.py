@@ -26,6 +26,8 @@ from .candidates import (
     PAPER_STEPS,
     checked_candidate,
     distinct,
+    edm_levels,
+    from_edm,
     measured_candidates,
     paper_candidates,
     path_schedules,
@@ -34,7 +36,7 @@ from .coordinate import VE, Coordinate, spread
 from .klub import Levels, klub
 from .law import FEWEST_NOISES, law_scores
 from .meter import Meter
-from .pool import SHORTLIST, edm_levels, refined_pool, shortlist
+from .pool import SHORTLIST, refined_pool, shortlist
 from .profile import Denoiser, Profile
 from .runs import FEWEST, Progress, Runs
 from .select import Candidate, Score, halving
@@ -92,7 +94,6 @@ class Result:
     reference_steps: int
     reference_error: float
     coordinate: Coordinate
-    order: int
     surrogate: Surrogate | None
 
     def at_steps(self, steps: int) -> Tensor:
@@ -111,11 +112,8 @@ class Result:
         lowest = self.surrogate.lowest
         tried = [edm_levels(score.candidate, self.coordinate) for score in self.scores]
         drawn = [drawn_through(levels, steps, lowest) for levels in tried]
-        paths = path_schedules(self.profile, steps, self.order)
-        levels = at_steps(self.surrogate, [*drawn, *paths])
-        sigmas = np.append(self.coordinate.level(levels[:-1]), 0.0)
-        sigmas[0] = self.sigmas[0]
-        return torch.from_numpy(sigmas).float()
+        levels = at_steps(self.surrogate, [*drawn, *path_schedules(self.profile, steps)])
+        return from_edm("", levels, self.coordinate, float(self.sigmas[0])).sigmas
 
     @property
     def total_calls(self) -> int:
@@ -268,7 +266,6 @@ def optimize(
         reference_steps=len(compared_with) - 1,
         reference_error=runs.reference_error,
         coordinate=coordinate,
-        order=order,
         surrogate=learnt,
     )
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
-from .candidates import distinct
+from .candidates import distinct, edm_levels, from_edm
 from .coordinate import Coordinate
 from .refine import Refinement, levenberg_marquardt
 from .runs import Runs
 from .select import FAVOURITES, Candidate
 from .surrogate import Surrogate, Track
 
-__all__ = ["SHORTLIST", "edm_levels", "refined_pool", "shortlist"]
+__all__ = ["SHORTLIST", "refined_pool", "shortlist"]
 
 STARTS = 6  # candidates refined on the surrogate alone
 TRIED = 3  # of what comes out of it, really run
@@ -47,9 +46,10 @@ def refined_pool(
     """
     learnt = surrogate
     ranked = ranked_by_prediction(pool, surrogate, coordinate)
+    sigma_max = float(ranked[0].sigmas[0])
 
     def measure(levels: np.ndarray) -> Track | None:
-        return runs.track(_candidate("", levels, coordinate, ranked[0]).sigmas, batches)
+        return runs.track(from_edm("", levels, coordinate, sigma_max).sigmas, batches)
 
     refinement = Refinement(surrogate, measure)
     first = next((candidate for candidate in ranked if candidate.given), ranked[0])
@@ -64,7 +64,7 @@ def refined_pool(
             surrogate.residuals, edm_levels(start, coordinate), lowest=surrogate.lowest
         )
         name = f"{start.name}, refined on the surrogate"
-        free.append(_candidate(name, levels, coordinate, start))
+        free.append(from_edm(name, levels, coordinate, sigma_max))
     free = distinct(ranked_by_prediction(free, surrogate, coordinate), [], coordinate, APART)
     for candidate in free[:TRIED]:
         refinement.run(edm_levels(candidate, coordinate))
@@ -73,7 +73,7 @@ def refined_pool(
         while refinement.improve():
             pass
         levels, track = refinement.best
-        improved = [_candidate("refined", levels, coordinate, first)]
+        improved = [from_edm("refined", levels, coordinate, sigma_max)]
         learnt = learnt.halfway(learnt.sloped(track))
 
     given = [candidate for candidate in ranked if candidate.given]
@@ -105,7 +105,7 @@ def shortlist(
 def _blend(a: Candidate, b: Candidate, coordinate: Coordinate) -> Candidate:
     """The geometric mean of two schedules' EDM levels."""
     levels = np.sqrt(edm_levels(a, coordinate) * edm_levels(b, coordinate))
-    return _candidate(f"{a.name} x {b.name}", levels, coordinate, a)
+    return from_edm(f"{a.name} x {b.name}", levels, coordinate, float(a.sigmas[0]))
 
 
 def ranked_by_prediction(
@@ -114,17 +114,3 @@ def ranked_by_prediction(
     """The candidates by the surrogate's mean error, the least first."""
     errors = [surrogate.errors(edm_levels(c, coordinate)[None]).mean() for c in pool]
     return [pool[k] for k in np.argsort(errors)]
-
-
-def edm_levels(candidate: Candidate, coordinate: Coordinate) -> np.ndarray:
-    """A candidate's levels in EDM units, the final 0 as it is."""
-    return np.append(coordinate.finite_edm(candidate.sigmas[:-1].double().numpy()), 0.0)
-
-
-def _candidate(
-    name: str, levels: np.ndarray, coordinate: Coordinate, like: Candidate
-) -> Candidate:
-    """EDM levels as a candidate with the same first host level as another one."""
-    sigmas = torch.from_numpy(np.append(coordinate.level(levels[:-1]), 0.0)).float()
-    sigmas[0] = like.sigmas[0]
-    return Candidate(name, sigmas)

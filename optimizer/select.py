@@ -25,7 +25,7 @@ from torch import Tensor
 __all__ = ["Candidate", "Score", "halving"]
 
 FINALISTS = 4  # candidates that are run on every noise
-FAVOURITES = 2  # of these, at least this many that the user already has
+FAVOURITES = 2  # given candidates that stay too, if they are not among these
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,6 @@ SOLVER_NOISE = 2  # the noise stream of stochastic solvers
 # The solver of the same order with its fresh noise switched off.
 DETERMINISTIC_TWIN = {"ddim_stochastic": "euler", "dpmpp_2m_sde": "dpmpp_2m"}
 
-
 # Stochastic solvers that are judged by the law of their samples (law.py), not by the twin's errors.
 # On exact mixtures with 4,000 calls the energy distance, over that of the best fixed schedule in
 # hindsight, was 1.15 so and 1.93 by the twin (32 cells; worst 4.0 and 251). For ddim_stochastic it

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from .candidates import log_linear
 from .refine import levenberg_marquardt
 from .surrogate import Surrogate
 
@@ -53,7 +54,6 @@ def drawn_through(levels: np.ndarray, steps: int, lowest: float) -> np.ndarray:
     array([8., 4., 2., 1., 0.])
     """
     reached = levels[-2] <= lowest * (1.0 + REACHED)
-    curve = np.log(levels[:-1] if reached else np.append(levels[:-1], lowest))
-    index = np.linspace(0.0, len(curve) - 1, steps if reached else steps + 1)
-    drawn = np.exp(np.interp(index, np.arange(len(curve)), curve))
-    return np.append(drawn if reached else drawn[:-1], 0.0)
+    if reached:
+        return np.append(log_linear(levels[:-1], steps), 0.0)
+    return np.append(log_linear(np.append(levels[:-1], lowest), steps + 1)[:-1], 0.0)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import VE, edm_schedule, gaussian
-from align_your_steps.optimizer.candidates import distinct
-from align_your_steps.optimizer.pool import APART, TRIED, edm_levels, refined_pool
+from align_your_steps.optimizer.candidates import distinct, edm_levels
+from align_your_steps.optimizer.pool import APART, TRIED, refined_pool
 from align_your_steps.optimizer.runs import REFINEMENT_SHARE
 from align_your_steps.optimizer.select import FAVOURITES, Candidate
 from align_your_steps.tests.optimizer.test_surrogate import BATCHES, HIGH, LOW, SOLVERS, prepared
