@@ -16,7 +16,7 @@ READY := $(VENV)/ready
 TORCH_READY := $(VENV)/torch-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host demo bench bench-full overhead test lint clean
+.PHONY: help setup host demo bench bench-full overhead test test-full lint clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 \t/'
@@ -71,6 +71,9 @@ lint: $(READY)  ## ruff and mypy
 # One thread: on few cores more of them only get into each other's way.
 test: lint host  ## ruff, mypy and every test, those in a real ComfyUI included
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+test-full: lint host  ## the same, with every row of the long tables
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ""
 
 clean:  ## delete the set-up and all caches
 	rm -rf $(VENV) .host .mypy_cache .pytest_cache .ruff_cache
