@@ -24,6 +24,10 @@ __all__ = ["AYSOptimize"]
 METHODS = {"measured": "measured", "paper (KLUB)": "paper"}
 REUSE = ("saved if equal", "measure again")
 PAPER_STEPS = 10
+OTHER_MODEL = (
+    "The guider's model was measured. The one linked to 'model' is another: the schedule is "
+    "attached to it, but was not made for it."
+)
 OTHER_STEPS = (4, 5, 6, 8, 10, 12, 15, 20, 25, 30)  # saved with every result
 
 log = logging.getLogger("align_your_steps")
@@ -198,7 +202,7 @@ class AYSOptimize(io.ComfyNode):
             guider = _guider(model, positive, negative, cfg)
         else:
             scale = getattr(guider, "cfg", None)
-        measured_model = guider.model_patcher
+        measured_model = host.model_of(guider)
         latent = host.latent_use(measured_model, latent_image, denoise)
         judged = host.judged_sampler(sampler_name, sampler)
         guided = host.GuidedModel(guider, host.noise_levels(measured_model), latent, judged)
@@ -236,6 +240,9 @@ class AYSOptimize(io.ComfyNode):
                 saved = _renamed(saved, name.strip())
                 text += f"\n\n{_keep(store, saved)}"
             progress.done(f"Saved result taken: {saved.schedule.name}")
+        if _other_model(model, measured_model, saved.identity):
+            text = f"{OTHER_MODEL}\n\n{text}"
+            log.warning(OTHER_MODEL)
         plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas, **others})
         return io.NodeOutput(
             host.attach(model, saved.schedule, denoise, judged.spare_level),
@@ -250,17 +257,28 @@ def _guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
 
     Raises ValueError when a prompt is missing.
     """
-    if positive is None or (negative is None and cfg != 1.0):
+    # Some nodes, such as SelfAttentionGuidance, need the negative prompt at cfg 1 too.
+    guided = cfg != 1.0 or model.model_options.get("disable_cfg1_optimization", False)
+    if positive is None or (negative is None and guided):
         missing = "positive" if positive is None else "negative"
         raise ValueError(
             f"Optimize AYS has no {missing} prompt: link 'positive' and 'negative', or link a "
-            "guider (with cfg 1 'positive' alone is enough)."
+            "guider (with cfg 1 'positive' alone is enough, unless a node needs both then too)."
         )
     if cfg != 1.0 and any("guidance" in options for _, options in positive):
         log.warning(
             "The prompt carries Flux guidance and cfg is %g: such models are made for cfg 1.", cfg
         )
     return host.make_guider(model, positive, positive if negative is None else negative, cfg)
+
+
+def _other_model(model: Any, measured: Any, identity: str | None) -> bool:
+    """Whether the linked MODEL is known to be another than the one that was measured."""
+    if model is measured:
+        return False
+    linked = host.model_identity(model)
+    unknown = linked is None or identity is None
+    return model.model is not measured.model if unknown else linked != identity
 
 
 def _others(
@@ -305,6 +323,7 @@ def _measured(
     steps, denoise = request["steps"], request["denoise"]
     levels, judged = guided.levels, guided.sampler
     method = METHODS[request["method"]]
+    batch_size = guided.batch_size  # finding it may have taken calls
     result = optimize(
         guided,
         guided.shape,
@@ -314,7 +333,7 @@ def _measured(
         solver=guided.solver(),
         samples=guided.latent.samples,
         candidates=others,
-        budget=request["budget"],
+        budget=request["budget"] - guided.meter.rows,
         seed=request["seed"],
         progress=progress,
         method=method,
@@ -322,7 +341,7 @@ def _measured(
         coordinate=levels.coordinate,
         reference=guided.reference(),
         order=judged.order,
-        batch_size=guided.batch_size,
+        batch_size=batch_size,
         meter=guided.meter,
     )
     cfg = "" if request["cfg"] is None else f" cfg {request['cfg']:g}"

@@ -4,6 +4,7 @@
     model.py        a model's noise levels, its family, the host's own schedules
     samplers.py     which sampler judges schedules, and what its reference is
     reference.py    the sampler of the reference runs
+    guidance.py     a GUIDER that can be watched, and what may be assumed of it
     measure.py      a MODEL with its guidance, bound to the optimiser
     identity.py     the digest that tells models apart
     latents.py      what a LATENT means to an optimisation
@@ -11,6 +12,7 @@
 """
 
 from .environment import Progress, register_folders, scheduler_category, show_text, store
+from .guidance import model_of
 from .identity import comparable_digest, guidance_digest, model_identity
 from .latents import LatentUse, latent_use
 from .measure import GuidedModel, make_guider
@@ -41,6 +43,7 @@ __all__ = [
     "latent_use",
     "make_guider",
     "model_identity",
+    "model_of",
     "noise_levels",
     "register_folders",
     "register_scheduler",

@@ -21,7 +21,29 @@ from .scheduler import ATTRIBUTE
 __all__ = ["comparable_digest", "guidance_digest", "model_identity"]
 
 SAMPLED = 256  # elements hashed of every tensor, evenly spread: seconds for models of many GB
-DEPTH = 12
+DEPTH = 16
+# What sampling leaves behind in objects of the host, by their class.
+STATE_OF_RUNS = {
+    "CFGGuider": {"model_patcher", "model_options", "conds", "inner_model", "loaded_models"},
+    "Guider_DualModel": {"uncond_inner", "uncond_loaded", "_uncond_neg", "_uncond_conds"},
+    "Guider_LTXAVDualCFG": {"_v_numel"},
+    "ControlBase": {
+        "cond_hint",
+        "timestep_range",
+        "extra_concat",
+        "model_sampling_current",
+        "multigpu_clones",
+    },
+    "HookKeyframe": {"start_t"},
+    "HookKeyframeGroup": {
+        "_current_keyframe",
+        "_current_used_steps",
+        "_current_index",
+        "_current_strength",
+        "_curr_t",
+        "curr_t",
+    },
+}
 
 log = logging.getLogger("align_your_steps")
 
@@ -60,8 +82,7 @@ def model_identity(model: Any) -> str | None:
 
 def guidance_digest(guider: Any) -> str:
     """The digest of a GUIDER's class, settings and conditioning, its model aside."""
-    aside = {"model_patcher", "model_options", "conds", "inner_model", "loaded_models"}
-    settings = {key: value for key, value in vars(guider).items() if key not in aside}
+    settings = {name: value for name, value in _lasting(guider).items() if name != "model_patcher"}
     return comparable_digest({"class": _class_names(guider), "settings": settings})
 
 
@@ -124,8 +145,12 @@ def _feed(digest: Any, value: Any, depth: int, above: tuple[int, ...]) -> None:
         feed("function", name, owner, defaults, *(_cell(cell) for cell in cells))
     elif isinstance(value, torch.nn.Module):
         feed("module", _class_names(value), value.state_dict())
+    elif hasattr(value, "get_key_patches"):  # a model that a guider or a ControlNet holds
+        weights = {key: [w[0][0], *w[1:]] for key, w in value.get_key_patches().items()}
+        added = value.object_patches, value.model_options, value.wrappers, value.injections
+        feed("model", _class_names(value.model), weights, *added)
     elif hasattr(value, "__dict__"):
-        feed("object", _class_names(value), vars(value))
+        feed("object", _class_names(value), _lasting(value))
     else:
         raise _NotDescribed(f"a {type(value).__name__} has no stable description")
 
@@ -135,6 +160,12 @@ def _cell(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # a cell that was never filled
         return None
+
+
+def _lasting(value: Any) -> dict[str, Any]:
+    """An object's attributes without those that sampling leaves behind."""
+    state = {name for cls in type(value).__mro__ for name in STATE_OF_RUNS.get(cls.__name__, ())}
+    return {name: content for name, content in vars(value).items() if name not in state}
 
 
 def _sampled(tensor: torch.Tensor) -> bytes:

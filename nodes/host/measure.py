@@ -9,13 +9,14 @@ model: the user's own objects stay as they are.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
 import comfy.model_management
 import comfy.model_patcher
-import comfy.patcher_extension
 import comfy.sample
 import comfy.samplers
 import numpy as np
@@ -25,6 +26,7 @@ from torch import Tensor
 from ...optimizer import Meter
 from ...optimizer.brownian import BrownianPath
 from ...optimizer.solvers import StochasticSolver
+from .guidance import is_plain, watched, wraps_calls
 from .latents import LatentUse
 from .model import NoiseLevels
 from .reference import reference_sampler
@@ -32,8 +34,10 @@ from .samplers import JudgedSampler
 
 __all__ = ["GuidedModel", "make_guider"]
 
-WRAPPER_KEY = "align_your_steps"
 LARGEST_BATCH = 16
+COUPLED = 0.01  # of the distance between two rows' predictions: less may be rounding
+
+log = logging.getLogger("align_your_steps")
 
 
 def make_guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
@@ -65,12 +69,9 @@ class GuidedModel:
         self.latent = latent
         self.sampler = sampler
         self.meter = Meter()
-        self.guider = copy.copy(guider)
-        self.guider.model_patcher = guider.model_patcher.clone()
-        self.guider.model_options = self.guider.model_patcher.model_options
-        self.guider.model_patcher.add_wrapper_with_key(
-            comfy.patcher_extension.WrappersMP.PREDICT_NOISE, WRAPPER_KEY, self._predict
-        )
+        self.plain = is_plain(guider)
+        self.wrapped = wraps_calls(guider)
+        self.guider = watched(guider, self._predict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -85,13 +86,44 @@ class GuidedModel:
 
     @property
     def batch_size(self) -> int:
-        """Rows that fit into free memory at once, a power of two from 1 to 16."""
+        """Rows that fit into free memory at once, a power of two from 1 to 16.
+
+        1 where rows run together differ from rows run alone, as the user runs them; to find out may
+        take a few calls.
+        """
+        if self.rows_are_coupled:
+            return 1
         patcher = self.guider.model_patcher
         free = comfy.model_management.get_free_memory(patcher.load_device)
         batch = LARGEST_BATCH
         while batch > 1 and 2 * patcher.memory_required([2 * batch, *self.shape]) > free:
             batch //= 2
         return batch
+
+    @cached_property
+    def rows_are_coupled(self) -> bool:
+        """Whether a row's prediction depends on its place or on the other rows of its call."""
+        if self.plain or self.wrapped:
+            return self.wrapped
+        ends = self.levels.coordinate.finite_edm(
+            np.array([self.levels.sigma_max, self.levels.sigma_min])
+        )
+        # From the top, where nodes that remember a run begin another.
+        sigmas = torch.tensor([ends[0], np.sqrt(ends.prod())])
+        random = torch.Generator().manual_seed(0)
+        noise = torch.randn(3, *self.shape, generator=random)
+
+        def predicted(noise: Tensor) -> Tensor:
+            points = ((s * noise, s.expand(len(noise))) for s in sigmas.float())
+            return self.walk(points, sigmas)[-1]
+
+        try:
+            behind, before = predicted(noise[:2]), predicted(noise[1:])
+        except RuntimeError as error:  # some nodes can only take one row
+            log.info("Two noises cannot be run in one call, so each is run alone: %s", error)
+            return True
+        change = torch.linalg.norm(behind[1] - before[0])
+        return bool(change > COUPLED * torch.linalg.norm(before[1] - before[0]))
 
     def solver(self) -> HostSolver:
         """The Solver that is judged."""
@@ -108,6 +140,7 @@ class GuidedModel:
 
     def sample(self, noise: Tensor, sigmas: Tensor, sampler: Any, seed: int) -> Tensor:
         """One sampling run, in the model's own latent space: [B, ...] -> [B, ...]."""
+        self.asked = False
         samples = self.guider.sample(
             noise,
             self.latent.start.expand(len(noise), *self.shape).clone(),
@@ -117,6 +150,12 @@ class GuidedModel:
             seed=seed,
             disable_pbar=True,
         )
+        if not self.asked:
+            raise ValueError(
+                f"The guider {type(self.guider).__name__} does not run the model that it holds as "
+                "'model_patcher', so nothing can be measured: link a guider that does, for example "
+                "CFGGuider."
+            )
         return self.guider.model_patcher.model.process_latent_in(samples.cpu()).float()
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -134,12 +173,15 @@ class GuidedModel:
     def _predict(
         self, executor: Any, x: Tensor, timestep: Tensor, model_options: Any, seed: Any
     ) -> Tensor:
-        """Around every guided prediction: cancel, count, check, remember."""
+        """Around every guided prediction: cancel, count, check, remember.
+
+        An answer from memory leaves out the call, and with it what other nodes may keep of it.
+        """
         comfy.model_management.throw_exception_if_processing_interrupted()
+        self.asked = True
         level = float(timestep.flatten()[0])
         # A sampler that hooks in after the guidance needs the call itself.
-        hooks = "sampler_post_cfg_function"
-        self.meter.remember = model_options.get(hooks) == self.guider.model_options.get(hooks)
+        self.meter.remember = self.plain and not model_options.get("sampler_post_cfg_function")
         return self.meter(x, level, lambda: executor(x, timestep, model_options, seed))
 
 

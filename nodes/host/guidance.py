@@ -1,0 +1,93 @@
+"""What a GUIDER is to the optimiser: a copy that can be watched, and what may be assumed of it.
+
+One guided prediction of the host is a function of x and the level alone, row by row. Other nodes
+can change that: EasyCache and the momentum of APG carry something from one call to the next, hook
+keyframes count the calls of a run, PerpNeg takes its angle over all rows, RenormCFG fails with two.
+So where anything but the host's own guidance takes part in a call, nothing of this is assumed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfy.samplers import CFGGuider
+
+__all__ = ["is_plain", "model_of", "watched", "wraps_calls"]
+
+WRAPPER_KEY = "align_your_steps"
+# What runs a guider; a class may set its conditioning and its scale as it likes.
+METHODS = (
+    "__call__",
+    "sample",
+    "outer_sample",
+    "inner_sample",
+    "outer_predict_noise",
+    "predict_noise",
+)
+CALLS = (
+    WrappersMP.PREDICT_NOISE,
+    WrappersMP.CALC_COND_BATCH,
+    WrappersMP.APPLY_MODEL,
+    WrappersMP.DIFFUSION_MODEL,
+)
+
+
+def model_of(guider: Any) -> Any:
+    """The MODEL that a GUIDER runs.
+
+    Raises ValueError for a guider that does not say which.
+    """
+    try:
+        return guider.model_patcher
+    except AttributeError:
+        raise ValueError(
+            f"The linked guider ({type(guider).__name__}) does not say which model it runs: it has "
+            "no 'model_patcher'. Link one that does, for example CFGGuider."
+        ) from None
+
+
+def watched(guider: Any, predict: Callable[..., Any]) -> Any:
+    """A copy of a GUIDER whose guided predictions pass through `predict`; it is not changed itself.
+
+    predict: a wrapper as the host defines them, (executor, x, timestep, model_options, seed) -> x_0
+    """
+    watched = copy.copy(guider)
+    patcher = guider.model_patcher.clone()
+    kind = WrappersMP.PREDICT_NOISE
+    # Around all other wrappers: what the sampler asks for and gets.
+    patcher.wrappers[kind] = {WRAPPER_KEY: [predict], **patcher.wrappers.get(kind, {})}
+    watched.model_patcher = patcher
+    if hasattr(guider, "model_options"):
+        watched.model_options = copy.deepcopy(guider.model_options)  # as `clone` has copied its own
+    return watched
+
+
+def is_plain(guider: Any) -> bool:
+    """Whether nothing but the host's own guidance takes part in a guided prediction."""
+    patcher = guider.model_patcher
+    if not all(getattr(type(guider), name, None) is getattr(CFGGuider, name) for name in METHODS):
+        return False
+    options = [*guider.model_options.values(), *patcher.model_options.values()]
+    return (
+        not any((patcher.wrappers, patcher.callbacks, patcher.injections, *options))
+        and patcher.object_patches.keys() <= {"model_sampling"}
+        and all(_is_plain_cond(cond) for conds in guider.original_conds.values() for cond in conds)
+    )
+
+
+def wraps_calls(guider: Any) -> bool:
+    """Whether other nodes stand around the calls of a GUIDER, as caches do."""
+    patcher = guider.model_patcher
+    options = getattr(guider, "model_options", patcher.model_options)
+    wrappers = options.get("transformer_options", {}).get("wrappers", {})
+    return any(found.get(kind) for found in (patcher.wrappers, wrappers) for kind in CALLS)
+
+
+def _is_plain_cond(cond: dict[str, Any]) -> bool:
+    """Whether a conditioning brings no function of its own, and is the same for every row."""
+    tensors = [value for value in cond.values() if isinstance(value, torch.Tensor)]
+    return not cond.keys() & {"hooks", "control"} and all(len(value) == 1 for value in tensors)
