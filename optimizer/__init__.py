@@ -6,21 +6,25 @@ together by `optimize`. The mathematics stands in the modules' docstrings; level
 
 from . import gaussian
 from .coordinate import FLOW, VE, Coordinate
+from .journal import Journal
 from .klub import klub, klub_standard_error
 from .meter import DenoiserError, Meter
 from .optimize import Result, optimize
 from .paths import shortest_path
 from .profile import Denoiser, Profile, measure_profile
+from .runs import CONTINUED
 from .search import coordinate_search, edm_schedule, subdivide
 from .solvers import SOLVERS, Solver, builtin_solver
 
 __all__ = [
+    "CONTINUED",
     "FLOW",
     "SOLVERS",
     "VE",
     "Coordinate",
     "Denoiser",
     "DenoiserError",
+    "Journal",
     "Meter",
     "Profile",
     "Result",

@@ -33,6 +33,7 @@ from .candidates import (
     path_schedules,
 )
 from .coordinate import VE, Coordinate, spread
+from .journal import Journal
 from .klub import Levels, klub
 from .law import FEWEST_NOISES, law_scores
 from .meter import Meter
@@ -154,6 +155,7 @@ def optimize(
     order: int | None = None,
     batch_size: int = 16,
     meter: Meter | None = None,
+    journal: Journal | None = None,
 ) -> Result:
     """Find the schedule with which a solver comes closest to its own fine-step limit.
 
@@ -182,6 +184,9 @@ def optimize(
         batch_size: rows of a call at most.
         meter: the meter that `denoise` and `solver` already pass through; None: one is made for
             the built-in solvers, and a Solver's runs are charged calls_per_step a step.
+        journal: of an optimisation with these very arguments that was interrupted: it goes on
+            where the last finished stage of runs ended, with the same result. Stages that end are
+            recorded in it.
 
     Raises ValueError for arguments out of range, DenoiserError for a model that returns NaN,
     infinities or another shape.
@@ -195,7 +200,7 @@ def optimize(
     (5, 0.0, True)
     """
     _check(steps, sigma_max, sigma_min, order, method)
-    runs = Runs(denoise, solver, reference, meter, shape, seed, budget, progress)
+    runs = Runs(denoise, solver, reference, meter, shape, seed, budget, progress, journal)
     by_law = method == "measured" and _law_fits(budget, steps, runs)
     if by_law:
         runs.twin_budget = int(TWIN_SHARE * budget)

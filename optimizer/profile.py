@@ -103,12 +103,12 @@ class Profile:
             self.dim,
         )
 
-    def to_tensors(self) -> dict[str, Tensor]:
-        """Named tensors for storage; `from_tensors` is the inverse."""
+    def to_tensors(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+        """Named tensors for storage; `from_tensors` is the inverse, exact for float64."""
         return {
             "profile.sigmas": self.sigmas,
-            "profile.grams": self.grams.float(),
-            "profile.losses": self.losses.float(),
+            "profile.grams": self.grams.to(dtype),
+            "profile.losses": self.losses.to(dtype),
             "profile.dim": torch.tensor([self.dim]),
         }
 

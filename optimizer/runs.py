@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +14,7 @@ from torch import Tensor
 
 from .brownian import BROWNIAN, BrownianPath
 from .coordinate import Coordinate
+from .journal import Journal, Stages
 from .meter import DenoiserError, Meter
 from .noise import SELECTION, generators, unit_noise
 from .profile import Denoiser, Profile, measure_profile
@@ -26,12 +30,14 @@ from .solvers import (
 )
 from .surrogate import ELEMENTS, Track, integration_error, joined, measured_slope
 
-__all__ = ["Progress", "Runs"]
+__all__ = ["CONTINUED", "Progress", "Runs"]
 
 REFINEMENT_SHARE = 0.30  # of the budget, for real runs on the noises that schedules are refined on
 FEWEST = 3  # candidates compared, however small the budget
 
 Progress = Callable[[str, int], None]  # (phase, denoiser rows spent so far)
+CONTINUED = "continued"  # the phase told while rows are those of an interrupted optimisation
+ROWS = "rows, "  # before a phase: the name of the rows that a recorded run has spent
 
 
 class Runs:
@@ -51,7 +57,10 @@ class Runs:
         seed: int,
         budget: int,
         progress: Progress | None,
+        journal: Journal | None = None,
     ):
+        self.stages = Stages(journal)
+        self.stage: int | None = None  # its batch of noise
         self.calls_per_step = getattr(solver, "calls_per_step", 2 if solver == "heun" else 1)
         self.metered = meter is not None
         self.meter = meter or Meter()
@@ -125,8 +134,13 @@ class Runs:
 
     def add_reference(self) -> None:
         """Compute the end points of the next batch of noise."""
-        end = self._run("reference", self.reference, len(self.ends), self.fine)
-        self.ends.append(_finite(end, self.fine))
+        batch = len(self.ends)
+
+        def measure() -> dict[str, Tensor]:
+            end = self._run("reference", self.reference, batch, self.fine)
+            return {"end": _finite(end, self.fine)}
+
+        self.ends.append(self._once("reference", batch, [self.fine], measure)["end"])
 
     def add_tracked_reference(self) -> tuple[Track, Track] | None:
         """The same, with what the runs visited, and a coarse run of the judged solver beside them.
@@ -134,12 +148,21 @@ class Runs:
         None if the runs pass through no meter.
         """
         batch = len(self.ends)
-        end, fine = self._tracked("reference", self.reference, batch, self.fine)
-        self.ends.append(_finite(end, self.fine))
-        if fine is None:
+
+        def measure() -> dict[str, Tensor]:
+            end, fine = self._tracked("reference", self.reference, batch, self.fine)
+            found = {"end": _finite(end, self.fine)}
+            if fine is None:
+                return found
+            _, coarse = self._tracked("reference", self.solver, batch, self.coarse)
+            assert coarse is not None  # the meter that has seen the one has seen the other
+            return {**found, **fine.to_tensors("fine"), **coarse.to_tensors("coarse")}
+
+        found = self._once("tracked reference", batch, [self.fine, self.coarse], measure)
+        self.ends.append(found["end"])
+        fine, coarse = (Track.from_tensors(found, name) for name in ("fine", "coarse"))
+        if fine is None or coarse is None:
             return None
-        _, coarse = self._tracked("reference", self.solver, batch, self.coarse)
-        assert coarse is not None  # the meter that has seen the one has seen the other
         slope = measured_slope(fine, coarse)
         self.reference_errors += integration_error(fine, slope).tolist()
         return fine, coarse
@@ -160,7 +183,16 @@ class Runs:
         comparison = self.reference_cost + FEWEST * once  # must stay affordable
         if spent > REFINEMENT_SHARE * self.twin_budget or cost + comparison > self.left:
             return None
-        tracks = [self._tracked("refinement", self.solver, k, sigmas)[1] for k in range(batches)]
+
+        def measure(batch: int) -> dict[str, Tensor]:
+            track = self._tracked("refinement", self.solver, batch, sigmas)[1]
+            assert track is not None  # there is a surrogate, so there is a meter
+            return track.to_tensors("run")
+
+        found = [
+            self._once("refinement", k, [sigmas], partial(measure, k)) for k in range(batches)
+        ]
+        tracks = [Track.from_tensors(one, "run") for one in found]
         return joined([track for track in tracks if track is not None])
 
     def _tracked(
@@ -194,20 +226,25 @@ class Runs:
 
     def profile(self, x_0: Tensor, sigmas: np.ndarray) -> Profile:
         """The denoiser's profile on the given samples."""
-        before = self.left
-        self.meter.forget()
-        profile = measure_profile(
-            self.denoise,
-            x_0,
-            torch.from_numpy(sigmas),
-            seed=self.seed,
-            batch_size=self.batch,
-            progress=lambda _: self._tell("profile"),
-        )
-        self.meter.forget()
-        self.current = -1
-        self.spent["profile"] = before - self.left
-        return profile
+        levels = torch.from_numpy(sigmas)
+
+        def measure() -> dict[str, Tensor]:
+            before = self.left
+            self.meter.forget()
+            profile = measure_profile(
+                self.denoise,
+                x_0,
+                levels,
+                seed=self.seed,
+                batch_size=self.batch,
+                progress=lambda _: self._tell("profile"),
+            )
+            self.meter.forget()
+            self.current = -1
+            self.spent["profile"] = before - self.left
+            return profile.to_tensors(torch.float64)
+
+        return Profile.from_tensors(self._once("profile", -1, [levels], measure))
 
     def errors(self, candidate: Candidate, batch: int) -> list[float] | None:
         """RMS distance per element to the reference, per noise; None when the budget is spent.
@@ -222,8 +259,13 @@ class Runs:
             self.add_reference()
         if cost > self.left:
             return None
-        end = self._run("candidates", self.solver, batch, candidate.sigmas)
-        return _rmse(end, self.ends[batch])
+
+        def measure() -> dict[str, Tensor]:
+            end = self._run("candidates", self.solver, batch, candidate.sigmas)
+            return {"errors": _rmse(end, self.ends[batch])}
+
+        found = self._once("candidates", batch, [candidate.sigmas], measure)
+        return found["errors"].tolist()
 
     def law_ends(
         self, fine: Tensor, schedules: Sequence[Tensor]
@@ -246,8 +288,51 @@ class Runs:
         def along(noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
             return stochastic(noise, sigmas, path)
 
-        end = self._run("law reference", along, batch, fine)
-        return _finite(end, fine), [self._run("candidates", along, batch, s) for s in schedules]
+        def measure() -> dict[str, Tensor]:
+            end = _finite(self._run("law reference", along, batch, fine), fine)
+            ends = [self._run("candidates", along, batch, levels) for levels in schedules]
+            return {"ends": torch.stack([end, *ends])}
+
+        end, *ends = self._once("law", batch, [fine, *schedules], measure)["ends"]
+        return end, ends
+
+    def _once(
+        self,
+        what: str,
+        batch: int,
+        schedules: Sequence[Tensor],
+        measure: Callable[[], Mapping[str, Tensor]],
+    ) -> Mapping[str, Tensor]:
+        """What `measure` finds with schedules on one batch of noise, or had found once before.
+
+        The rows are charged either way.
+        """
+        if batch != self.stage:
+            self.stages.begin()
+            self.stage = batch
+        run = f"{what} {self._digest(schedules)}"
+        known = self.stages.recall(run)
+        if known is None:
+            before = Counter(self.spent)
+            found = measure()
+            spent = {ROWS + k: torch.tensor(rows - before[k]) for k, rows in self.spent.items()}
+            self.stages.note(run, {**found, **spent})
+            return found
+        for name, rows in known.items():
+            if name.startswith(ROWS):
+                phase = name.removeprefix(ROWS)
+                self.spent[phase] = self.spent.get(phase, 0) + int(rows)
+                self.charged += int(rows)
+        self.current = -1  # an uninterrupted optimisation would have other calls in memory
+        self._tell(CONTINUED)
+        return known
+
+    def _digest(self, schedules: Sequence[Tensor]) -> str:
+        """Of what a run depends on, beside the inputs of the optimisation and what was found."""
+        digest = hashlib.blake2b(repr((self.batch, *self.shape)).encode(), digest_size=16)
+        for levels in schedules:
+            digest.update(levels.numpy().tobytes())
+        return digest.hexdigest()
 
     def _run(self, phase: str, solver: Solver, batch: int, sigmas: Tensor) -> Tensor:
         """One run on one batch of noise, charged to a phase."""
@@ -290,7 +375,7 @@ def _finite(end: Tensor, levels: Tensor) -> Tensor:
     return end
 
 
-def _rmse(x: Tensor, end: Tensor) -> list[float]:
+def _rmse(x: Tensor, end: Tensor) -> Tensor:
     """RMS distance per latent element, of each sample; infinite where x is not a number."""
     distance = (x.double() - end.double()).flatten(1).square().mean(1).sqrt()
-    return distance.nan_to_num(nan=math.inf, posinf=math.inf).tolist()
+    return distance.nan_to_num(nan=math.inf, posinf=math.inf)

@@ -17,11 +17,13 @@ is to it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
+import torch
+from torch import Tensor
 
 __all__ = ["Surrogate", "Track", "integration_error", "joined", "measured_slope"]
 
@@ -49,6 +51,18 @@ class Track:
         """States and outputs at other levels [S], both [S, K, E]: cubic between those visited."""
         at = lagrange(self.log_levels, log_levels)
         return interpolated(self.x, *at), interpolated(self.denoised, *at)
+
+    def to_tensors(self, name: str) -> dict[str, Tensor]:
+        """Tensors named after the track, for storage; `from_tensors` is the inverse."""
+        return {f"{name}.{key}": torch.from_numpy(value) for key, value in vars(self).items()}
+
+    @staticmethod
+    def from_tensors(tensors: Mapping[str, Tensor], name: str) -> Track | None:
+        """The track of that name stored by `to_tensors`; None if there is none."""
+        keys = [f"{name}.{field.name}" for field in fields(Track)]
+        if not all(key in tensors for key in keys):
+            return None
+        return Track(*(tensors[key].numpy() for key in keys))
 
 
 def joined(tracks: Sequence[Track]) -> Track:
