@@ -26,6 +26,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("host")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A row for every graph that a test has recorded as the property `executed graph`."""
+    rows = []
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            recorded = dict(getattr(report, "user_properties", [])).get("executed graph")
+            if recorded is not None and report.when == "call":
+                rows.append({**recorded, "result": "ok" if report.passed else "FAILED"})
+    if rows:
+        terminalreporter.section("Executed graphs")
+        for line in _table(rows):
+            terminalreporter.line(line)
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    """A Markdown table of rows that have the same columns."""
+    cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    return [
+        "| " + " | ".join(map(str.ljust, line, widths)) + " |"
+        for line in cells
+    ]
+
+
 @pytest.fixture(scope="session")
 def host_path() -> Path:
     """Folder of the ComfyUI to test with. Without one the tests fail: they are never lost."""

@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import routes
+from .checkpoints import AYSTestCheckpoint, AYSTestEmbedding, prepare_host
 from .inspection import AYSTestRecord, AYSTestShowSigmas, AYSTestShowText, AYSTestSigmas
 from .model import AYSTestConditioning, AYSTestModel, AYSTestPatch
 
@@ -13,7 +14,9 @@ class TestExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return the node classes."""
         return [
+            AYSTestCheckpoint,
             AYSTestConditioning,
+            AYSTestEmbedding,
             AYSTestModel,
             AYSTestPatch,
             AYSTestRecord,
@@ -26,4 +29,5 @@ class TestExtension(ComfyExtension):
 async def comfy_entrypoint() -> TestExtension:
     """Add the routes and hand the nodes to the host."""
     routes.add()
+    prepare_host()
     return TestExtension()
