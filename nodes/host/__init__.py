@@ -5,6 +5,7 @@
     samplers.py     which sampler judges schedules, and what its reference is
     reference.py    the sampler of the reference runs
     measure.py      a MODEL with its guidance, bound to the optimiser
+    pair.py         two of them that share a sampling run
     identity.py     the digest that tells models apart
     latents.py      what a LATENT means to an optimisation
     environment.py  folders, progress, menu category
@@ -22,17 +23,27 @@ from .model import (
     simple_schedule,
     start_level,
 )
+from .pair import GuidedPair, boundary_level, pair_levels, with_model
 from .samplers import JudgedSampler, judged_sampler, sampler_names
-from .scheduler import SCHEDULER_NAME, attach, register_scheduler
+from .scheduler import (
+    SCHEDULER_NAME,
+    Measured,
+    attach,
+    register_scheduler,
+    steps_of_the_first,
+)
 
 __all__ = [
     "SCHEDULER_NAME",
     "GuidedModel",
+    "GuidedPair",
     "JudgedSampler",
     "LatentUse",
+    "Measured",
     "NoiseLevels",
     "Progress",
     "attach",
+    "boundary_level",
     "comparable_digest",
     "family",
     "guidance_digest",
@@ -42,6 +53,7 @@ __all__ = [
     "make_guider",
     "model_identity",
     "noise_levels",
+    "pair_levels",
     "register_folders",
     "register_scheduler",
     "sampler_names",
@@ -49,5 +61,7 @@ __all__ = [
     "show_text",
     "simple_schedule",
     "start_level",
+    "steps_of_the_first",
     "store",
+    "with_model",
 ]
