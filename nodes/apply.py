@@ -59,5 +59,4 @@ class AYSApply(io.ComfyNode):
         """The model with the schedule attached."""
         choice = choose(model, schedule)
         host.show_text(cls.hidden.unique_id, choice.why)
-        attached = host.attach(model, choice.schedule, choice.denoise, choice.spare_level)
-        return io.NodeOutput(attached)
+        return io.NodeOutput(host.attach(model, choice.schedule, choice.measured))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..schedules import (
@@ -13,6 +13,7 @@ from ..schedules import (
     at_steps,
     levels_at,
     preset_for_model,
+    starting_at,
 )
 from . import host
 from .schema import AUTO
@@ -26,18 +27,16 @@ log = logging.getLogger("align_your_steps")
 class Choice:
     """A schedule for a model.
 
-    schedule:    None stands for the host's 'simple'
-    levels:      the model's noise levels
-    why:         which schedule it is, and why, in a line for the user
-    denoise:     what the schedule was measured for
-    spare_level: as in `host.attach`
+    schedule: None stands for the host's 'simple'
+    levels:   the model's noise levels
+    why:      which schedule it is, and why, in a line for the user
+    measured: what it was measured for
     """
 
     schedule: Schedule | None
     levels: host.NoiseLevels
     why: str
-    denoise: float = 1.0
-    spare_level: bool = False
+    measured: host.Measured = field(default_factory=host.Measured)
 
     def at(self, steps: int) -> tuple[float, ...]:
         """steps+1 levels, ending in 0."""
@@ -46,8 +45,8 @@ class Choice:
         return levels_at(
             self.schedule,
             steps,
-            denoise=self.denoise,
-            sigma_min=self.levels.sigma_min,
+            denoise=self.measured.denoise,
+            sigma_min=self.measured.sigma_min or self.levels.sigma_min,
             sigma_max=self.levels.sigma_max,
         )
 
@@ -138,10 +137,21 @@ def _saved(saved: SavedSchedule, levels: host.NoiseLevels, why: str) -> Choice:
             f"{given}: their noise levels mean different things. Choose 'auto', or optimise a "
             "schedule for this model."
         )
-    return Choice(
-        saved.schedule,
-        levels,
-        why,
+    conditions = host.Measured(
         denoise=float(saved.request.get("denoise", 1.0)),
         spare_level=bool(saved.notes.get("spare_level")),
+        sigma_min=_level(saved.notes.get("sigma_min")),
+        boundary=_level(saved.notes.get("boundary")),
     )
+    schedule = saved.schedule
+    if conditions.denoise >= 1.0:
+        schedule = starting_at(schedule, levels.sigma_max)
+    if conditions.boundary is not None:
+        first = host.steps_of_the_first(schedule.levels, conditions.boundary)
+        why += f"; for two models, the second after step {first} of {schedule.steps}"
+    return Choice(schedule, levels, why, conditions)
+
+
+def _level(note: Any) -> float | None:
+    """A noise level from the notes of a file, which may hold anything."""
+    return float(note) if isinstance(note, int | float) and note > 0 else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ OTHER_MODEL = (
     "attached to it, but was not made for it."
 )
 OTHER_STEPS = (4, 5, 6, 8, 10, 12, 15, 20, 25, 30)  # saved with every result
+MOST_STEPS = 1000
 
 log = logging.getLogger("align_your_steps")
 
@@ -81,7 +83,7 @@ class AYSOptimize(io.ComfyNode):
                     "steps",
                     default=10,
                     min=1,
-                    max=1000,
+                    max=MOST_STEPS,
                     tooltip="The number of steps that you will sample with. The fewer, the more "
                     "an optimised schedule gains.",
                 ),
@@ -150,6 +152,35 @@ class AYSOptimize(io.ComfyNode):
                     optional=True,
                     tooltip="Instead of sampler_name: exactly this sampler, with its options.",
                 ),
+                io.String.Input(
+                    "more_steps",
+                    default="",
+                    optional=True,
+                    tooltip="Also optimise for these numbers of steps, for example '5, 8, 20'. "
+                    "Each costs the budget again and is saved under a name of its own.",
+                ),
+                io.Model.Input(
+                    "second_model",
+                    optional=True,
+                    tooltip="A model that goes on where 'model' stops, with the same prompts and "
+                    "cfg: the low-noise expert of Wan 2.2, for example. Set boundary_step too.",
+                ),
+                io.Guider.Input(
+                    "second_guider",
+                    optional=True,
+                    tooltip="Instead of second_model: a guider with the second model, its own "
+                    "prompts and cfg. The SDXL refiner needs it.",
+                ),
+                io.Int.Input(
+                    "boundary_step",
+                    default=0,
+                    min=0,
+                    max=MOST_STEPS,
+                    optional=True,
+                    tooltip="With a second model: after how many of the steps it takes over when "
+                    "you sample with the scheduler 'simple'. The noise level there is kept; the "
+                    "report says after how many steps of the optimised schedule it comes.",
+                ),
             ],
             outputs=[
                 io.Model.Output(
@@ -163,6 +194,11 @@ class AYSOptimize(io.ComfyNode):
                 io.String.Output(
                     display_name="report",
                     tooltip="What was measured: every schedule's error, the calls spent, the file.",
+                ),
+                io.Model.Output(
+                    display_name="second_model",
+                    tooltip="The second model with the same schedule attached; without one, the "
+                    "first output again.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -193,63 +229,172 @@ class AYSOptimize(io.ComfyNode):
         negative: Any = None,
         guider: Any = None,
         sampler: Any = None,
+        more_steps: str = "",
+        second_model: Any = None,
+        second_guider: Any = None,
+        boundary_step: int = 0,
     ) -> io.NodeOutput:
-        """Measure, or take the saved result; attach it, and report."""
+        """Measure, or take the saved results; attach the schedule, and report."""
         # A workflow may write 7 where the widget writes 7.0: they are the same request.
         cfg, denoise = float(cfg), float(denoise)
+        counts = [steps, *_more(more_steps, steps)]
         scale: float | None = cfg
         if guider is None:
             guider = _guider(model, positive, negative, cfg)
         else:
             scale = getattr(guider, "cfg", None)
+        if second_guider is None and second_model is not None:
+            second_guider = host.with_model(guider, second_model)
         measured_model = host.model_of(guider)
-        latent = host.latent_use(measured_model, latent_image, denoise)
         judged = host.judged_sampler(sampler_name, sampler)
-        guided = host.GuidedModel(guider, host.noise_levels(measured_model), latent, judged)
+        guided = _guided(guider, second_guider, judged, latent_image, steps, denoise, boundary_step)
         request = {
-            "identity": host.model_identity(measured_model),
-            "guidance": host.guidance_digest(guider),
+            **_models(guider, second_guider, guided),
             "cfg": scale,
             "sampler": judged.name,
             "sampler_options": judged.options,
             "steps": steps,
             "shape": list(guided.shape),
-            "latent": host.comparable_digest([latent.start, latent.samples, latent.mask]),
+            "latent": host.comparable_digest(
+                [guided.latent.start, guided.latent.samples, guided.latent.mask]
+            ),
             "denoise": denoise,
             "method": method,
             "budget": budget,
             "seed": seed,
         }
+        found = []
+        for part, count in enumerate(counts):
+            progress = host.Progress(
+                cls.hidden.unique_id, budget, (part, len(counts)), f"{count} steps"
+            )
+            own_name = name.strip()
+            if own_name and count != steps:
+                own_name += f", {count} steps"
+            wanted = {**request, "steps": count}
+            found.append(_found(guided, wanted, own_name, reuse == REUSE[0], progress))
+        saved, text = _joined(found)
         others = _others(guided.levels, steps, denoise, judged.spare_level)
-        progress = host.Progress(cls.hidden.unique_id, budget)
-        store = host.store()
-        saved = store.find(request) if reuse == REUSE[0] else None
-        if saved is None:
-            try:
-                saved = _measured(guided, request, others, name, progress)
-            except BaseException as error:  # an interrupt is not an Exception on every host
-                progress.stopped(str(error) or "Stopped; nothing was saved.")
-                raise
-            if not name.strip():
-                saved = _renamed(saved, store.free_name(saved.schedule.name, saved.digest))
-            text = f"{saved.notes['report']}\n\n{_keep(store, saved)}"
-            progress.done(saved.notes["summary"])
-        else:
-            text = f"Saved result taken, no model call made.\n\n{saved.notes.get('report', '')}"
-            if name.strip() not in ("", saved.schedule.name):
-                saved = _renamed(saved, name.strip())
-                text += f"\n\n{_keep(store, saved)}"
-            progress.done(f"Saved result taken: {saved.schedule.name}")
         if _other_model(model, measured_model, saved.identity):
             text = f"{OTHER_MODEL}\n\n{text}"
             log.warning(OTHER_MODEL)
         plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas, **others})
-        return io.NodeOutput(
-            host.attach(model, saved.schedule, denoise, judged.spare_level),
-            saved.schedule.sigmas,
-            text,
-            ui=None if plot is None else ui.PreviewImage(plot, cls=cls),
+        # The report is in the history too, for clients that link nothing to its output.
+        shown: dict[str, Any] = {"text": [text]}
+        if plot is not None:
+            shown |= ui.PreviewImage(plot, cls=cls).as_dict()
+        measured = host.Measured(
+            denoise, judged.spare_level, guided.levels.sigma_min, request.get("boundary")
         )
+        attached = host.attach(model, saved.schedule, measured)
+        second = attached
+        if second_guider is not None:
+            second = host.attach(second_guider.model_patcher, saved.schedule, measured)
+        return io.NodeOutput(attached, saved.schedule.sigmas, text, second, ui=shown)
+
+
+def _more(text: str, steps: int) -> list[int]:
+    """The numbers of steps in a text, each once, without those that are optimised anyway.
+
+    Raises ValueError for anything but whole numbers from 1 to 1000.
+
+    >>> _more("5, 8 20, 8", 20)
+    [5, 8]
+    """
+    words = text.replace(",", " ").replace(";", " ").split()
+    counts = [int(word) if word.isascii() and word.isdigit() else 0 for word in words]
+    if not all(1 <= count <= MOST_STEPS for count in counts):
+        raise ValueError(
+            f"more_steps was '{text}': give whole numbers of steps from 1 to {MOST_STEPS}, "
+            "separated by commas, for example '5, 8, 20', or leave it empty."
+        )
+    return [count for count in dict.fromkeys(counts) if count != steps]
+
+
+def _guided(
+    guider: Any,
+    second: Any,
+    judged: host.JudgedSampler,
+    latent_image: dict[str, Any],
+    steps: int,
+    denoise: float,
+    boundary_step: int,
+) -> host.GuidedModel:
+    """The guided model, or the pair with a second one, that is measured."""
+    model = host.model_of(guider)
+    latent = host.latent_use(model, latent_image, denoise)
+    levels = host.noise_levels(model)
+    if second is None:
+        return host.GuidedModel(guider, levels, latent, judged)
+    boundary = host.boundary_level(levels, steps, denoise, boundary_step)
+    levels = host.pair_levels(levels, host.model_of(second), boundary)
+    return host.GuidedPair(guider, second, boundary, levels, latent, judged)
+
+
+def _models(guider: Any, second: Any, guided: host.GuidedModel) -> dict[str, Any]:
+    """What a request says about the models and their guidance."""
+    identity = host.model_identity(guider.model_patcher)
+    request: dict[str, Any] = {"identity": identity, "guidance": host.guidance_digest(guider)}
+    if isinstance(guided, host.GuidedPair):
+        request["second identity"] = host.model_identity(second.model_patcher)
+        request["second guidance"] = host.guidance_digest(second)
+        request["boundary"] = guided.boundary
+        if request["second identity"] is None:  # such a pair is never found again
+            request["identity"] = None
+    return request
+
+
+def _found(
+    guided: host.GuidedModel,
+    request: dict[str, Any],
+    name: str,
+    reuse: bool,
+    progress: host.Progress,
+) -> tuple[SavedSchedule, str]:
+    """The result of a request, saved before or measured and saved now, and its report."""
+    store = host.store()
+    saved = store.find(request) if reuse else None
+    if saved is None:
+        judged = guided.sampler
+        steps, denoise = request["steps"], request["denoise"]
+        others = _others(guided.levels, steps, denoise, judged.spare_level)
+        try:
+            saved = _measured(guided, request, others, name, progress)
+        except BaseException as error:  # an interrupt is not an Exception on every host
+            progress.stopped(str(error) or f"Stopped; nothing was saved for {steps} steps.")
+            raise
+        if not name:
+            saved = _renamed(saved, store.free_name(saved.schedule.name, saved.digest))
+        progress.done(saved.notes["summary"])
+        return saved, f"{saved.notes['report']}\n\n{_keep(store, saved)}"
+    text = f"Saved result taken, no model call made.\n\n{saved.notes.get('report', '')}"
+    if name not in ("", saved.schedule.name):
+        saved = _renamed(saved, name)
+        text += f"\n\n{_keep(store, saved)}"
+    progress.done(f"Saved result taken: {saved.schedule.name}")
+    return saved, text
+
+
+def _joined(found: list[tuple[SavedSchedule, str]]) -> tuple[SavedSchedule, str]:
+    """The first result, with the levels of the others for their numbers of steps, and all reports.
+
+    These take the place of levels derived for the same numbers.
+    """
+    (saved, text), *more = found
+    if not more:
+        return saved, text
+    optimised = {result.schedule.steps: result.schedule.levels for result, _ in more}
+    derived = {len(levels) - 1: levels for levels in saved.schedule.others}
+    others = tuple({**derived, **optimised}.values())
+    if others != saved.schedule.others:
+        schedule = dataclasses.replace(saved.schedule, others=others)
+        saved = dataclasses.replace(saved, schedule=schedule)
+        text += f"\n\nWith the levels for {_listed(optimised)} steps. {_keep(host.store(), saved)}"
+    return saved, "\n\n".join([text, *(report for _, report in more)])
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(str(number) for number in numbers)
 
 
 def _guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
@@ -351,7 +496,7 @@ def _measured(
         f"{result.method}, on {result.noises} noises with {result.total_calls} calls",
         when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
-    name = name.strip() or f"{guided.model_name}{judged.name} {steps} steps{cfg}"
+    name = name or f"{guided.model_name}{judged.name} {steps} steps{cfg}"
     return SavedSchedule(
         schedule=Schedule(
             tuple(result.sigmas.tolist()), name, measured, _other_steps(result, denoise)
@@ -360,13 +505,15 @@ def _measured(
         request=request,
         tensors=result.profile.to_tensors(),
         notes={
-            "report": report_text(result, judged, steps),
+            "report": report_text(result, judged, steps, request.get("boundary")),
             "summary": comparison(result),
             "method": result.method,
             "error": result.error.mean,
             "calls": result.calls,
             "flow": levels.flow,
             "spare_level": judged.spare_level,
+            "sigma_min": levels.sigma_min,
+            "boundary": request.get("boundary"),
         },
     )
 

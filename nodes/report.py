@@ -10,10 +10,14 @@ __all__ = ["comparison", "report_text"]
 ROWS = 20  # candidates listed
 
 
-def report_text(result: Result, judged: host.JudgedSampler, steps: int) -> str:
+def report_text(
+    result: Result, judged: host.JudgedSampler, steps: int, boundary: float | None = None
+) -> str:
     """What was found, what each candidate scored, what was spent, and what was left out.
 
     Paragraphs and a code block, because the host shows text as Markdown in some places.
+
+    boundary: the level at and below which a second model answers, if there is one
     """
     best = result.error
     paragraphs = [
@@ -26,6 +30,14 @@ def report_text(result: Result, judged: host.JudgedSampler, steps: int) -> str:
         + ", ".join(f"{phase} {rows}" for phase, rows in result.calls.items())
         + ").",
     ]
+    if boundary is not None:
+        first = host.steps_of_the_first(result.sigmas.tolist(), boundary)
+        paragraphs.insert(
+            1,
+            f"The second model takes over after step {first} of {steps}, at noise level "
+            f"{boundary:.4g}: set end_at_step of the first KSamplerAdvanced and start_at_step of "
+            f"the second to {first}.",
+        )
     if judged.note:
         paragraphs.append(f"Note: {judged.note}.")
     for name, why in result.left_out.items():

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from .curves import CURVES, NoiseTable, discrete_table, edm_table, flow_table, hand_made
 from .presets import PRESETS, preset, preset_for_model
-from .resample import at_steps, extend_up, levels_at, log_linear, with_denoise
+from .resample import at_steps, extend_up, levels_at, log_linear, starting_at, with_denoise
 from .saved import SavedSchedule
 from .schedule import Provenance, Schedule
 from .store import Store
@@ -39,5 +39,6 @@ __all__ = [
     "log_linear",
     "preset",
     "preset_for_model",
+    "starting_at",
     "with_denoise",
 ]

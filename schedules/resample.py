@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from .schedule import Schedule
 
-__all__ = ["at_steps", "extend_up", "levels_at", "log_linear", "with_denoise"]
+__all__ = ["at_steps", "extend_up", "levels_at", "log_linear", "starting_at", "with_denoise"]
 
 Levels = Sequence[float] | npt.NDArray[np.float64]
 
@@ -92,7 +93,13 @@ def at_steps(
 
 
 def levels_at(
-    schedule: Schedule, steps: int, *, denoise: float, sigma_min: float, sigma_max: float
+    schedule: Schedule,
+    steps: int,
+    *,
+    denoise: float,
+    sigma_min: float,
+    sigma_max: float,
+    quiet: bool = False,
 ) -> tuple[float, ...]:
     """`at_steps` for a schedule measured for a denoise of 1 or less.
 
@@ -100,15 +107,38 @@ def levels_at(
     asks for int(n / denoise) steps and uses the last n + 1 levels.
 
     Arguments:
-        schedule, steps, sigma_min: as for `at_steps`.
+        schedule, steps, sigma_min, quiet: as for `at_steps`.
         denoise: what the schedule was measured for.
         sigma_max: the model's highest noise level.
     """
     if denoise >= 1.0 or schedule.levels[0] > sigma_max * 0.999:  # less is a matter of rounding
-        return at_steps(schedule, steps, sigma_min=sigma_min)
+        return at_steps(schedule, steps, sigma_min=sigma_min, quiet=quiet)
     # The n for which a sampler asks for int(n / denoise) = steps; less than 1e-6 is rounding.
     tail = math.ceil(steps * denoise - 1e-6)
-    return extend_up(at_steps(schedule, tail, sigma_min=sigma_min), steps, sigma_max)
+    lower = at_steps(schedule, tail, sigma_min=sigma_min, quiet=quiet)
+    return extend_up(lower, steps, sigma_max)
+
+
+def starting_at(schedule: Schedule, sigma_max: float) -> Schedule:
+    """The schedule on a model with another highest level: it starts there, and else is the same.
+
+    All other levels stay: two models that share a schedule agree where one hands over to the
+    other. Where the second level is not below sigma_max either, nothing is changed.
+
+    >>> from align_your_steps.schedules import Provenance
+    >>> schedule = Schedule((14.6, 1.0, 0.0), "mine", Provenance("me", "SD1.5", "2025-01-01"))
+    >>> starting_at(schedule, 80.0).levels, starting_at(schedule, 0.5).levels
+    ((80.0, 1.0, 0.0), (14.6, 1.0, 0.0))
+    """
+
+    def moved(levels: tuple[float, ...]) -> tuple[float, ...]:
+        return (sigma_max, *levels[1:]) if levels[1] < sigma_max else levels
+
+    return replace(
+        schedule,
+        levels=moved(schedule.levels),
+        others=tuple(moved(levels) for levels in schedule.others),
+    )
 
 
 def with_denoise(

@@ -6,6 +6,7 @@
     reference.py    the sampler of the reference runs
     guidance.py     a GUIDER that can be watched, and what may be assumed of it
     measure.py      a MODEL with its guidance, bound to the optimiser
+    pair.py         two of them that share a sampling run
     identity.py     the digest that tells models apart
     latents.py      what a LATENT means to an optimisation
     environment.py  folders, progress, menu category
@@ -24,17 +25,27 @@ from .model import (
     simple_schedule,
     start_level,
 )
+from .pair import GuidedPair, boundary_level, pair_levels, with_model
 from .samplers import JudgedSampler, judged_sampler, sampler_names
-from .scheduler import SCHEDULER_NAME, attach, register_scheduler
+from .scheduler import (
+    SCHEDULER_NAME,
+    Measured,
+    attach,
+    register_scheduler,
+    steps_of_the_first,
+)
 
 __all__ = [
     "SCHEDULER_NAME",
     "GuidedModel",
+    "GuidedPair",
     "JudgedSampler",
     "LatentUse",
+    "Measured",
     "NoiseLevels",
     "Progress",
     "attach",
+    "boundary_level",
     "comparable_digest",
     "family",
     "guidance_digest",
@@ -45,6 +56,7 @@ __all__ = [
     "model_identity",
     "model_of",
     "noise_levels",
+    "pair_levels",
     "register_folders",
     "register_scheduler",
     "sampler_names",
@@ -52,5 +64,7 @@ __all__ = [
     "show_text",
     "simple_schedule",
     "start_level",
+    "steps_of_the_first",
     "store",
+    "with_model",
 ]

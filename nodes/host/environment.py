@@ -44,18 +44,29 @@ def scheduler_category() -> str:
 
 
 class Progress:
-    """The progress bar of a node, with the phase and the time left as text under it."""
+    """The progress bar of a node, with the phase and the time left as text under it.
 
-    def __init__(self, node_id: str | None, total: int):
+    Arguments:
+        node_id: of the node.
+        total: budgeted denoiser rows of one optimisation.
+        part: which of several optimisations it is, counted from 0, and how many there are.
+        label: what this one is, where there are several.
+    """
+
+    def __init__(
+        self, node_id: str | None, total: int, part: tuple[int, int] = (0, 1), label: str = ""
+    ):
         self.node_id = node_id
         self.total = total
-        self.bar = comfy.utils.ProgressBar(total, node_id=node_id)
+        self.before, self.whole = part[0] * total, part[1] * total
+        self.label = f"{label} ({part[0] + 1} of {part[1]}), " if part[1] > 1 else ""
+        self.bar = comfy.utils.ProgressBar(self.whole, node_id=node_id)
         self.began = time.monotonic()
 
     def __call__(self, phase: str, rows: int) -> None:
         """Show that `rows` of the budgeted denoiser rows are done."""
-        self.bar.update_absolute(min(rows, self.total), self.total)
-        text = f"{PHASES.get(phase, phase)}: {rows} of {self.total} calls"
+        self.bar.update_absolute(self.before + min(rows, self.total), self.whole)
+        text = f"{self.label}{PHASES.get(phase, phase)}: {rows} of {self.total} calls"
         if rows >= CALLS_BEFORE_ESTIMATE:
             left = (time.monotonic() - self.began) * (self.total - rows) / rows
             text += f"\nabout {_duration(left)} left"
@@ -66,8 +77,8 @@ class Progress:
         show_text(self.node_id, text)
 
     def done(self, text: str) -> None:
-        """Fill the bar and leave a last line of text."""
-        self.bar.update_absolute(self.total, self.total)
+        """Fill this part of the bar and leave a last line of text."""
+        self.bar.update_absolute(self.before + self.total, self.whole)
         show_text(self.node_id, text)
 
 

@@ -32,7 +32,7 @@ from .model import NoiseLevels
 from .reference import reference_sampler
 from .samplers import JudgedSampler
 
-__all__ = ["GuidedModel", "make_guider"]
+__all__ = ["GuidedModel", "HostSolver", "make_guider"]
 
 LARGEST_BATCH = 16
 COUPLED = 0.01  # of the distance between two rows' predictions: less may be rounding
@@ -140,10 +140,16 @@ class GuidedModel:
 
     def sample(self, noise: Tensor, sigmas: Tensor, sampler: Any, seed: int) -> Tensor:
         """One sampling run, in the model's own latent space: [B, ...] -> [B, ...]."""
+        start = self.latent.start.expand(len(noise), *self.shape).clone()
+        samples = self.run(noise, start, sigmas, sampler, seed)
+        return self.guider.model_patcher.model.process_latent_in(samples.cpu()).float()
+
+    def run(self, noise: Tensor, start: Tensor, sigmas: Tensor, sampler: Any, seed: int) -> Tensor:
+        """What the host's sampling returns, from a start image and noise of unit variance."""
         self.asked = False
-        samples = self.guider.sample(
+        samples: Tensor = self.guider.sample(
             noise,
-            self.latent.start.expand(len(noise), *self.shape).clone(),
+            start,
             sampler,
             sigmas.clone(),  # uni_pc writes into what it gets
             denoise_mask=self.latent.mask,
@@ -156,7 +162,7 @@ class GuidedModel:
                 "'model_patcher', so nothing can be measured: link a guider that does, for example "
                 "CFGGuider."
             )
-        return self.guider.model_patcher.model.process_latent_in(samples.cpu()).float()
+        return samples
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The guided E[x_0 | x] at one EDM level."""

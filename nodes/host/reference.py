@@ -26,7 +26,7 @@ __all__ = ["reference_sampler"]
 
 
 def reference_sampler(levels: NoiseLevels, judged: Any) -> Any:
-    """The SAMPLER of the reference runs, for schedules that end in 0; one call a step.
+    """The SAMPLER of the reference runs; one call a step.
 
     levels: of the model
     judged: SAMPLER whose reference it computes: the noise under an inpainting mask must be the same
@@ -51,7 +51,7 @@ def _sample_multistep_3(
         D: Tensor = model(x, level * x.new_ones(len(x)), **extra_args)
         return D
 
-    visited = sigmas[:-1].tolist()
+    *visited, last = sigmas.tolist()
     top = levels.coordinate.top
     if top is not None and visited[0] > top:
         # A flow's first level is infinite in EDM units: Euler's step in the host's own.
@@ -60,7 +60,8 @@ def _sample_multistep_3(
         x = ratio * x + (1 - ratio) * predict(x, s)
         if not visited:
             return x
-    t = np.append(levels.coordinate.edm(np.array(visited)), 0.0)
+    end = levels.coordinate.edm(np.array([last])) if last > 0 else [0.0]
+    t = np.append(levels.coordinate.edm(np.array(visited)), end)
     points = iter([(s, levels.signal(s)) for s in visited])
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
@@ -69,4 +70,5 @@ def _sample_multistep_3(
 
     x = x / levels.signal(visited[0])
     # The levels stay on the CPU: the method's clock is float64, which not every device has.
-    return multistep_3(denoise, x, torch.from_numpy(t).float(), lambda: torch.zeros_like(x))
+    x = multistep_3(denoise, x, torch.from_numpy(t).float(), lambda: torch.zeros_like(x))
+    return levels.signal(last) * x if last > 0 else x  # above 0: another model goes on from here

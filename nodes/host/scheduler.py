@@ -3,12 +3,18 @@
 A scheduler is handed nothing but `model_sampling`. So a schedule travels on a copy of that object,
 as an object patch of a clone of the MODEL, in plain Python values; the scheduler reads it there.
 There is one name for all schedules: workflows stay shareable.
+
+KSampler asks for more steps than it runs when denoise is below 1, and KSamplerAdvanced runs a part
+of what it asks for: two models to which one schedule is attached share its levels.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import comfy.samplers
@@ -16,7 +22,14 @@ import torch
 
 from ...schedules import Schedule, levels_at
 
-__all__ = ["ATTRIBUTE", "SCHEDULER_NAME", "attach", "register_scheduler"]
+__all__ = [
+    "ATTRIBUTE",
+    "SCHEDULER_NAME",
+    "Measured",
+    "attach",
+    "register_scheduler",
+    "steps_of_the_first",
+]
 
 SCHEDULER_NAME = "ays_model"
 ATTRIBUTE = "ays_schedule"
@@ -24,22 +37,45 @@ ATTRIBUTE = "ays_schedule"
 log = logging.getLogger("align_your_steps")
 
 
-def attach(
-    model: Any, schedule: Schedule | None, denoise: float = 1.0, spare_level: bool = False
-) -> Any:
-    """A clone of the MODEL that carries a schedule; None stands for the host's 'simple'.
+@dataclass(frozen=True)
+class Measured:
+    """What a schedule was measured for, as far as other numbers of steps depend on it.
 
-    denoise:     what the schedule was measured for
-    spare_level: whether it was measured for a sampler of which KSampler asks one step more and
-                 drops the last level but one (dpm_2, uni_pc and their kin)
+    denoise:     of the sampler
+    spare_level: whether it was a sampler of which KSampler asks one step more and drops the last
+                 level but one (dpm_2, uni_pc and their kin)
+    sigma_min:   lowest level of the model; None: that of the model at hand
+    boundary:    of two models: the first one answers above this level, the second one from it on;
+                 None: there was one model
     """
+
+    denoise: float = 1.0
+    spare_level: bool = False
+    sigma_min: float | None = None
+    boundary: float | None = None
+
+
+def attach(model: Any, schedule: Schedule | None, measured: Measured | None = None) -> Any:
+    """A clone of the MODEL that carries a schedule; None stands for the host's 'simple'."""
     clone = model.clone()
     model_sampling = copy.copy(model.get_model_object("model_sampling"))
     carried = None if schedule is None else schedule.to_dict()
-    attached = {"schedule": carried, "denoise": float(denoise), "spare_level": spare_level}
+    attached = {"schedule": carried, "told": [], **asdict(measured or Measured())}
     setattr(model_sampling, ATTRIBUTE, attached)
     clone.add_object_patch("model_sampling", model_sampling)
     return clone
+
+
+def steps_of_the_first(sigmas: Sequence[float], boundary: float) -> int:
+    """After how many steps of a schedule the second of two models takes over.
+
+    The steps that begin above the boundary: `end_at_step` of the first KSamplerAdvanced and
+    `start_at_step` of the second.
+
+    >>> steps_of_the_first([14.6, 3.0, 1.0, 0.0], boundary=3.0)
+    1
+    """
+    return sum(level > boundary for level in sigmas[:-1])
 
 
 def register_scheduler() -> None:
@@ -68,17 +104,51 @@ def attached_schedule(model_sampling: Any, steps: int) -> torch.Tensor:
     if attached is None or attached["schedule"] is None:
         return comfy.samplers.simple_scheduler(model_sampling, steps)
     schedule = Schedule.from_dict(attached["schedule"])
-    denoise = attached["denoise"]
-    spare = attached["spare_level"] and steps == int(schedule.steps / denoise) + 1
+    # A sampler that drops a level asks one step more than it runs, except through BasicScheduler.
+    spare = attached["spare_level"] and steps not in (1, _own_steps(schedule, attached))
     levels = levels_at(
         schedule,
         steps - spare,
-        denoise=denoise,
-        sigma_min=float(model_sampling.sigma_min),
+        denoise=attached["denoise"],
+        sigma_min=attached["sigma_min"] or float(model_sampling.sigma_min),
         sigma_max=float(model_sampling.sigma_max),
+        quiet=True,
     )
     if spare:
         levels = (*levels[:-1], levels[-2] / 2.0, 0.0)
-    log.info("'%s' samples %d steps with the schedule '%s'.", SCHEDULER_NAME, steps, schedule.name)
+    if steps not in attached["told"]:  # a workflow of many images is told once
+        attached["told"].append(steps)
+        log.info("%s", _told(schedule, attached, levels, spare))
     # A fresh tensor: KSampler writes into what it gets.
     return torch.tensor(levels, dtype=torch.float32)
+
+
+def _own_steps(schedule: Schedule, attached: dict[str, Any]) -> int:
+    """The number of steps that a sampler asks for to run the measured levels."""
+    return int(schedule.steps / attached["denoise"])
+
+
+def _told(
+    schedule: Schedule, attached: dict[str, Any], levels: Sequence[float], spare: bool
+) -> str:
+    """Which levels are sampled, and how they differ from those measured, in a line."""
+    steps, asked = len(levels) - 1 - spare, len(levels) - 1
+    text = f"'{SCHEDULER_NAME}' samples {asked} steps with the schedule '{schedule.name}'"
+    if steps == _own_steps(schedule, attached):
+        text += ", as it was measured"
+    else:
+        part = f" at denoise {attached['denoise']:g}" if attached["denoise"] < 1.0 else ""
+        text += f", measured at {schedule.steps} steps{part}: "
+        needed = min(steps, math.ceil(steps * attached["denoise"] - 1e-6))
+        known = len(schedule.nearest(needed)) - 1
+        if known == needed:
+            text += f"the levels saved for {needed} steps"
+        else:
+            text += f"levels drawn through those for {known} steps"
+        text += " (below denoise 1 KSampler asks for steps / denoise and runs the last ones)"
+    if spare:
+        text += "; one more level before 0, for the sampler that drops it"
+    if attached["boundary"] is not None:
+        first = steps_of_the_first(levels, attached["boundary"])
+        text += f"; the second model takes over after step {first}"
+    return f"{text}."

@@ -1,0 +1,351 @@
+"""Graphs that people build around an optimised schedule, in a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from align_your_steps.schedules import SavedSchedule
+from align_your_steps.schedules.saved import read_saved
+from align_your_steps.tests.host.host_asked import CASES, SAMPLERS
+from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
+from align_your_steps.tests.host.test_host import model_graph
+from align_your_steps.tests.host.test_nodes import (
+    STEPS,
+    network_rows,
+    optimize_graph,
+    sampled,
+    saved_files,
+    shown,
+)
+
+ASKED = Path(__file__).with_name("host_asked.py")
+
+
+def saved(server: ComfyServer, name: str) -> SavedSchedule:
+    """The one result that was saved under a name."""
+    found = [read_saved(file, with_tensors=False) for file in saved_files(server)]
+    (result,) = [result for result in found if result.schedule.name == name]
+    return result
+
+
+def recorded(server: ComfyServer) -> dict[str, list[float]]:
+    """The levels that samplers were given since the last reset, by label."""
+    return {line["label"]: line["sigmas"] for line in server.get("/ays_test/sigmas")}
+
+
+def node(graph: Graph, name: str, class_type: str, **inputs: Any) -> list[Any]:
+    """Add a node; return its first output."""
+    graph[name] = {"class_type": class_type, "inputs": inputs}
+    return [name, 0]
+
+
+def two_samplers(
+    graph: Graph, first: list[Any], second: list[Any], switch: int, **inputs: Any
+) -> Graph:
+    """The graph with two KSamplerAdvanced: the second model goes on where the first one stops."""
+    settings = {
+        "noise_seed": 5,
+        "steps": STEPS,
+        "cfg": 3.0,
+        "sampler_name": "dpmpp_2m",
+        "scheduler": "ays_model",
+        "positive": ["positive", 0],
+        "negative": ["negative", 0],
+        **inputs,
+    }
+    graph = dict(graph)
+    halves = {
+        "high": (first, ["latent", 0], 0, switch),
+        "low": (second, ["sample high", 0], switch, 10000),
+    }
+    for label, (model, latent, start, end) in halves.items():
+        noisy = label == "high"
+        node(
+            graph,
+            f"sample {label}",
+            "KSamplerAdvanced",
+            model=node(graph, f"record {label}", "AYSTestRecord", model=model, label=label),
+            latent_image=latent,
+            start_at_step=start,
+            end_at_step=end,
+            add_noise="enable" if noisy else "disable",
+            return_with_leftover_noise="enable" if noisy else "disable",
+            **settings,
+        )
+    node(graph, "save", "SaveLatent", samples=["sample low", 0], filename_prefix="graphs")
+    return graph
+
+
+def pair_graph(prediction: str = "eps", **inputs: Any) -> Graph:
+    """Optimize AYS for a model and for another of larger data that goes on after it."""
+    graph = optimize_graph(prediction, **inputs)
+    node(graph, "second", "AYSTestPatch", model=["model", 0], strength=0.3)
+    return graph
+
+
+@pytest.fixture
+def asked(host_answer: Callable[..., dict[str, Any]], case: str, sampler: str) -> dict[str, Any]:
+    """What KSampler got in the host's process."""
+    found: dict[str, Any] = host_answer(ASKED)[case][sampler]
+    return found
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("case", CASES)
+def test_ksampler_gets_levels_for_any_steps_and_denoise(asked: dict[str, Any]) -> None:
+    assert asked["asked"] == 2000
+    assert asked["wrong"] == []
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("case", CASES)
+def test_what_differs_from_what_was_measured_is_told_once(asked: dict[str, Any]) -> None:
+    assert asked["lines"] == 1
+    assert "measured at 10 steps" in asked["told"]
+    assert "levels drawn through those for" in asked["told"]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("case", CASES)
+def test_the_measured_levels_stay_what_they_are(asked: dict[str, Any]) -> None:
+    assert asked["own"] == [True, True]
+
+
+def test_a_second_pass_runs_the_end_of_a_longer_schedule(server: ComfyServer) -> None:
+    server.get("/ays_test/reset")
+    graph = sampled(optimize_graph(name="two passes"))
+    model = node(graph, "again", "AYSTestRecord", model=["optimize", 0], label="second pass")
+    second = dict(graph["sample"]["inputs"], model=model, latent_image=["sample", 0])
+    node(graph, "second pass", "KSampler", **second | {"steps": 6, "denoise": 0.5})
+    graph["save"]["inputs"]["samples"] = ["second pass", 0]
+    server.run(graph)
+    lines = recorded(server)
+    others = {len(levels) - 1: levels for levels in saved(server, "two passes").schedule.others}
+    assert lines["second pass"] == pytest.approx(others[12][-7:])
+    graph["second pass"]["inputs"]["seed"] = 6
+    server.run(graph)
+    told = "samples 12 steps with the schedule 'two passes', measured at 5 steps"
+    assert server.log.count(told) == 1
+
+
+@pytest.mark.parametrize("steps", [STEPS, 7, 12])
+def test_two_models_of_other_ranges_get_the_parts_of_one_schedule(
+    server: ComfyServer, steps: int
+) -> None:
+    server.run(optimize_graph(name="base and refiner"))
+    server.get("/ays_test/reset")
+    graph = model_graph("eps")
+    node(graph, "refiner", "AYSTestModel", **graph["model"]["inputs"] | {"prediction": "edm"})
+    first, second = (
+        node(graph, f"apply {name}", "AYSApply", model=[name, 0], schedule="base and refiner")
+        for name in ("model", "refiner")
+    )
+    switch = steps // 2
+    entry = server.run(two_samplers(graph, first, second, switch, steps=steps))
+    lines = recorded(server)
+    assert len(lines["high"]) == switch + 1
+    assert len(lines["low"]) == steps - switch + 1
+    assert lines["high"][-1] == lines["low"][0]
+    whole = [*lines["high"], *lines["low"][1:]]
+    levels = saved(server, "base and refiner").schedule
+    known = {len(found) - 1: found for found in (levels.levels, *levels.others)}
+    if steps in known:
+        assert whole == pytest.approx(known[steps])
+    assert (torch.tensor(whole).diff() < 0).all()
+    assert server.latent(entry, "save").isfinite().all()
+
+
+@pytest.mark.parametrize("prediction", ["eps", "flow"])
+def test_a_pair_is_measured_and_sampled_with_one_schedule(
+    server: ComfyServer, prediction: str
+) -> None:
+    name = f"pair of {prediction}"
+    server.get("/ays_test/reset")
+    pair = {"second_model": ["second", 0], "boundary_step": 2}
+    entry = server.run(pair_graph(prediction, name=name, budget=600, **pair))
+    assert 0 < network_rows(server) <= 2 * 600
+    levels, result = shown(entry), saved(server, name)
+    boundary = result.notes["boundary"]
+    switch = sum(level > boundary for level in levels[:-1])
+    assert 1 <= switch < STEPS
+    report = entry["outputs"]["report"]["text"][0]
+    assert f"takes over after step {switch} of {STEPS}" in report
+    # Both outputs, and the name applied to the second model, carry the same levels.
+    graph = pair_graph(prediction, name=name, budget=600, **pair)
+    node(graph, "applied", "AYSApply", model=["second", 0], schedule=name)
+    for seed, second in enumerate((["optimize", 3], ["applied", 0])):
+        server.get("/ays_test/reset")
+        both = two_samplers(graph, ["optimize", 0], second, switch, noise_seed=seed)
+        entry = server.run(both)
+        lines = recorded(server)
+        assert [lines["high"], lines["low"]] == [levels[: switch + 1], levels[switch:]]
+        assert server.latent(entry, "save").isfinite().all()
+    assert f"; the second model takes over after step {switch}." in server.log
+
+
+def test_a_pair_is_another_request_than_its_first_model(server: ComfyServer) -> None:
+    inputs = {"budget": 600, "second_model": ["second", 0]}
+    counted = []
+    for change in ({}, {"boundary_step": 3}, {"boundary_step": 3}, {"boundary_step": 2}):
+        server.get("/ays_test/reset")
+        server.run(pair_graph("v", **({**inputs, **change} if change else {"budget": 600})))
+        counted.append(network_rows(server) > 0)
+    assert counted == [True, True, False, True]
+
+
+def test_a_guider_of_the_second_model_has_prompts_and_cfg_of_its_own(server: ComfyServer) -> None:
+    graph = pair_graph("edm", second_guider=["guider", 0], boundary_step=2, budget=600)
+    guider = {"model": ["second", 0], "conditioning": ["positive", 0]}
+    graph["guider"] = {"class_type": "BasicGuider", "inputs": guider}
+    server.get("/ays_test/reset")
+    server.run(graph)
+    # The first model's guided calls cost the network two rows, the second one's a single one.
+    assert 600 * 1.2 < network_rows(server) < 600 * 1.9
+
+
+@pytest.mark.parametrize("boundary_step", [0, STEPS])
+def test_a_pair_needs_steps_for_both(server: ComfyServer, boundary_step: int) -> None:
+    graph = pair_graph(second_model=["second", 0], boundary_step=boundary_step)
+    with pytest.raises(PromptError, match="number of steps that the first model runs"):
+        server.run(graph)
+
+
+def test_a_pair_of_two_kinds_is_refused(server: ComfyServer) -> None:
+    graph = pair_graph(second_model=["flow", 0], boundary_step=2)
+    node(graph, "flow", "AYSTestModel", **graph["model"]["inputs"] | {"prediction": "flow"})
+    with pytest.raises(PromptError, match="only models of the same kind"):
+        server.run(graph)
+
+
+def test_several_numbers_of_steps_are_optimised_in_one_go(server: ComfyServer) -> None:
+    server.get("/ays_test/reset")
+    graph = optimize_graph("edm", name="three", more_steps="3, 8; 5, 3", budget=500)
+    entry = server.run(graph)
+    assert network_rows(server) > 2 * 1000, "each number has the budget"
+    main = saved(server, "three").schedule
+    assert main.steps == STEPS
+    assert shown(entry) == list(main.levels)
+    report = entry["outputs"]["report"]["text"][0]
+    for steps in (3, 8):
+        other = saved(server, f"three, {steps} steps").schedule
+        assert other.steps == steps
+        assert other.levels in main.others
+        assert f"Best schedule for {steps} steps" in report
+    server.get("/ays_test/reset")
+    again = dict(graph, optimize=dict(graph["optimize"]))
+    again["optimize"]["inputs"] = dict(graph["optimize"]["inputs"], more_steps="8")
+    server.run(sampled(again, steps=8))
+    assert network_rows(server) == 2 * 8, "all is saved; KSampler itself makes 8 calls"
+    assert recorded(server)["ksampler"] == list(saved(server, "three, 8 steps").schedule.levels)
+
+
+def test_cancelling_the_second_number_keeps_the_first(server: ComfyServer) -> None:
+    graph = optimize_graph("v", name="kept", more_steps="4", budget=600)
+    server.get("/ays_test/reset")
+    server.get("/ays_test/delay?ms=2")
+    before = set(saved_files(server))
+    prompt_id = server.queue(graph)
+    server.until(lambda: set(saved_files(server)) > before)
+    server.interrupt()
+    messages = [kind for kind, _ in server.wait(prompt_id)["status"]["messages"]]
+    server.get("/ays_test/reset")
+    assert "execution_interrupted" in messages
+    (file,) = set(saved_files(server)) - before
+    assert read_saved(file, with_tensors=False).schedule.name == "kept"
+
+
+@pytest.mark.parametrize("text", ["5, x", "0", "-3", "2.5", "1001"])
+def test_bad_numbers_of_steps_get_one_clear_sentence(server: ComfyServer, text: str) -> None:
+    with pytest.raises(PromptError, match="give whole numbers of steps from 1 to 1000"):
+        server.run(optimize_graph(more_steps=text))
+
+
+def test_ids_of_a_subgraph_work(server: ComfyServer) -> None:
+    plain = sampled(optimize_graph(name="in a subgraph"))
+    ids = {name: f"12:{number}" for number, name in enumerate(plain)}
+
+    def inside(value: Any) -> Any:
+        return [ids[value[0]], value[1]] if isinstance(value, list) else value
+
+    graph = {
+        ids[name]: {**one, "inputs": {key: inside(value) for key, value in one["inputs"].items()}}
+        for name, one in plain.items()
+    }
+    server.get("/ays_test/reset")
+    outputs = server.run(graph)["outputs"]
+    assert recorded(server)["ksampler"] == outputs[ids["sigmas"]]["sigmas"]
+    assert outputs[ids["optimize"]]["images"]
+
+
+def test_the_report_is_in_the_history_of_a_graph_that_links_nothing_to_it(
+    server: ComfyServer,
+) -> None:
+    graph = optimize_graph(name="alone")
+    alone = {name: one for name, one in graph.items() if name not in ("report", "sigmas")}
+    outputs = server.run(alone)["outputs"]["optimize"]
+    assert "Best schedule for 5 steps of dpmpp_2m" in outputs["text"][0]
+    assert outputs["images"]
+
+
+@pytest.mark.parametrize("name", ["AYSOptimize", "AYSApply"])
+def test_bypassed_nodes_pass_their_model_through(server: ComfyServer, name: str) -> None:
+    info = server.object_info(name)
+    assert next(iter(info["input"]["required"])) == "model"
+    assert info["input"]["required"]["model"][0] == info["output"][0] == "MODEL"
+
+
+def test_a_prompt_queued_behind_an_optimisation_is_as_ever(server: ComfyServer) -> None:
+    behind = sampled(model_graph("v"), model=("model", 0), scheduler="simple", seed=11)
+    expected = server.latent(server.run(behind), "save")
+    behind["sample"]["inputs"]["seed"] = 12  # else the host would answer from its cache
+    server.run(behind)
+    behind["sample"]["inputs"]["seed"] = 11
+    prompts = [server.queue(optimize_graph("v", seed=77)), server.queue(behind)]
+    entries = [server.wait(prompt) for prompt in prompts]
+    assert [entry["status"]["status_str"] for entry in entries] == ["success", "success"]
+    assert torch.equal(server.latent(entries[1], "save"), expected)
+
+
+def test_a_batch_is_sampled_with_the_schedule(server: ComfyServer) -> None:
+    server.get("/ays_test/reset")
+    graph = sampled(optimize_graph(name="of a batch"))
+    node(graph, "batch", "EmptyLatentImage", width=64, height=64, batch_size=3)
+    graph["sample"]["inputs"]["latent_image"] = ["batch", 0]
+    entry = server.run(graph)
+    latent = server.latent(entry, "save")
+    assert latent.shape == (3, 1, 8, 8)
+    assert latent.isfinite().all()
+    assert recorded(server)["ksampler"] == shown(entry)
+
+
+@pytest.mark.parametrize("steps", [4, 8])
+def test_samplers_that_drop_a_level_get_the_derived_ones_at_other_steps(
+    server: ComfyServer, steps: int
+) -> None:
+    graph = optimize_graph("edm", sampler_name="dpm_2", budget=1000, name="drops one")
+    graph = sampled(graph, sampler_name="dpm_2", steps=steps)
+    basic = node(
+        graph, "basic", "BasicScheduler", model=["optimize", 0], scheduler="ays_model",
+        steps=STEPS, denoise=1.0,
+    )  # fmt: skip
+    node(graph, "show basic", "AYSTestShowSigmas", sigmas=basic)
+    server.get("/ays_test/reset")
+    outputs = server.run(graph)["outputs"]
+    schedule = saved(server, "drops one").schedule
+    (derived,) = [levels for levels in schedule.others if len(levels) == steps + 1]
+    assert recorded(server)["ksampler"] == pytest.approx(derived)
+    assert outputs["show basic"]["sigmas"] == list(schedule.levels)
+
+
+def test_any_saved_name_works_on_any_model_of_the_same_kind(server: ComfyServer) -> None:
+    levels = shown(server.run(optimize_graph("eps", name="of another")))
+    server.get("/ays_test/reset")
+    graph = model_graph("edm")
+    node(graph, "apply", "AYSApply", model=["model", 0], schedule="of another")
+    server.run(sampled(graph, model=("apply", 0)))
+    assert recorded(server)["ksampler"] == [80.0, *levels[1:]]
+    assert "saved: of another, of another model" in server.log
