@@ -5,7 +5,7 @@ together by `optimize`. The mathematics stands in the modules' docstrings; level
 """
 
 from . import gaussian
-from .coordinate import FLOW, VE, Coordinate
+from .coordinate import FLOW, VE, Coordinate, affine
 from .klub import klub, klub_standard_error
 from .meter import DenoiserError, Meter
 from .optimize import Result, optimize
@@ -25,6 +25,7 @@ __all__ = [
     "Profile",
     "Result",
     "Solver",
+    "affine",
     "builtin_solver",
     "coordinate_search",
     "edm_schedule",
