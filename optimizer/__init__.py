@@ -5,7 +5,7 @@ together by `optimize`. The mathematics stands in the modules' docstrings; level
 """
 
 from . import gaussian
-from .coordinate import FLOW, VE, Coordinate
+from .coordinate import FLOW, VE, Coordinate, affine
 from .journal import Journal
 from .klub import klub, klub_standard_error
 from .meter import DenoiserError, Meter
@@ -29,6 +29,7 @@ __all__ = [
     "Profile",
     "Result",
     "Solver",
+    "affine",
     "builtin_solver",
     "coordinate_search",
     "edm_schedule",

@@ -8,7 +8,7 @@ from itertools import zip_longest
 import numpy as np
 import torch
 
-from .coordinate import VE, Coordinate
+from .coordinate import VE, Coordinate, OwnLevel, edm_level
 from .paths import shortest_paths
 from .profile import Profile
 from .search import coordinate_search, edm_schedule, subdivide
@@ -41,15 +41,17 @@ def measured_candidates(
     *,
     starts: Mapping[str, np.ndarray],
     order: int,
+    own_level: OwnLevel = edm_level,
 ) -> Iterator[Candidate]:
     """Shortest paths of every weight and order and the sweeps of Algorithm 1, interleaved.
 
     Arguments:
         starts: name -> n+1 EDM levels from which Algorithm 1 starts, beside EDM's own schedule.
         order: of the solver; its own order of paths comes first.
+        own_level: in which the solver measures its steps, of the EDM level.
     """
     orders = (2, 1) if order == 2 else (1, 2)
-    paths = (named for k in orders for named in _paths(profile, steps, k))
+    paths = (named for k in orders for named in _paths(profile, steps, k, own_level))
     sweeps = ((name, _ending(levels)) for name, levels in _sweeps(profile, steps, starts))
     for group in zip_longest(*[paths] * 2, sweeps):
         for named in group:
@@ -121,10 +123,13 @@ def distinct(
 def from_edm(
     name: str, levels: np.ndarray, coordinate: Coordinate, sigma_max: float
 ) -> Candidate:
-    """EDM levels [n+1] that end in 0 as a candidate in the host's units, from sigma_max exactly."""
-    sigmas = np.append(coordinate.level(levels[:-1]), 0.0)
-    sigmas[0] = sigma_max
-    return Candidate(name, torch.from_numpy(sigmas).float())
+    """EDM levels [n+1] that end in 0 as a candidate in the host's units, from sigma_max exactly.
+
+    Its levels are those that the model knows.
+    """
+    sigmas = coordinate.level(levels[:-1])
+    sigmas = np.append(sigma_max, sigmas[1:])
+    return Candidate(name, torch.from_numpy(np.append(coordinate.snapped(sigmas), 0.0)).float())
 
 
 def edm_levels(candidate: Candidate, coordinate: Coordinate) -> np.ndarray:
@@ -138,18 +143,24 @@ def log_linear(levels: np.ndarray, points: int) -> np.ndarray:
     return np.exp(np.interp(index, np.arange(len(levels)), np.log(levels)))
 
 
-def path_schedules(profile: Profile, steps: int) -> list[np.ndarray]:
+def path_schedules(
+    profile: Profile, steps: int, own_level: OwnLevel = edm_level
+) -> list[np.ndarray]:
     """The shortest paths of every weight and both orders, from the profile's highest level."""
     top = float(profile.sigmas[0])
-    found = [levels for k in (1, 2) for _, levels in _paths(profile, steps, k)]
+    found = [levels for k in (1, 2) for _, levels in _paths(profile, steps, k, own_level)]
     return [np.append(top, levels[1:]) for levels in found]
 
 
-def _paths(profile: Profile, steps: int, order: int) -> Iterator[Named]:
+def _paths(profile: Profile, steps: int, order: int, own_level: OwnLevel) -> Iterator[Named]:
     """Shortest paths with both ways to reach 0: from the level above sigma_min, or through it."""
+
+    def clock(t: np.ndarray) -> np.ndarray:
+        return np.log(own_level(t))
+
     counts = [steps, steps - 1] if steps > 1 else [steps]
     for p in WEIGHT_EXPONENTS:
-        found = shortest_paths(profile, counts, weight_exponent=p, order=order)
+        found = shortest_paths(profile, counts, weight_exponent=p, order=order, clock=clock)
         yield f"path p={p:g} order {order}", _ending(found[0])
         for through in found[1:]:
             yield f"path p={p:g} order {order}, through sigma_min", np.append(through, 0.0)

@@ -32,7 +32,7 @@ from .candidates import (
     paper_candidates,
     path_schedules,
 )
-from .coordinate import VE, Coordinate, spread
+from .coordinate import VE, Coordinate, edm_level, spread
 from .journal import Journal
 from .klub import Levels, klub
 from .law import FEWEST_NOISES, law_scores
@@ -101,7 +101,8 @@ class Result:
         """The levels [steps+1] for another number of steps, without a denoiser call.
 
         Raises ValueError where nothing is known about other step counts: after the paper's method,
-        for solvers judged by the law of their samples, and for those that pass through no meter.
+        for solvers judged by the law of their samples, and for those that pass through no meter;
+        and where the model knows fewer levels.
         """
         if self.surrogate is None:
             raise ValueError(
@@ -113,7 +114,8 @@ class Result:
         lowest = self.surrogate.lowest
         tried = [edm_levels(score.candidate, self.coordinate) for score in self.scores]
         drawn = [drawn_through(levels, steps, lowest) for levels in tried]
-        levels = at_steps(self.surrogate, [*drawn, *path_schedules(self.profile, steps)])
+        paths = path_schedules(self.profile, steps, self.surrogate.own_level)
+        levels = at_steps(self.surrogate, [*drawn, *paths])
         return from_edm("", levels, self.coordinate, float(self.sigmas[0])).sigmas
 
     @property
@@ -164,7 +166,8 @@ def optimize(
         shape: of one sample, without the batch.
         sigma_max, sigma_min: ends of the model's noise levels, in the host's units.
         steps: number of steps n >= 1.
-        solver: name of a built-in solver, or a Solver, which may say `calls_per_step` (1 if not).
+        solver: name of a built-in solver, or a Solver, which may say `calls_per_step` (1 if not)
+            and the `own_level` of an EDM level in which it measures its steps (itself if not).
             A stochastic built-in one is judged by its deterministic twin's errors or, if in
             LAW_JUDGED and the budget is large enough, by the law of its samples. So is a Solver
             with an attribute `stochastic`, the StochasticSolver whose twin it is, if both pass
@@ -178,7 +181,8 @@ def optimize(
             stop by the measured error.
         starts: EDM levels [n+1] by name from which Algorithm 1 starts beside EDM's; for "paper"
             the first of them, of 10 steps, replaces EDM's.
-        coordinate: the map between host and EDM levels.
+        coordinate: the map between host and EDM levels. With a table, all levels of the result
+            are in it, but for the first and for schedules of `candidates`.
         reference: solver of the reference runs; None: the built-in one's own choice, or `solver`.
         order: of the solver, 1 or 2; None: known for built-in ones, else 2.
         batch_size: rows of a call at most.
@@ -199,7 +203,7 @@ def optimize(
     >>> len(result.sigmas), float(result.sigmas[-1]), result.total_calls <= 1500
     (5, 0.0, True)
     """
-    _check(steps, sigma_max, sigma_min, order, method)
+    _check(steps, sigma_max, sigma_min, order, method, coordinate)
     runs = Runs(denoise, solver, reference, meter, shape, seed, budget, progress, journal)
     by_law = method == "measured" and _law_fits(budget, steps, runs)
     if by_law:
@@ -211,7 +215,7 @@ def optimize(
     def fine_levels(count: int) -> Tensor:
         """The levels of a reference run."""
         fine = coordinate.level(spread(t_max, t_min, count))
-        fine[0] = sigma_max
+        fine = coordinate.thinned(np.append(sigma_max, fine[1:]))
         return torch.from_numpy(np.append(fine, 0.0)).float()
 
     levels = fine_levels(plan.reference_steps)
@@ -220,10 +224,14 @@ def optimize(
 
     x_0 = torch.cat(runs.ends) if samples is None else samples
     x_0 = x_0[torch.arange(plan.paths) % len(x_0)]
-    profile = runs.profile(x_0, spread(t_max, t_min, plan.levels))
+    along = spread(t_max, t_min, plan.levels)
+    if coordinate.table is not None:
+        along = coordinate.edm(coordinate.thinned(coordinate.level(along)))
+    profile = runs.profile(x_0, along)
 
     given, left_out = _given(candidates, steps, sigma_max)
     begin = _checked_starts(starts or {}, PAPER_STEPS if method == "paper" else steps)
+    own_level = getattr(solver, "own_level", edm_level)
     order = order or (1 if solver in ("euler", "ddim_stochastic") else 2)
     if method == "paper":
         found = paper_candidates(profile, steps, coordinate, sigma_max, starts=begin)
@@ -231,7 +239,13 @@ def optimize(
         pool = distinct(found, [], coordinate) + given
     else:
         found = measured_candidates(
-            profile, steps, coordinate, sigma_max, starts=begin, order=order
+            profile,
+            steps,
+            coordinate,
+            sigma_max,
+            starts=begin,
+            order=order,
+            own_level=own_level,
         )
         pool = given + distinct(found, given, coordinate)
     learnt, criterion, compared_with = None, "paired error", levels
@@ -241,6 +255,7 @@ def optimize(
             fine_track,
             measured_slope(fine_track, coarse_track),
             _stand_in(solver, order, runs.calls_per_step),
+            own_level=own_level,
         )
         pool, learnt = refined_pool(pool, surrogate, runs, coordinate, plan.batches)
         learnt = learnt.compressed()
@@ -285,7 +300,12 @@ def _stand_in(solver: str | Solver, order: int, calls_per_step: int) -> str:
 
 
 def _check(
-    steps: int, sigma_max: float, sigma_min: float, order: int | None, method: str
+    steps: int,
+    sigma_max: float,
+    sigma_min: float,
+    order: int | None,
+    method: str,
+    coordinate: Coordinate,
 ) -> None:
     if steps < 1:
         raise ValueError(f"steps was {steps}: a schedule has at least 1 step.")
@@ -294,6 +314,7 @@ def _check(
             f"sigma_min was {sigma_min:g} and sigma_max {sigma_max:g}: give "
             "0 < sigma_min < sigma_max."
         )
+    coordinate.check_steps(steps, sigma_max)
     if order not in (None, 1, 2):
         raise ValueError(f"order was {order}: a solver's order is 1 or 2 here.")
     if method not in METHODS:

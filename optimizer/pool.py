@@ -51,7 +51,7 @@ def refined_pool(
     def measure(levels: np.ndarray) -> Track | None:
         return runs.track(from_edm("", levels, coordinate, sigma_max).sigmas, batches)
 
-    refinement = Refinement(surrogate, measure)
+    refinement = Refinement(surrogate, measure, coordinate.known_edm)
     first = next((candidate for candidate in ranked if candidate.given), ranked[0])
     refinement.run(edm_levels(first, coordinate))
     if refinement.tried:

@@ -110,11 +110,18 @@ class Refinement:
     Arguments:
         surrogate: made from the references and coarse runs.
         measure: runs a schedule [n+1] of EDM levels; None: the budget is spent.
+        known: the same schedule with the levels that the model knows, which alone are run.
     """
 
-    def __init__(self, surrogate: Surrogate, measure: Callable[[np.ndarray], Track | None]):
+    def __init__(
+        self,
+        surrogate: Surrogate,
+        measure: Callable[[np.ndarray], Track | None],
+        known: Callable[[np.ndarray], np.ndarray] = lambda schedule: schedule,
+    ):
         self.surrogate = surrogate
         self.measure = measure
+        self.known = known
         self.tried: list[tuple[np.ndarray, Track]] = []
         self.reach = REACH
 
@@ -142,13 +149,15 @@ class Refinement:
         """One round: refine the best schedule within reach on the corrected surrogate, and run it.
 
         A find that is no better halves the reach. False when there is nothing more to gain: the
-        budget is spent, or the gain expected is below its own standard error.
+        budget is spent, the gain expected is below its own standard error, or the find was run.
         """
         best, track = self.best
         model = self._around(best, track)
-        found = levenberg_marquardt(
-            model, best, lowest=self.surrogate.lowest, reach=self.reach
+        found = self.known(
+            levenberg_marquardt(model, best, lowest=self.surrogate.lowest, reach=self.reach)
         )
+        if any(np.array_equal(found, schedule) for schedule, _ in self.tried):
+            return False
         now, then = (np.linalg.norm(model(s[None])[0], axis=1) for s in (best, found))
         if not _worth(now - then) or not self.run(found):
             return False

@@ -25,6 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .coordinate import OwnLevel, edm_level
+
 __all__ = ["Surrogate", "Track", "integration_error", "joined", "measured_slope"]
 
 ELEMENTS = 512  # latent elements kept of each sample: enough for a norm within 4 %
@@ -148,15 +150,22 @@ class Surrogate:
         slope: [F, K] c_k(t) at its levels.
         solver: "euler", "heun" or "dpmpp_2m": which of them the real solver is most like.
         missed: [F, K, E] what is added to the outputs.
+        own_level: in which the solver measures its steps, of the EDM level.
     """
 
     def __init__(
-        self, reference: Track, slope: np.ndarray, solver: str, missed: np.ndarray | float = 0.0
+        self,
+        reference: Track,
+        slope: np.ndarray,
+        solver: str,
+        missed: np.ndarray | float = 0.0,
+        own_level: OwnLevel = edm_level,
     ):
         self.reference = reference
         self.slope = slope
         self.solver = solver
         self.outputs = reference.denoised + missed
+        self.own_level = own_level
 
     @property
     def lowest(self) -> float:
@@ -165,7 +174,7 @@ class Surrogate:
 
     def sloped(self, track: Track) -> Surrogate:
         """The surrogate with the slopes that runs of one schedule show."""
-        return Surrogate(self.reference, measured_slope(self.reference, track), self.solver)
+        return self._with(measured_slope(self.reference, track))
 
     def compressed(self) -> Surrogate:
         """The same runs and error norms in fewer numbers, exactly.
@@ -183,11 +192,11 @@ class Surrogate:
         whole = np.stack(coordinates, 1).transpose(2, 1, 0)  # [2F + 1, K, 2F + 1]
         F = len(x)
         track = Track(self.reference.log_levels, whole[:F], whole[F : 2 * F], whole[2 * F])
-        return Surrogate(track, self.slope, self.solver)
+        return Surrogate(track, self.slope, self.solver, own_level=self.own_level)
 
     def halfway(self, other: Surrogate) -> Surrogate:
         """The surrogate with the mean of two surrogates' slopes."""
-        return Surrogate(self.reference, (self.slope + other.slope) / 2.0, self.solver)
+        return self._with((self.slope + other.slope) / 2.0)
 
     def following(self, track: Track) -> Surrogate:
         """The surrogate that repeats what runs of one schedule saw."""
@@ -198,27 +207,35 @@ class Surrogate:
             left = np.clip(np.searchsorted(v, u) - 1, 0, len(v) - 2)
             share = np.clip((u - v[left]) / (v[left + 1] - v[left]), 0.0, 1.0)[:, None, None]
             missed = (1.0 - share) * missed[left] + share * missed[left + 1]
-        return Surrogate(self.reference, straight.slope, self.solver, missed)
+        return self._with(straight.slope, missed)
+
+    def _with(self, slope: np.ndarray, missed: np.ndarray | float = 0.0) -> Surrogate:
+        """The same solver and references with other slopes."""
+        return Surrogate(self.reference, slope, self.solver, missed, self.own_level)
 
     def residuals(self, schedules: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """End point minus reference, [S, K, E], for S schedules [n+1] of EDM levels ending in 0."""
         levels = np.asarray(schedules)  # [S, n+1]
+        own = self.own_level(levels)
         steps = levels.shape[1] - 1
         x = np.broadcast_to(self.reference.x[-1], (len(levels), *self.reference.end.shape))
         D_last = None
         for i in range(steps):
             s, t = levels[:, i, None, None], levels[:, i + 1, None, None]
+            own_s, own_t = own[:, i, None, None], own[:, i + 1, None, None]
             D = self.denoise(x, levels[:, i])
             predictor = D
             if self.solver == "dpmpp_2m" and i > 0 and i + 1 < steps:
-                before = np.log(levels[:, i - 1, None, None] / s)
+                before = np.log(own[:, i - 1, None, None] / own_s)
                 # Of two levels above a flow's finite top one is left: a step of no length.
                 slope = np.divide(D - D_last, before, out=np.zeros_like(D), where=before > 0.0)
-                predictor = D + np.log(s / t) / 2.0 * slope
+                predictor = D + np.log(own_s / own_t) / 2.0 * slope
             after = t / s * x + (1.0 - t / s) * predictor
             if self.solver == "heun" and i + 1 < steps:
-                slope_t = (after - self.denoise(after, levels[:, i + 1])) / t
-                after = x + ((x - D) / s + slope_t) / 2.0 * (t - s)
+                # The trapezium of the slopes (x - D) / own at both ends, solved for its D.
+                D_t = self.denoise(after, levels[:, i + 1])
+                predictor = D + own_s / own_t / 2.0 * (D_t - D)
+                after = t / s * x + (1.0 - t / s) * predictor
             x, D_last = after, D
         return x - self.reference.end
 

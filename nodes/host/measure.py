@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ...optimizer import Meter
 from ...optimizer.brownian import BrownianPath
+from ...optimizer.coordinate import OwnLevel, edm_level
 from ...optimizer.solvers import StochasticSolver
 from .guidance import is_plain, watched, wraps_calls
 from .latents import LatentUse
@@ -129,7 +130,8 @@ class GuidedModel:
         """The Solver that is judged."""
         judged = self.sampler
         noisy = judged.stochastic
-        return HostSolver(self, judged.run, judged.calls_per_step, judged.order, noisy)
+        own_level = edm_level if judged.half_log_snr else self.levels.coordinate.level
+        return HostSolver(self, judged.run, judged.calls_per_step, judged.order, noisy, own_level)
 
     def reference(self) -> HostSolver:
         """The Solver of the reference runs."""
@@ -194,7 +196,8 @@ class GuidedModel:
 class HostSolver:
     """A Solver of the optimiser: one sampling run of the host.
 
-    noisy: the stochastic SAMPLER whose twin `sampler` is; None: there is none, or none to run
+    noisy:     the stochastic SAMPLER whose twin `sampler` is; None: there is none, or none to run
+    own_level: in which the sampler measures its steps, of the EDM level
     """
 
     def __init__(
@@ -204,8 +207,10 @@ class HostSolver:
         calls_per_step: int,
         order: int,
         noisy: Any = None,
+        own_level: OwnLevel = edm_level,
     ):
         self.model = model
+        self.own_level = own_level
         self.sampler = sampler
         self.calls_per_step = calls_per_step
         self.order = order

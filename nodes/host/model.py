@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-import math
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.model_sampling
 import comfy.samplers
 import numpy as np
 import torch
 
-from ...optimizer import FLOW, VE, Coordinate
+from ...optimizer import Coordinate, affine
 from ...schedules import NoiseTable
 from .scheduler import SCHEDULER_NAME
 
@@ -42,7 +43,8 @@ class NoiseLevels:
     sigma_min, sigma_max: the ends of the model's levels
     coordinate:           host levels <-> EDM levels
     flow:                 whether the signal is scaled down as the noise goes up
-    timesteps:            ascending sigma(t) of a discrete model, else None
+    timesteps:            the ascending levels of a model that is called at the nearest of them;
+                          None: it is called at any level
     model_sampling:       the host's object
     """
 
@@ -64,42 +66,41 @@ class NoiseLevels:
 
     def signal(self, level: float) -> float:
         """a(s) of x = a(s) x_0 + b(s) e."""
-        return float(_noising(self.model_sampling, np.array([level]))[0][0])
+        return float(_noised(self.model_sampling, np.array([level]))[0][0])
 
 
 def noise_levels(model: Any) -> NoiseLevels:
     """The noise levels of a MODEL, read off the host's own noise scaling.
 
-    Raises ValueError for a model whose noising is not a signal plus noise.
+    With x = (1 + k s) x_0 + c s e the host's samplers solve the right equation (coordinate.py).
+
+    Raises ValueError for a model that is noised in another way, or not at all.
     """
     model_sampling = model.get_model_object("model_sampling")
     sigma_min, sigma_max = float(model_sampling.sigma_min), float(model_sampling.sigma_max)
-    top = min(sigma_max, 1.0 - 1e-4) if sigma_max == 1.0 else sigma_max
-    probe = np.geomspace(sigma_min, top, 512)
-    signal, noise = _noising(model_sampling, probe)
-    t = noise / signal
-    if not (np.isfinite(t).all() and (signal > 0).all() and (np.diff(t) > 0).all()):
+    probe = np.geomspace(sigma_min, sigma_max, 512)
+    signal, noise, both = _noised(model_sampling, probe)
+    # A model of the host's IMG_TO_IMG is given an image in place of the noise.
+    if isinstance(model_sampling, comfy.model_sampling.IMG_TO_IMG) or not noise.any():
         raise ValueError(
-            f"The model's noise levels ({type(model_sampling).__name__}) do not mix a signal with "
-            "growing noise: schedules cannot be optimised for this kind of model."
+            "This model turns one image into another and takes no noise away: there is no "
+            "schedule to optimise for it. Sample it as its own workflow does."
         )
-    if np.allclose(t, VE.edm(probe), rtol=1e-4):
-        coordinate = VE
-    elif np.allclose(t, FLOW.edm(probe), rtol=1e-3):
-        coordinate = FLOW
-    else:
-        coordinate = Coordinate(
-            edm=lambda s: np.exp(np.interp(np.log(s), np.log(probe), np.log(t))),
-            level=lambda u: np.exp(np.interp(np.log(u), np.log(t), np.log(probe))),
-            top=top,
+    k, c = (signal[-1] - 1.0) / sigma_max, noise[-1] / sigma_max
+    expected = 1.0 + k * probe, c * probe, 1.0 + (k + c) * probe
+    if not np.allclose([signal, noise, both], expected, rtol=1e-3, atol=1e-6):
+        raise ValueError(
+            f"This model's noising ({type(model_sampling).__name__}) is not the one that ComfyUI's "
+            "samplers undo, (1 + k sigma) image + c sigma noise: no schedule can be optimised for "
+            "it. Use a model of another kind."
         )
-    table = getattr(model_sampling, "sigmas", torch.empty(0))
+    timesteps = _timesteps(model_sampling)
     return NoiseLevels(
         sigma_min=sigma_min,
         sigma_max=sigma_max,
-        coordinate=coordinate,
-        flow=bool(signal[-1] < 0.99),
-        timesteps=table.tolist() if hasattr(model_sampling, "num_timesteps") else None,
+        coordinate=dataclasses.replace(affine(round(k, 6), round(c, 6)), table=timesteps),
+        flow=k < -1e-3,
+        timesteps=None if timesteps is None else timesteps.tolist(),
         model_sampling=model_sampling,
     )
 
@@ -156,23 +157,26 @@ def simple_schedule(levels: NoiseLevels, steps: int) -> torch.Tensor:
     return comfy.samplers.simple_scheduler(levels.model_sampling, steps)
 
 
-def _noising(model_sampling: Any, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """a(s) and b(s) of the host's x = a(s) x_0 + b(s) e."""
+def _noised(model_sampling: Any, levels: np.ndarray) -> np.ndarray:
+    """[3, levels] the host's x of an image of ones, of noise of ones, and of both."""
+    sigma = torch.tensor(levels, dtype=torch.float64)
 
-    def scaled(noise: float, latent: float) -> np.ndarray:
-        sigma = torch.tensor(levels, dtype=torch.float64)
-        shape = (len(levels), 1, 1, 1)
-        x = model_sampling.noise_scaling(
-            sigma,
-            torch.full(shape, noise, dtype=torch.float64),
-            torch.full(shape, latent, dtype=torch.float64),
-        )
-        return np.asarray(x.flatten().cpu(), dtype=np.float64)
+    def x(image: float, noise: float) -> np.ndarray:
+        shape = len(levels), 1, 1, 1
+        of_noise, of_image = (sigma.new_full(shape, value) for value in (noise, image))
+        scaled = model_sampling.noise_scaling(sigma, of_noise, of_image)
+        return np.asarray(scaled.flatten().cpu(), dtype=np.float64)
 
-    signal, noise = scaled(0.0, 1.0), scaled(1.0, 0.0)
-    if not np.allclose(scaled(1.0, 1.0), signal + noise) or math.isclose(float(noise[-1]), 0.0):
-        raise ValueError(
-            f"The model's noising ({type(model_sampling).__name__}) is not a signal plus noise: "
-            "schedules cannot be optimised for this kind of model."
-        )
-    return signal, noise
+    return np.stack([x(1.0, 0.0), x(0.0, 1.0), x(1.0, 1.0)])
+
+
+def _timesteps(model_sampling: Any) -> np.ndarray | None:
+    """The ascending levels of a model to which the host rounds when it calls the network.
+
+    Around such a level the time that the network is given does not change. Other models have a
+    table as well, from which schedules are made, but are called at the level itself.
+    """
+    table = model_sampling.sigmas.cpu().double().unique()
+    above = table[:-1] * (table[1:] / table[:-1]) ** 0.25
+    at, near = (model_sampling.timestep(s.to(model_sampling.sigmas)) for s in (table[:-1], above))
+    return table.numpy() if torch.equal(at, near) else None

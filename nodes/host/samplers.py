@@ -74,6 +74,25 @@ SAME_LIMIT = {
     "unipc",
     "unipc_bh2",
 }
+# On flow models these measure their steps in log((1 - s) / s), the others in the host's levels s.
+HALF_LOG_SNR = {
+    "dpmpp_2s_ancestral",
+    "dpmpp_sde",
+    "dpmpp_sde_gpu",
+    "dpmpp_2m_sde",
+    "dpmpp_2m_sde_gpu",
+    "dpmpp_2m_sde_heun",
+    "dpmpp_2m_sde_heun_gpu",
+    "dpmpp_3m_sde",
+    "dpmpp_3m_sde_gpu",
+    "er_sde",
+    "seeds_2",
+    "seeds_3",
+    "sa_solver",
+    "sa_solver_pece",
+    "exp_heun_2_x0",
+    "exp_heun_2_x0_sde",
+}
 HOSTS_OWN = {comfy.k_diffusion.sampling.__name__, uni_pc.__name__}  # modules
 # Samplers whose fresh noise cannot be switched off, by their deterministic twins. (On flow models
 # the host's dpm_2_ancestral adds noise times the root of a rounding error, NaN, at eta = 0 too.)
@@ -104,6 +123,7 @@ class JudgedSampler:
                      samples; None where `run` alone judges
     calls_per_step:  denoiser calls of `run` a step
     order:           1 or 2
+    half_log_snr:    whether it measures its steps in EDM levels, on flow models too
     reference_order: 3 where the reference is computed by our own method, 2 where by `run` itself
     spare_level:     whether KSampler asks one step more and drops the last level but one
     note:            what differs from the user's sampler and what the reference is, for the report
@@ -115,6 +135,7 @@ class JudgedSampler:
     stochastic: Any
     calls_per_step: int
     order: int
+    half_log_snr: bool
     reference_order: int
     spare_level: bool
     note: str
@@ -167,6 +188,7 @@ def judged_sampler(sampler_name: str, sampler: Any = None) -> JudgedSampler:
         stochastic=stochastic,
         calls_per_step=CALLS_PER_STEP.get(name, 1),
         order=1 if name in FIRST_ORDER else 2,
+        half_log_snr=_name(run) in HALF_LOG_SNR,
         reference_order=3 if own_method else 2,
         spare_level=chosen in comfy.samplers.KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS,
         note="; ".join(notes),

@@ -2,17 +2,21 @@
 
 `Network` is what the host calls in place of a UNet. It is given the scaled input `xc` and the
 time `t`, works out x and its level, asks the denoiser for D = E[x_0 | x], and returns the output
-from which the host's own `calculate_denoised` recovers D.
+from which the host's own `calculate_denoised` recovers D. It does so for whatever `model_sampling`
+is in force, so that behind a ModelSampling node it is the network that was trained for that one.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
+import comfy.model_sampling
 import comfy.supported_models_base
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
@@ -22,13 +26,77 @@ from torch import Tensor
 
 from .meter import METER
 
-__all__ = ["AYSTestConditioning", "AYSTestModel", "AYSTestPatch"]
+__all__ = ["PREDICTIONS", "AYSTestConditioning", "AYSTestModel", "AYSTestPatch", "build"]
 
+
+@dataclass(frozen=True)
+class Kind:
+    """How a kind of model is built.
+
+    model_type: the name of the host's ModelType
+    settings:   of the host's model configuration
+    shifted:    whether `shift` is one of them
+    sampling:   a class in place of the host's own `model_sampling`
+    """
+
+    model_type: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    shifted: bool = False
+    sampling: type | None = None
+
+
+class Louder(comfy.model_sampling.CONST):
+    """A flow to noise of standard deviation 2, x = (1 - s) x_0 + 2 s e."""
+
+    def noise_scaling(
+        self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False
+    ) -> Tensor:
+        """The host's own, with more noise."""
+        scaled: Tensor = super().noise_scaling(sigma, 2.0 * noise, latent_image, max_denoise)
+        return scaled
+
+
+class LouderFlow(comfy.model_sampling.ModelSamplingDiscreteFlow, Louder):
+    """The levels of a flow model."""
+
+
+class Preserving(comfy.model_sampling.EPS):
+    """x = (x_0 + s e) / sqrt(1 + s²): no sampler of the host undoes this noising."""
+
+    def noise_scaling(
+        self, sigma: Tensor, noise: Tensor, latent_image: Tensor, max_denoise: bool = False
+    ) -> Tensor:
+        """Signal and noise scaled to unit variance together."""
+        sigma = sigma.view(-1, *[1] * (noise.ndim - 1)) if sigma.numel() > 1 else sigma.view(())
+        return (latent_image + sigma * noise) / (1.0 + sigma**2) ** 0.5
+
+
+class PreservingDiscrete(comfy.model_sampling.ModelSamplingDiscrete, Preserving):
+    """The levels of a discrete model."""
+
+
+KINDS = {
+    "eps": Kind("EPS"),
+    "v": Kind("V_PREDICTION"),
+    "edm": Kind("EDM", {"sigma_max": 80.0}),
+    "flow": Kind("FLOW", shifted=True),
+    "v to zero SNR": Kind("V_PREDICTION", {"zsnr": True}),
+    "v edm": Kind("V_PREDICTION_EDM", {"sigma_max": 120.0, "sigma_min": 0.002}),
+    "v continuous": Kind("V_PREDICTION_CONTINUOUS", {"sigma_max": 500.0, "sigma_min": 0.03}),
+    "v ddpm": Kind("V_PREDICTION_DDPM"),
+    "cascade": Kind("STABLE_CASCADE", shifted=True),
+    "flux": Kind("FLUX", shifted=True),
+    "auraflow": Kind("FLOW", {"multiplier": 1.0}, shifted=True),
+    "flow av": Kind("FLOW_AV", shifted=True),
+    "louder flow": Kind("FLOW", shifted=True, sampling=LouderFlow),
+    "cosmos": Kind("FLOW_COSMOS", {"sigma_data": 1.0, "sigma_max": 80.0, "sigma_min": 0.002}),
+    "img to img": Kind("IMG_TO_IMG"),
+    "img to img flow": Kind("IMG_TO_IMG_FLOW"),
+    "variance preserving": Kind("EPS", sampling=PreservingDiscrete),
+}
+# Older hosts lack some.
 PREDICTIONS = {
-    "eps": ModelType.EPS,
-    "v": ModelType.V_PREDICTION,
-    "edm": ModelType.EDM,
-    "flow": ModelType.FLOW,
+    name: kind for name, kind in KINDS.items() if kind.model_type in ModelType.__members__
 }
 # The highest EDM level at which the denoiser is asked: exact, or trained no further. A flow model
 # starts at an infinite one.
@@ -67,14 +135,11 @@ class Network(torch.nn.Module):
     `gain` is a weight to be patched: the model of data g·x_0 has the ideal denoiser g·D(x/g, σ/g).
     """
 
-    def __init__(
-        self, denoiser: torch.nn.Module, sampling: Any, flow: bool, highest: float
-    ) -> None:
+    def __init__(self, denoiser: torch.nn.Module, highest: float) -> None:
         super().__init__()
         self.denoiser = denoiser
-        self.sampling = sampling
-        self.flow = flow
         self.highest = highest
+        self.sampling = lambda: None  # the model_sampling in force
         self.gain = torch.nn.Parameter(torch.ones(1), requires_grad=False)
         self.dtype = torch.float32
 
@@ -90,23 +155,39 @@ class Network(torch.nn.Module):
         """The model's own kind of prediction, [B, 1, H, W], at the times t [B]."""
         METER.note(rows=len(xc))
         label = xc.new_zeros(len(xc), CLASSES) if context is None else context[:, 0]
-        # A shifted flow model still is given its level times 1000: `sigma` would shift it again.
-        level = t / self.sampling.multiplier if self.flow else self.sampling.sigma(t)
+        sampling: Any = self.sampling()
+        level = level_at(sampling, t)
         one, zero = torch.ones_like(xc), torch.zeros_like(xc)
-        x = xc / self.sampling.calculate_input(level, one)
-        clean = self._denoise(x, level, label)
+        x = xc / sampling.calculate_input(level, one)
+        # x = a x_0 + b e is a times x_0 + σ e, σ = b / a, infinite at the top of a flow.
+        a, b = sampling.noise_scaling(level, zero, one), sampling.noise_scaling(level, one, zero)
+        a = a.maximum(b / self.highest)
+        sigma = (b / a).flatten(1)[:, 0]
+        clean = self.gain * self.denoiser(x / a / self.gain, sigma / self.gain, label)
         # calculate_denoised is linear in (output, x).
-        rest = self.sampling.calculate_denoised(level, zero, x)
-        return (clean - rest) / self.sampling.calculate_denoised(level, one, zero)
+        rest = sampling.calculate_denoised(level, zero, x)
+        output: Tensor = (clean - rest) / sampling.calculate_denoised(level, one, zero)
+        return output
 
-    def _denoise(self, x: Tensor, level: Tensor, label: Tensor) -> Tensor:
-        if self.flow:
-            # x = (1 - s) x_0 + s e is (1 - s) times x_0 + σ e, σ = s / (1 - s).
-            s = level.clamp(max=self.highest / (1 + self.highest))
-            x = x / (1 - s)[:, None, None, None]
-            level = s / (1 - s)
-        result: Tensor = self.gain * self.denoiser(x / self.gain, level / self.gain, label)
-        return result
+
+def level_at(sampling: Any, t: Tensor) -> Tensor:
+    """The level s whose time is t: the inverse of the host's `timestep(s)`.
+
+    Its own `sigma(t)` is that only without a shift, and for Cosmos only for a single t.
+    """
+    if isinstance(sampling, comfy.model_sampling.ModelSamplingFlux):
+        return t
+    if isinstance(sampling, comfy.model_sampling.ModelSamplingDiscreteFlow):
+        return t / float(sampling.multiplier)
+    if isinstance(sampling, comfy.model_sampling.ModelSamplingCosmosRFlow):
+        return t / (1.0 - t)
+    if isinstance(sampling, comfy.model_sampling.StableCascadeSampling):
+        offset = float(sampling.cosine_s)
+        signal = torch.cos((t.double() + offset) / (1.0 + offset) * math.pi / 2.0) ** 2
+        signal = signal / float(sampling._init_alpha_cumprod)
+        return ((1.0 - signal) / signal).sqrt().to(t)
+    level: Tensor = sampling.sigma(t)
+    return level
 
 
 class OneChannel(comfy.latent_formats.LatentFormat):
@@ -137,15 +218,19 @@ def build(name: str, prediction: str, seed: int, shift: float) -> Any:
     """A MODEL of the host around the denoiser of that name."""
     kind = PREDICTIONS[prediction]
     config = Config({})
-    settings = {"edm": {"sigma_max": 80.0}, "flow": {"shift": shift}}
-    config.sampling_settings = settings.get(prediction, {})
+    config.sampling_settings = {**kind.settings, **({"shift": shift} if kind.shifted else {})}
     config.set_inference_dtype(torch.float32, None)
-    sampling = comfy.model_base.model_sampling(config, kind)
-    network = Network(load(name, seed), sampling, prediction == "flow", HIGHEST[name])
+    network = Network(load(name, seed), HIGHEST[name])
     offload = comfy.model_management.unet_offload_device()
     model = comfy.model_base.BaseModel(
-        config, kind, device=offload, unet_model=lambda **_: network.to(offload)
+        config,
+        ModelType[kind.model_type],
+        device=offload,
+        unet_model=lambda **_: network.to(offload),
     )
+    if kind.sampling is not None:
+        model.model_sampling = kind.sampling(config)
+    network.sampling = lambda: model.model_sampling
     return comfy.model_patcher.ModelPatcher(
         model, load_device=comfy.model_management.get_torch_device(), offload_device=offload
     )
