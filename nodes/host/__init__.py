@@ -10,8 +10,15 @@
     environment.py  folders, progress, menu category
 """
 
-from .environment import Progress, register_folders, scheduler_category, show_text, store
-from .identity import comparable_digest, guidance_digest, model_identity
+from .environment import (
+    Progress,
+    register_folders,
+    scheduler_category,
+    show_text,
+    store,
+    unfinished_folder,
+)
+from .identity import comparable_digest, guidance_digest, is_comparable, model_identity
 from .latents import LatentUse, latent_use
 from .measure import GuidedModel, make_guider
 from .model import (
@@ -37,6 +44,7 @@ __all__ = [
     "family",
     "guidance_digest",
     "host_schedules",
+    "is_comparable",
     "judged_sampler",
     "latent_use",
     "make_guider",
@@ -50,4 +58,5 @@ __all__ = [
     "simple_schedule",
     "start_level",
     "store",
+    "unfinished_folder",
 ]

@@ -9,11 +9,20 @@ from typing import Any
 import comfy.utils
 import folder_paths
 
+from ...optimizer import CONTINUED
 from ...schedules import Store
 
-__all__ = ["Progress", "register_folders", "scheduler_category", "show_text", "store"]
+__all__ = [
+    "Progress",
+    "register_folders",
+    "scheduler_category",
+    "show_text",
+    "store",
+    "unfinished_folder",
+]
 
 FOLDER_KIND = "ays_schedules"  # the key in extra_model_paths.yaml
+UNFINISHED = "ays_unfinished"  # in the user's folder: the host empties its temp folder at start
 OPTIMIZED = Path(__file__).parents[2] / "schedules" / "optimized"
 CALLS_BEFORE_ESTIMATE = 10
 PHASES = {
@@ -36,6 +45,11 @@ def store() -> Store:
     return Store([OPTIMIZED, user, *(path for path in extra if path not in (OPTIMIZED, user))])
 
 
+def unfinished_folder() -> Path:
+    """Where interrupted optimisations leave what they had measured."""
+    return Path(folder_paths.get_user_directory()) / UNFINISHED
+
+
 def scheduler_category() -> str:
     """The menu category of the host's own scheduler nodes, whose name changed over time."""
     from comfy_extras.nodes_custom_sampler import BasicScheduler
@@ -49,15 +63,22 @@ class Progress:
     def __init__(self, node_id: str | None, total: int):
         self.node_id = node_id
         self.total = total
+        self.continued = 0  # rows of the optimisation that this one goes on with
         self.bar = comfy.utils.ProgressBar(total, node_id=node_id)
         self.began = time.monotonic()
 
     def __call__(self, phase: str, rows: int) -> None:
         """Show that `rows` of the budgeted denoiser rows are done."""
         self.bar.update_absolute(min(rows, self.total), self.total)
-        text = f"{PHASES.get(phase, phase)}: {rows} of {self.total} calls"
-        if rows >= CALLS_BEFORE_ESTIMATE:
-            left = (time.monotonic() - self.began) * (self.total - rows) / rows
+        if phase == CONTINUED:
+            self.continued = rows
+            self.began = time.monotonic()
+            text = f"continued: {rows} of {self.total} calls were already made"
+        else:
+            text = f"{PHASES.get(phase, phase)}: {rows} of {self.total} calls"
+        made = rows - self.continued
+        if made >= CALLS_BEFORE_ESTIMATE:
+            left = (time.monotonic() - self.began) * (self.total - rows) / made
             text += f"\nabout {_duration(left)} left"
         show_text(self.node_id, text)
 

@@ -18,10 +18,11 @@ import torch
 
 from .scheduler import ATTRIBUTE
 
-__all__ = ["comparable_digest", "guidance_digest", "model_identity"]
+__all__ = ["comparable_digest", "guidance_digest", "is_comparable", "model_identity"]
 
 SAMPLED = 256  # elements hashed of every tensor, evenly spread: seconds for models of many GB
 DEPTH = 12
+NOT_COMPARABLE = "not comparable"
 
 log = logging.getLogger("align_your_steps")
 
@@ -71,7 +72,15 @@ def comparable_digest(value: Any) -> str:
         return _digest_of(value)
     except _NotDescribed as error:
         log.info("An input cannot be compared with that of saved results: %s.", error)
-        return f"not comparable {secrets.token_hex(8)}"
+        return f"{NOT_COMPARABLE} {secrets.token_hex(8)}"
+
+
+def is_comparable(request: Mapping[str, Any]) -> bool:
+    """Whether a later request can be the same as this one: all in it could be described."""
+    digests = (value for value in request.values() if isinstance(value, str))
+    return request["identity"] is not None and not any(
+        digest.startswith(NOT_COMPARABLE) for digest in digests
+    )
 
 
 def _digest_of(value: Any) -> str:
