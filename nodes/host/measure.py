@@ -25,6 +25,7 @@ from torch import Tensor
 from ...optimizer import Meter
 from ...optimizer.brownian import BrownianPath
 from ...optimizer.solvers import StochasticSolver
+from .identity import WRAPPER_KEY
 from .latents import LatentUse
 from .model import NoiseLevels
 from .reference import reference_sampler
@@ -32,7 +33,6 @@ from .samplers import JudgedSampler
 
 __all__ = ["GuidedModel", "make_guider"]
 
-WRAPPER_KEY = "align_your_steps"
 LARGEST_BATCH = 16
 
 

@@ -115,18 +115,18 @@ def test_a_killed_server_continues_after_its_restart(
 
 
 @pytest.mark.parametrize(
-    "inputs", [{"reuse": "measure again"}, {"seed": 13}], ids=["measure again", "another request"]
+    "seed, inputs", [(12, {"reuse": "measure again"}), (13, {"cfg": 2.0})], ids=str
 )
 def test_unfinished_work_is_not_taken_for_something_else(
-    server: ComfyServer, inputs: dict[str, Any]
+    server: ComfyServer, seed: int, inputs: dict[str, Any]
 ) -> None:
-    cancelled(server, EARLY, seed=12)
+    cancelled(server, EARLY, seed=seed)
     kept = unfinished(server)
     assert kept
-    entry, rows = finished(server, **{"seed": 12, **inputs})
+    entry, rows = finished(server, seed=seed, **inputs)
     assert "Continued" not in text(entry)
     assert rows > LATE
-    assert unfinished(server) == (kept if "seed" in inputs else [])
+    assert unfinished(server) == ([] if "reuse" in inputs else kept)
 
 
 def test_a_folder_that_cannot_be_written_does_not_stop_the_optimisation(
