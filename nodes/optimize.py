@@ -12,7 +12,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..optimizer import Result, optimize
-from ..schedules import Provenance, SavedSchedule, Schedule, Store
+from ..schedules import Provenance, SavedSchedule, Schedule, Store, Unfinished
 from ..schedules.curves import time_uniform
 from . import host
 from .choose import published
@@ -358,19 +358,24 @@ def _found(
         judged = guided.sampler
         steps, denoise = request["steps"], request["denoise"]
         others = _others(guided.levels, steps, denoise, judged.spare_level)
+        unfinished = _unfinished(request, afresh=not reuse)
         try:
-            saved = _measured(guided, request, others, name, progress)
+            saved = _measured(guided, request, others, name, progress, unfinished)
         except BaseException as error:  # an interrupt is not an Exception on every host
-            progress.stopped(str(error) or f"Stopped; nothing was saved for {steps} steps.")
+            again = "; queue the same again to continue" if unfinished is not None else ""
+            progress.stopped(str(error) or f"Stopped{again}.")
             raise
         if not name:
             saved = _renamed(saved, store.free_name(saved.schedule.name, saved.digest))
         progress.done(saved.notes["summary"])
-        return saved, f"{saved.notes['report']}\n\n{_keep(store, saved)}"
+        text = f"{saved.notes['report']}\n\n{_keep(store, saved, unfinished)}"
+        if progress.continued:
+            text += f"\n\nContinued: {progress.continued} calls had been made before."
+        return saved, text
     text = f"Saved result taken, no model call made.\n\n{saved.notes.get('report', '')}"
     if name not in ("", saved.schedule.name):
         saved = _renamed(saved, name)
-        text += f"\n\n{_keep(store, saved)}"
+        text += f"\n\n{_keep(store, saved, None)}"
     progress.done(f"Saved result taken: {saved.schedule.name}")
     return saved, text
 
@@ -389,7 +394,8 @@ def _joined(found: list[tuple[SavedSchedule, str]]) -> tuple[SavedSchedule, str]
     if others != saved.schedule.others:
         schedule = dataclasses.replace(saved.schedule, others=others)
         saved = dataclasses.replace(saved, schedule=schedule)
-        text += f"\n\nWith the levels for {_listed(optimised)} steps. {_keep(host.store(), saved)}"
+        kept = _keep(host.store(), saved, None)
+        text += f"\n\nWith the levels for {_listed(optimised)} steps. {kept}"
     return saved, "\n\n".join([text, *(report for _, report in more)])
 
 
@@ -457,12 +463,27 @@ def _starts(
     return {"time-uniform": levels.coordinate.finite_edm(time_uniform(count, levels.table()))}
 
 
+def _unfinished(request: dict[str, Any], *, afresh: bool) -> Unfinished | None:
+    """What was measured for this request before it was interrupted, and where to keep more.
+
+    None where nobody could tell that a request is the same, and to begin afresh, which deletes it.
+    """
+    if not host.is_comparable(request):
+        return None
+    unfinished = Unfinished(host.unfinished_folder(), request)
+    if afresh:
+        unfinished.discard()
+        return None
+    return unfinished
+
+
 def _measured(
     guided: host.GuidedModel,
     request: dict[str, Any],
     others: dict[str, torch.Tensor],
     name: str,
     progress: host.Progress,
+    unfinished: Unfinished | None,
 ) -> SavedSchedule:
     """Run the optimisation that a request asks for."""
     steps, denoise = request["steps"], request["denoise"]
@@ -488,6 +509,7 @@ def _measured(
         order=judged.order,
         batch_size=batch_size,
         meter=guided.meter,
+        journal=unfinished,
     )
     cfg = "" if request["cfg"] is None else f" cfg {request['cfg']:g}"
     measured = Provenance(
@@ -531,10 +553,12 @@ def _renamed(saved: SavedSchedule, name: str) -> SavedSchedule:
     return dataclasses.replace(saved, schedule=dataclasses.replace(saved.schedule, name=name))
 
 
-def _keep(store: Store, saved: SavedSchedule) -> str:
-    """Save the result; a failure to save loses nothing but the file."""
+def _keep(store: Store, saved: SavedSchedule, unfinished: Unfinished | None) -> str:
+    """Save the result and drop what it was made from; a failure loses nothing but the file."""
     try:
         path = store.save(saved)
+        if unfinished is not None:
+            unfinished.discard()
     except (OSError, ValueError) as error:
         log.error("The schedule was not saved: %s", error)
         return f"NOT SAVED: {error}"

@@ -9,6 +9,7 @@ host or the optimizer.
     resample.py     other step counts, and a denoise below 1
     saved.py        SavedSchedule: one optimised schedule, and its file
     store.py        Store: the saved schedules of several folders
+    unfinished.py   Unfinished: what interrupted optimisations had measured
     optimized/      where the store puts them (not under version control)
 """
 
@@ -20,6 +21,7 @@ from .resample import at_steps, extend_up, levels_at, log_linear, starting_at, w
 from .saved import SavedSchedule
 from .schedule import Provenance, Schedule
 from .store import Store
+from .unfinished import Unfinished
 
 __all__ = [
     "CURVES",
@@ -29,6 +31,7 @@ __all__ = [
     "SavedSchedule",
     "Schedule",
     "Store",
+    "Unfinished",
     "at_steps",
     "discrete_table",
     "edm_table",

@@ -25,7 +25,7 @@ from typing import Any
 from .presets import PRESETS
 from .saved import SavedSchedule, digest_of, read_saved, to_bytes
 
-__all__ = ["RESERVED_NAMES", "Entry", "Store", "slug"]
+__all__ = ["RESERVED_NAMES", "Entry", "Store", "slug", "write_whole"]
 
 RESERVED_NAMES = frozenset({*PRESETS, "auto"})  # a list shows these beside the saved names
 
@@ -68,7 +68,7 @@ class Store:
         failures = []
         for folder in self.folders:
             try:
-                return _write(folder, file_name, data)
+                return write_whole(folder, file_name, data)
             except OSError as error:
                 failures.append(f"{folder} ({error.strerror or error})")
                 _log.warning("Cannot save a schedule in %s: %s", folder, error)
@@ -185,7 +185,7 @@ def _with_digits(entry: Entry) -> str:
 # -- writing --------------------------------------------------------------------------------
 
 
-def _write(folder: Path, file_name: str, data: bytes) -> Path:
+def write_whole(folder: Path, file_name: str, data: bytes) -> Path:
     """Write the file beside its place, then move it there: readers never see half of it."""
     folder.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)

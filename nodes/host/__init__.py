@@ -12,9 +12,16 @@
     environment.py  folders, progress, menu category
 """
 
-from .environment import Progress, register_folders, scheduler_category, show_text, store
+from .environment import (
+    Progress,
+    register_folders,
+    scheduler_category,
+    show_text,
+    store,
+    unfinished_folder,
+)
 from .guidance import model_of
-from .identity import comparable_digest, guidance_digest, model_identity
+from .identity import comparable_digest, guidance_digest, is_comparable, model_identity
 from .latents import LatentUse, latent_use
 from .measure import GuidedModel, make_guider
 from .model import (
@@ -50,6 +57,7 @@ __all__ = [
     "family",
     "guidance_digest",
     "host_schedules",
+    "is_comparable",
     "judged_sampler",
     "latent_use",
     "make_guider",
@@ -66,5 +74,6 @@ __all__ = [
     "start_level",
     "steps_of_the_first",
     "store",
+    "unfinished_folder",
     "with_model",
 ]

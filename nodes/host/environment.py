@@ -9,11 +9,20 @@ from typing import Any
 import comfy.utils
 import folder_paths
 
+from ...optimizer import CONTINUED
 from ...schedules import Store
 
-__all__ = ["Progress", "register_folders", "scheduler_category", "show_text", "store"]
+__all__ = [
+    "Progress",
+    "register_folders",
+    "scheduler_category",
+    "show_text",
+    "store",
+    "unfinished_folder",
+]
 
 FOLDER_KIND = "ays_schedules"  # the key in extra_model_paths.yaml
+UNFINISHED = "ays_unfinished"  # in the user's folder: the host empties its temp folder at start
 OPTIMIZED = Path(__file__).parents[2] / "schedules" / "optimized"
 CALLS_BEFORE_ESTIMATE = 10
 PHASES = {
@@ -34,6 +43,11 @@ def store() -> Store:
     user = Path(folder_paths.get_user_directory()) / FOLDER_KIND
     extra = [Path(path) for path in folder_paths.get_folder_paths(FOLDER_KIND)]
     return Store([OPTIMIZED, user, *(path for path in extra if path not in (OPTIMIZED, user))])
+
+
+def unfinished_folder() -> Path:
+    """Where interrupted optimisations leave what they had measured."""
+    return Path(folder_paths.get_user_directory()) / UNFINISHED
 
 
 def scheduler_category() -> str:
@@ -60,15 +74,23 @@ class Progress:
         self.total = total
         self.before, self.whole = part[0] * total, part[1] * total
         self.label = f"{label} ({part[0] + 1} of {part[1]}), " if part[1] > 1 else ""
+        self.continued = 0  # rows of the optimisation that this one goes on with
         self.bar = comfy.utils.ProgressBar(self.whole, node_id=node_id)
         self.began = time.monotonic()
 
     def __call__(self, phase: str, rows: int) -> None:
         """Show that `rows` of the budgeted denoiser rows are done."""
         self.bar.update_absolute(self.before + min(rows, self.total), self.whole)
-        text = f"{self.label}{PHASES.get(phase, phase)}: {rows} of {self.total} calls"
-        if rows >= CALLS_BEFORE_ESTIMATE:
-            left = (time.monotonic() - self.began) * (self.total - rows) / rows
+        if phase == CONTINUED:
+            self.continued = rows
+            self.began = time.monotonic()
+            text = f"continued: {rows} of {self.total} calls were already made"
+        else:
+            text = f"{PHASES.get(phase, phase)}: {rows} of {self.total} calls"
+        text = self.label + text
+        made = rows - self.continued
+        if made >= CALLS_BEFORE_ESTIMATE:
+            left = (time.monotonic() - self.began) * (self.total - rows) / made
             text += f"\nabout {_duration(left)} left"
         show_text(self.node_id, text)
 

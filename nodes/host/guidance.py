@@ -16,9 +16,10 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider
 
+from .identity import WRAPPER_KEY
+
 __all__ = ["is_plain", "model_of", "watched", "wraps_calls"]
 
-WRAPPER_KEY = "align_your_steps"
 # What runs a guider; a class may set its conditioning and its scale as it likes.
 METHODS = (
     "__call__",

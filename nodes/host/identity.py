@@ -1,32 +1,58 @@
 """The identity of a model: equal for two loads of one file, different for anything that differs.
 
-It covers the model's class and prediction type, its noise levels, its latent format, a digest of
-its unpatched weights, every patch on them (LoRAs) with its strength, and what other nodes put into
-its options. What cannot be described makes the model unidentified: it is measured all the same,
-but its result is not picked up automatically.
+It covers the model's class and prediction type, its noise levels, its latent format, its unpatched
+weights, every patch on them (LoRAs, merges) with its strength, and what other nodes put into it:
+model options, object patches, wrappers, callbacks, injections and further models. What cannot be
+described makes the model unidentified: it is measured all the same, but its result is not picked up
+automatically. Schedules of ours that are attached to it, and wrappers of ours, do not count.
+
+Of a weight with more than 4096 elements 256 are read, in 16 runs spread over it, whatever its size
+and wherever it lies. A change of fewer weights than that can be missed: one edited row, say. So can
+what a patch reads from outside: a global variable, a file. Training, merging and quantising change
+weights everywhere. Prompts, masks and whatever else is no weight are read whole.
+
+Values are digested as a tree, from the leaves up and every object once, so that it does not matter
+who shares what with whom. A model's own modules, which patches like to refer to, stand for
+themselves: their weights may be patched at the moment, by this model's LoRAs or by another's.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import secrets
-from collections.abc import Mapping
+import types
+import uuid
+from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import Any
 
+import comfy.model_patcher
+import comfy.utils
+import numpy as np
 import torch
 
-from .scheduler import ATTRIBUTE
+__all__ = [
+    "WRAPPER_KEY",
+    "comparable_digest",
+    "guidance_digest",
+    "is_comparable",
+    "model_identity",
+]
 
-__all__ = ["comparable_digest", "guidance_digest", "model_identity"]
-
-SAMPLED = 256  # elements hashed of every tensor, evenly spread: seconds for models of many GB
-DEPTH = 16
+WRAPPER_KEY = "align_your_steps"  # of our own wrapper around a model that is measured
+NOT_COMPARABLE = "not comparable"
+WHOLE = 4096  # elements up to which a weight is read whole
+RUNS, RUN = 16, 16  # of elements read of a larger one
+GOLDEN = (5**0.5 - 1) / 2
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes an element
+DEPTH = 64  # of nested values
+PLAIN = bool, int, float, complex, str, bytes, slice, range, types.EllipsisType
 # What sampling leaves behind in objects of the host, by their class.
 STATE_OF_RUNS = {
     "CFGGuider": {"model_patcher", "model_options", "conds", "inner_model", "loaded_models"},
-    "Guider_DualModel": {"uncond_inner", "uncond_loaded", "_uncond_neg", "_uncond_conds"},
-    "Guider_LTXAVDualCFG": {"_v_numel"},
+    "Guider_DualModel": {"uncond_inner", "uncond_loaded"},
     "ControlBase": {
         "cond_hint",
         "timestep_range",
@@ -50,27 +76,8 @@ log = logging.getLogger("align_your_steps")
 
 def model_identity(model: Any) -> str | None:
     """The digest of a MODEL; None if something in it cannot be described."""
-    model_sampling = model.get_model_object("model_sampling")
-    weights = model.get_key_patches("diffusion_model.")
     try:
-        return _digest_of(
-            {
-                "class": _class_names(model.model),
-                "prediction": str(getattr(model.model, "model_type", "")),
-                "sampling": [_class_names(model_sampling), _sampling(model_sampling)],
-                "latent": _class_names(model.get_model_object("latent_format")),
-                # Each value is [(weight, convert function), *patches].
-                "weights": {key: [w[0][0], list(w[1:])] for key, w in weights.items()},
-                "objects": {
-                    name: patch
-                    for name, patch in model.object_patches.items()
-                    if name != "model_sampling"
-                },
-                "options": model.model_options,
-                "wrappers": getattr(model, "wrappers", {}),
-                "injections": getattr(model, "injections", {}),
-            }
-        )
+        return _Digests().of(model).hex()
     except _NotDescribed as error:
         log.warning(
             "The model cannot be identified (%s): its schedule will be saved, but not picked up "
@@ -81,85 +88,238 @@ def model_identity(model: Any) -> str | None:
 
 
 def guidance_digest(guider: Any) -> str:
-    """The digest of a GUIDER's class, settings and conditioning, its model aside."""
-    settings = {name: value for name, value in _lasting(guider).items() if name != "model_patcher"}
+    """The digest of a GUIDER's class, settings, conditioning and further models."""
+    settings = {
+        key: value
+        for key, value in _lasting(guider).items()
+        if key != "model_patcher" and not key.startswith("_")  # a private one may be a run's state
+    }
     return comparable_digest({"class": _class_names(guider), "settings": settings})
 
 
 def comparable_digest(value: Any) -> str:
     """A digest of anything; of what cannot be described, one that equals no other."""
     try:
-        return _digest_of(value)
+        return _Digests().of(value).hex()
     except _NotDescribed as error:
         log.info("An input cannot be compared with that of saved results: %s.", error)
-        return f"not comparable {secrets.token_hex(8)}"
+        return f"{NOT_COMPARABLE} {secrets.token_hex(8)}"
 
 
-def _digest_of(value: Any) -> str:
-    """A digest of nested plain values, tensors (sampled), functions and simple objects.
-
-    Raises _NotDescribed for anything else.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    _feed(digest, value, DEPTH, ())
-    return digest.hexdigest()
+def is_comparable(request: Mapping[str, Any]) -> bool:
+    """Whether a later request can be the same as this one: all in it could be described."""
+    digests = (value for value in request.values() if isinstance(value, str))
+    return request["identity"] is not None and not any(
+        digest.startswith(NOT_COMPARABLE) for digest in digests
+    )
 
 
 class _NotDescribed(ValueError):
     """A value that has no stable description."""
 
 
-def _feed(digest: Any, value: Any, depth: int, above: tuple[int, ...]) -> None:
-    if depth == 0:
-        raise _NotDescribed(f"a {type(value).__name__} is nested too deeply")
-    if id(value) in above:
-        digest.update(b"<cycle>")
-        return
-    inside = (*above, id(value))
+class _Digests:
+    """Digests of nested plain values, tensors, functions, modules, models and simple objects."""
 
-    def feed(tag: str, *parts: Any) -> None:
-        digest.update(f"{tag}:{len(parts)};".encode())
-        for part in parts:
-            _feed(digest, part, depth - 1, inside)
+    def __init__(self) -> None:
+        # By id, with the object itself: while it is kept, no other gets its id.
+        self.known: dict[int, tuple[Any, bytes]] = {}
+        self.above: set[int] = set()
+        self.sampled = False  # whether tensors are weights
 
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
-        digest.update(f"{type(value).__name__}={value!r};".encode())
-    elif isinstance(value, torch.dtype | torch.device):
-        digest.update(str(value).encode())
-    elif isinstance(value, torch.Tensor):
-        digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
-        digest.update(_sampled(value))
-    elif isinstance(value, Mapping):
-        # The host gives every conditioning entry a random "uuid" when it builds a guider.
-        keys = sorted((key for key in value if key != "uuid"), key=str)
-        feed("map", *(part for key in keys for part in (str(key), value[key])))
-    elif isinstance(value, list | tuple):
-        feed("list", *value)
-    elif isinstance(value, set | frozenset):
-        feed("set", *sorted(value, key=str))
-    elif callable(value) and hasattr(value, "__qualname__"):
-        cells = getattr(value, "__closure__", None) or ()
-        owner = getattr(value, "__self__", None)
-        defaults = getattr(value, "__defaults__", None)
-        name = f"{value.__module__}.{value.__qualname__}"
-        feed("function", name, owner, defaults, *(_cell(cell) for cell in cells))
-    elif isinstance(value, torch.nn.Module):
-        feed("module", _class_names(value), value.state_dict())
-    elif hasattr(value, "get_key_patches"):  # a model that a guider or a ControlNet holds
-        weights = {key: [w[0][0], *w[1:]] for key, w in value.get_key_patches().items()}
-        added = value.object_patches, value.model_options, value.wrappers, value.injections
-        feed("model", _class_names(value.model), weights, *added)
-    elif hasattr(value, "__dict__"):
-        feed("object", _class_names(value), _lasting(value))
-    else:
+    def of(self, value: Any) -> bytes:
+        """The digest of a value. Raises _NotDescribed for what has no stable description."""
+        if value is None or isinstance(value, PLAIN):
+            return _hashed(f"{type(value).__name__}={value!r}".encode())
+        if id(value) in self.known:
+            return self.known[id(value)][1]
+        if id(value) in self.above:
+            return b"cycle"
+        if len(self.above) == DEPTH:
+            raise _NotDescribed(f"a {type(value).__name__} is nested too deeply")
+        self.above.add(id(value))
+        try:
+            found = self._composed(value)
+        finally:
+            self.above.discard(id(value))
+        self.known[id(value)] = value, found
+        return found
+
+    def _join(self, kind: str, parts: Iterable[Any]) -> bytes:
+        return _hashed(kind.encode(), *(self.of(part) for part in parts))
+
+    def _composed(self, value: Any) -> bytes:
+        """The digest of what is not a plain value."""
+        if isinstance(value, torch.Tensor):
+            return self._tensor(value)
+        if isinstance(value, comfy.model_patcher.ModelPatcher):
+            return self._model(value)
+        if isinstance(value, torch.nn.Module):
+            return self._module(value)
+        if isinstance(value, Mapping):
+            # The host gives every conditioning entry a random "uuid" when it builds a guider.
+            items = [(self.of(k), self.of(v)) for k, v in value.items() if k != "uuid"]
+            return _hashed(b"map", *(part for item in sorted(items) for part in item))
+        if isinstance(value, list | tuple):
+            return self._join("list", value)
+        if isinstance(value, set | frozenset):
+            return _hashed(b"set", *sorted(self.of(part) for part in value))
+        if isinstance(value, np.ndarray | np.generic):
+            if value.dtype.hasobject:
+                raise _NotDescribed("an array of objects has no stable description")
+            return _hashed(f"{value.dtype}{value.shape}".encode(), value.tobytes())
+        if isinstance(value, torch.dtype | torch.device | torch.Size):
+            return _hashed(str(value).encode())
+        if isinstance(value, Enum):
+            return self._join("enum", [_class_names(value), value.name])
+        if isinstance(value, uuid.UUID):
+            return b"uuid"  # a random name says nothing
+        if isinstance(value, types.ModuleType):
+            return self._join("import", [value.__name__])
+        if isinstance(value, functools.partial):
+            return self._join("partial", [value.func, value.args, value.keywords])
+        if isinstance(value, types.MethodType):
+            return self._join("method", [value.__self__, value.__func__])
+        if isinstance(value, types.CodeType):
+            return self._join("code", [value.co_code, value.co_names, value.co_consts])
+        if callable(value) and hasattr(value, "__qualname__"):
+            return self._function(value)
+        if hasattr(value, "__dict__"):
+            return self._join("object", [_class_names(value), _lasting(value)])
         raise _NotDescribed(f"a {type(value).__name__} has no stable description")
 
+    def _function(self, value: Any) -> bytes:
+        """A function's name, code and all that it was made with; a class by its name."""
+        cells = [_content(cell) for cell in getattr(value, "__closure__", None) or ()]
+        parts = ("__code__", "__defaults__", "__kwdefaults__", "__self__")
+        made_of = [getattr(value, name, None) for name in parts]
+        return self._join("function", [_qualified(value), *made_of, *cells])
 
-def _cell(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # a cell that was never filled
-        return None
+    def _model(self, model: Any) -> bytes:
+        """A MODEL: what the module's docstring names."""
+        # Inside a patch these stand for themselves; what replaces one of them is described.
+        placed = {id(patch) for patch in model.object_patches.values()}
+        originals = getattr(model, "object_patches_backup", {})
+        for name, module in [*model.model.named_modules(), *originals.items()]:
+            if id(module) not in placed:
+                self.known[id(module)] = module, _hashed(b"own module", name.encode())
+        model_sampling = model.get_model_object("model_sampling")
+        wrappers = getattr(model, "wrappers", {})
+        models = getattr(model, "additional_models", {})
+        self.sampled = True
+        weights = {key: self.of(weight) for key, weight in _weights(model)}
+        patches = {
+            key: self.of([_without_conversion(patch) for patch in patches])
+            for key, patches in model.patches.items()
+        }
+        self.sampled = False
+        return self._join(
+            "model",
+            [
+                _class_names(model.model),
+                str(getattr(model.model, "model_type", "")),
+                [_class_names(model_sampling), _settings(model_sampling)],
+                _class_names(model.get_model_object("latent_format")),
+                weights,
+                patches,
+                {k: v for k, v in model.object_patches.items() if k != "model_sampling"},
+                _filled(getattr(model, "weight_wrapper_patches", {})),
+                _filled(model.model_options),
+                _filled({kind: _foreign(by_key) for kind, by_key in wrappers.items()}),
+                _filled(getattr(model, "callbacks", {})),
+                _filled(getattr(model, "injections", {})),
+                # A copy of the model itself for every GPU is no other model.
+                _filled({key: found for key, found in models.items() if key != "multigpu"}),
+            ],
+        )
+
+    def _module(self, module: torch.nn.Module) -> bytes:
+        """A module of a patch: its weights and settings, those of its parts included."""
+        own = {id(part) for part in module.modules() if id(part) in self.known}
+        self.sampled, before = True, self.sampled
+        parts: list[Any] = []
+        for name, part in module.named_modules():
+            if id(part) in own:
+                parts.append((name, self.known[id(part)][1]))
+                continue
+            direct = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
+            parts.append((name, [_class_names(part), _settings(part), dict(direct)]))
+        found = self._join("module", parts)
+        self.sampled = before
+        return found
+
+    def _tensor(self, tensor: torch.Tensor) -> bytes:
+        if hasattr(tensor, "__tensor_flatten__"):  # a quantised one, made of several
+            inner, layout = tensor.__tensor_flatten__()
+            parts = [getattr(tensor, name) for name in inner]
+            return self._join("tensor of", [_class_names(tensor), layout, parts])
+        if tensor.is_meta or tensor.layout != torch.strided:
+            raise _NotDescribed(f"a {tensor.layout} tensor on {tensor.device} cannot be read")
+        kind = f"{tensor.dtype}{tuple(tensor.size())}"
+        return _hashed(kind.encode(), _read(tensor, self.sampled))
+
+
+def _weights(model: Any) -> Iterable[tuple[str, torch.Tensor]]:
+    """The unpatched weights of a model, wherever they are and whatever is loaded at the moment.
+
+    The host's `get_key_patches` gives the same, but fails for weights that are stored in pieces.
+    """
+    placed = tuple(f"{name}." for name in model.object_patches)  # described as patches
+    buffers = getattr(model, "backup_buffers", {})
+    for key in model.model_state_dict("diffusion_model."):
+        if placed and key.startswith(placed):
+            continue
+        if key in model.backup:
+            yield key, model.backup[key].weight
+        elif key in model.hook_backup:
+            yield key, model.hook_backup[key][0]
+        elif key in buffers:
+            yield key, buffers[key]
+        else:
+            try:
+                yield key, comfy.utils.get_attr(model.model, key)
+            except AttributeError:  # a piece of a quantised weight, which is read as a whole
+                continue
+
+
+def _without_conversion(patch: Any) -> Any:
+    """A patch (strength, value, ...) without the functions that convert a merged model's weights.
+
+    The value of a merge is [(weight, function), *patches], and the function belongs to a module
+    whose weight may be patched at the moment.
+    """
+    strength, value, *others = patch
+    if isinstance(value, list):
+        (weight, _), *patches = value
+        value = [weight, *(_without_conversion(inner) for inner in patches)]
+    return [strength, value, *others]
+
+
+def _read(tensor: torch.Tensor, sampled: bool) -> bytes:
+    """The bytes of a tensor; of a large one, if sampled, those of some of its elements."""
+    plain = tensor.detach().as_subclass(torch.Tensor)  # some packs' tensors hide their true shape
+    if plain.is_complex():
+        plain = torch.view_as_real(plain)
+    bits = plain.view(BITS[plain.element_size()])
+    count = bits.numel()
+    if sampled and count > WHOLE:
+        positions = _positions(count)
+        if bits.is_contiguous():
+            bits = bits.view(-1)[torch.from_numpy(positions)]
+        else:  # one index for each dimension: flattening would copy all of it
+            index = np.unravel_index(positions, tuple(bits.shape))
+            bits = bits[tuple(torch.from_numpy(i) for i in index)]
+    return bits.contiguous().cpu().numpy().tobytes()
+
+
+@functools.lru_cache(maxsize=1024)
+def _positions(count: int) -> np.ndarray:
+    """The elements read of a large tensor: runs, because each costs a page of a mapped file.
+
+    They begin at multiples of the golden ratio: evenly spaced ones would meet few columns only.
+    """
+    starts = (np.arange(1, RUNS + 1) * GOLDEN % 1.0 * (count - RUN)).astype(np.int64)
+    return (starts[:, None] + np.arange(RUN)).reshape(-1)
 
 
 def _lasting(value: Any) -> dict[str, Any]:
@@ -168,22 +328,52 @@ def _lasting(value: Any) -> dict[str, Any]:
     return {name: content for name, content in vars(value).items() if name not in state}
 
 
-def _sampled(tensor: torch.Tensor) -> bytes:
-    flat = tensor.detach().reshape(-1)
-    stride = max(1, flat.numel() // SAMPLED)
-    picked = flat[::stride].contiguous().cpu()
-    return picked.view(torch.uint8).numpy().tobytes() if picked.numel() else b""
+def _settings(value: Any) -> dict[str, Any]:
+    """The numbers and texts among a module's attributes, and a model_sampling's levels.
 
-
-def _sampling(model_sampling: Any) -> dict[str, Any]:
-    """The plain settings and the levels of a model_sampling, our own attribute aside."""
+    The host's own ("comfy_cast_weights" and the like) change when it loads the module.
+    """
     plain = {
-        key: value
-        for key, value in vars(model_sampling).items()
-        if isinstance(value, int | float | str | None) and key not in (ATTRIBUTE, "training")
+        key: setting
+        for key, setting in vars(value).items()
+        if isinstance(setting, int | float | str) and key != "training" and "comfy" not in key
     }
-    return {**plain, "sigmas": getattr(model_sampling, "sigmas", None)}
+    return {**plain, "sigmas": getattr(value, "sigmas", None)}
+
+
+def _filled(value: Any) -> Any:
+    """Mappings and lists without the empty ones in them: the host makes those as it goes."""
+    if isinstance(value, Mapping):
+        filled = {key: _filled(inner) for key, inner in value.items()}
+        return {k: v for k, v in filled.items() if not (isinstance(v, list | dict) and not v)}
+    return value
+
+
+def _foreign(by_key: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Wrappers of one kind without ours."""
+    return {key: wrappers for key, wrappers in by_key.items() if key != WRAPPER_KEY}
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a cell that was never filled
+        return None
+
+
+def _hashed(*parts: bytes) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()
 
 
 def _class_names(value: Any) -> list[str]:
-    return [f"{cls.__module__}.{cls.__qualname__}" for cls in type(value).__mro__[:-1]]
+    return [_qualified(cls) for cls in type(value).__mro__[:-1]]
+
+
+def _qualified(value: Any) -> str:
+    """The full name of a class or function; the host names a pack's modules by their whole path."""
+    module = str(value.__module__).rpartition("custom_nodes")[2]
+    return f"{module}.{value.__qualname__}"

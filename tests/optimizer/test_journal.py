@@ -136,7 +136,7 @@ def of_another_run(journal: InMemory) -> None:
 
 
 def empty(journal: InMemory) -> None:
-    journal.kept = dict.fromkeys(journal.kept, {})
+    journal.kept = {key: {} for key in journal.kept}
 
 
 @pytest.mark.parametrize("damage", [lost, of_another_run, empty])

@@ -1,0 +1,143 @@
+"""An optimisation that was cancelled or killed continues when the same graph is queued again."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from align_your_steps.tests.host.server import ComfyServer, Graph
+from align_your_steps.tests.host.test_nodes import (
+    network_rows,
+    optimize_graph,
+    saved_files,
+    shown,
+)
+
+BUDGET = 600  # each call of ours is two rows of the network
+EARLY, LATE = 300, 900  # rows after which it is broken off
+
+
+def graph(**inputs: Any) -> Graph:
+    """An optimisation."""
+    return optimize_graph("edm", budget=BUDGET, **inputs)
+
+
+def unfinished(server: ComfyServer) -> list[Path]:
+    """The stages that are kept."""
+    return sorted((server.base / "user" / "ays_unfinished").glob("*/*"))
+
+
+def begun(server: ComfyServer, rows: int, **inputs: Any) -> str:
+    """Queue the graph and wait until the network has computed some rows; the prompt's id."""
+    server.get("/ays_test/reset")
+    server.get("/ays_test/delay?ms=8")
+    prompt_id = server.queue(graph(**inputs))
+    server.until(lambda: network_rows(server) >= rows)
+    return prompt_id
+
+
+def cancelled(server: ComfyServer, rows: int, **inputs: Any) -> int:
+    """The rows that the network has computed when the prompt is cancelled after some."""
+    prompt_id = begun(server, rows, **inputs)
+    server.interrupt()
+    messages = [kind for kind, _ in server.wait(prompt_id)["status"]["messages"]]
+    assert "execution_interrupted" in messages
+    return network_rows(server)
+
+
+def finished(server: ComfyServer, **inputs: Any) -> tuple[dict[str, Any], int]:
+    """The history entry of the whole optimisation and the rows that it computed."""
+    server.get("/ays_test/reset")
+    entry = server.run(graph(**inputs))
+    return entry, network_rows(server)
+
+
+def whole(server: ComfyServer, **inputs: Any) -> tuple[dict[str, Any], int]:
+    """The same of one that is not broken off and whose result is not kept."""
+    entry, rows = finished(server, name="whole", reuse="measure again", **inputs)
+    (saved,) = (path for path in saved_files(server) if path.name.startswith("whole"))
+    saved.unlink()
+    return entry, rows
+
+
+def text(entry: dict[str, Any]) -> str:
+    """The node's report, with the lines on where it is saved and what was continued."""
+    found: str = entry["outputs"]["report"]["text"][0]
+    return found
+
+
+def same(entry: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert shown(entry) == shown(expected)
+    reports = [text(one).partition("\n\nSaved as")[0] for one in (entry, expected)]
+    assert reports[0] == reports[1]
+
+
+def test_a_cancelled_optimisation_continues_with_the_same_result(server: ComfyServer) -> None:
+    expected, rows = whole(server, seed=11)
+    first = cancelled(server, EARLY, seed=11)
+    second = cancelled(server, LATE - EARLY, seed=11)
+    assert len(unfinished(server)) > 4
+    entry, last = finished(server, seed=11)
+    same(entry, expected)
+    assert "Continued: " in text(entry)
+    assert last < rows / 2
+    # Nothing is computed twice but the two stages that were broken off; with so small a budget
+    # one of them may be a quarter of it.
+    assert rows <= first + second + last < 1.5 * rows
+    assert unfinished(server) == []
+
+
+def test_a_killed_server_continues_after_its_restart(
+    new_server: Callable[..., ComfyServer],
+) -> None:
+    server = new_server()
+    expected, rows = whole(server)
+    begun(server, LATE)
+    process = server._process
+    assert process is not None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = unfinished(server)
+    assert len(kept) > 4
+    half, damaged = kept[1], kept[2]
+    half.write_bytes(half.read_bytes()[:-1])
+    damaged.write_text("no stage at all")
+    server.restart()
+    entry, last = finished(server)
+    same(entry, expected)
+    assert last < 0.75 * rows
+    for path in (half, damaged):
+        assert server.log.count(f"{path} is not used") == 1
+
+
+@pytest.mark.parametrize(
+    "seed, inputs", [(12, {"reuse": "measure again"}), (13, {"cfg": 2.0})], ids=str
+)
+def test_unfinished_work_is_not_taken_for_something_else(
+    server: ComfyServer, seed: int, inputs: dict[str, Any]
+) -> None:
+    cancelled(server, EARLY, seed=seed)
+    kept = unfinished(server)
+    assert kept
+    entry, rows = finished(server, seed=seed, **inputs)
+    assert "Continued" not in text(entry)
+    assert rows > LATE
+    assert unfinished(server) == ([] if "reuse" in inputs else kept)
+
+
+def test_a_folder_that_cannot_be_written_does_not_stop_the_optimisation(
+    server: ComfyServer,
+) -> None:
+    folder = server.base / "user" / "ays_unfinished"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.write_text("a file where the folder should be")
+    try:
+        entry, _ = finished(server, seed=14)
+    finally:
+        folder.unlink()
+    assert "Saved as" in text(entry)
+    assert server.log.count("cannot continue from here") == 1
