@@ -20,7 +20,7 @@ from typing import Any
 
 SAMPLERS = ("dpmpp_2m", "dpm_2")
 STEPS = range(1, 101)
-DENOISE = [percent / 20 for percent in range(1, 21)]  # 0.05, 0.1, ..., 1
+DENOISE = [0.05, *(tenths / 10 for tenths in range(1, 11))]
 MEASURED, PART = 10, 0.6
 CASES = {
     # prediction, denoise that the schedule was measured for, whether it has derived levels
@@ -28,7 +28,6 @@ CASES = {
     "eps, nothing derived": ("eps", 1.0, False),
     "eps, img2img": ("eps", PART, False),
     "flow": ("flow", 1.0, True),
-    "edm": ("edm", 1.0, True),
 }
 
 

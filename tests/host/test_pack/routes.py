@@ -4,13 +4,21 @@
     GET /ays_test/delay?ms=x  every network call takes x milliseconds more
     GET /ays_test/sigmas      the lines recorded by AYSTestRecord
     GET /ays_test/reset       no calls, no delay, no lines
+    GET /ays_test/objects     {"patchers": n, "models": n, "wrapped": n, "bytes": n}: live MODELs,
+                              the networks behind them, those MODELs that carry a wrapper around
+                              their prediction, and the memory of the process
 """
 
 from __future__ import annotations
 
+import gc
 import json
 
+import psutil
 from aiohttp import web
+from comfy.model_base import BaseModel
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
 from server import PromptServer
 
 from .inspection import record_file
@@ -26,6 +34,7 @@ def add() -> None:
     routes.get("/ays_test/delay")(delay)
     routes.get("/ays_test/sigmas")(sigmas)
     routes.get("/ays_test/reset")(reset)
+    routes.get("/ays_test/objects")(objects)
 
 
 async def calls(request: web.Request) -> web.Response:
@@ -51,3 +60,19 @@ async def reset(request: web.Request) -> web.Response:
     METER.reset()
     record_file().unlink(missing_ok=True)
     return web.json_response({})
+
+
+async def objects(request: web.Request) -> web.Response:
+    """Answer what is alive after a collection."""
+    gc.collect()
+    # By type(): isinstance would look into lazy objects and wake them.
+    alive = [(thing, type(thing)) for thing in gc.get_objects()]
+    patchers = [thing for thing, kind in alive if issubclass(kind, ModelPatcher)]
+    wrapped = [p for p in patchers if p.wrappers.get(WrappersMP.PREDICT_NOISE, {})]
+    answer = {
+        "patchers": len(patchers),
+        "models": sum(issubclass(kind, BaseModel) for _, kind in alive),
+        "wrapped": len(wrapped),
+        "bytes": psutil.Process().memory_info().rss,
+    }
+    return web.json_response(answer)
