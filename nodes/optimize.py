@@ -352,6 +352,9 @@ def _measured(
         when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
     name = name.strip() or f"{guided.model_name}{judged.name} {steps} steps{cfg}"
+    report = report_text(result, judged, steps)
+    if guided.note:
+        report += f"\n\nNote: {guided.note}"
     return SavedSchedule(
         schedule=Schedule(
             tuple(result.sigmas.tolist()), name, measured, _other_steps(result, denoise)
@@ -360,7 +363,7 @@ def _measured(
         request=request,
         tensors=result.profile.to_tensors(),
         notes={
-            "report": report_text(result, judged, steps),
+            "report": report,
             "summary": comparison(result),
             "method": result.method,
             "error": result.error.mean,

@@ -21,7 +21,7 @@ from .scheduler import ATTRIBUTE
 __all__ = ["comparable_digest", "guidance_digest", "model_identity"]
 
 SAMPLED = 256  # elements hashed of every tensor, evenly spread: seconds for models of many GB
-DEPTH = 16
+DEPTH = 24
 # What sampling leaves behind in objects of the host, by their class.
 STATE_OF_RUNS = {
     "CFGGuider": {"model_patcher", "model_options", "conds", "inner_model", "loaded_models"},
