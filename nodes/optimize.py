@@ -519,6 +519,9 @@ def _measured(
         when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
     name = name or f"{guided.model_name}{judged.name} {steps} steps{cfg}"
+    report = report_text(result, judged, steps, request.get("boundary"))
+    if guided.note:
+        report += f"\n\nNote: {guided.note}"
     return SavedSchedule(
         schedule=Schedule(
             tuple(result.sigmas.tolist()), name, measured, _other_steps(result, denoise)
@@ -527,7 +530,7 @@ def _measured(
         request=request,
         tensors=result.profile.to_tensors(),
         notes={
-            "report": report_text(result, judged, steps, request.get("boundary")),
+            "report": report,
             "summary": comparison(result),
             "method": result.method,
             "error": result.error.mean,

@@ -18,7 +18,7 @@ from comfy.samplers import CFGGuider
 
 from .identity import WRAPPER_KEY
 
-__all__ = ["is_plain", "model_of", "watched", "wraps_calls"]
+__all__ = ["is_plain", "model_of", "watched", "without_caches", "wraps_calls"]
 
 # What runs a guider; a class may set its conditioning and its scale as it likes.
 METHODS = (
@@ -29,6 +29,7 @@ METHODS = (
     "outer_predict_noise",
     "predict_noise",
 )
+CACHES = {"easycache", "lazycache"}  # keys of the wrappers by which the host's caches skip calls
 CALLS = (
     WrappersMP.PREDICT_NOISE,
     WrappersMP.CALC_COND_BATCH,
@@ -65,6 +66,23 @@ def watched(guider: Any, predict: Callable[..., Any]) -> Any:
     if hasattr(guider, "model_options"):
         watched.model_options = copy.deepcopy(guider.model_options)  # as `clone` has copied its own
     return watched
+
+
+def without_caches(guider: Any) -> Any:
+    """The same GUIDER without the host's caches of calls; the guider itself if there are none.
+
+    A cache skips the more calls the more steps there are: with it, runs have no many-step limit.
+    """
+    wrappers = guider.model_patcher.wrappers
+    if not any(CACHES & found.keys() for found in wrappers.values()):
+        return guider
+    uncached = copy.copy(guider)
+    uncached.model_patcher = guider.model_patcher.clone()
+    uncached.model_patcher.wrappers = {
+        kind: {key: found[key] for key in found if key not in CACHES}
+        for kind, found in wrappers.items()
+    }
+    return uncached
 
 
 def is_plain(guider: Any) -> bool:

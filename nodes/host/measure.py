@@ -27,7 +27,7 @@ from ...optimizer import Meter
 from ...optimizer.brownian import BrownianPath
 from ...optimizer.coordinate import OwnLevel, edm_level
 from ...optimizer.solvers import StochasticSolver
-from .guidance import is_plain, watched, wraps_calls
+from .guidance import is_plain, watched, without_caches, wraps_calls
 from .latents import LatentUse
 from .model import NoiseLevels
 from .reference import reference_sampler
@@ -37,6 +37,8 @@ __all__ = ["GuidedModel", "HostSolver", "make_guider"]
 
 LARGEST_BATCH = 16
 COUPLED = 0.01  # of the distance between two rows' predictions: less may be rounding
+# What fails with two rows may work with one. An interrupt is none of these.
+ERRORS = (RuntimeError, LookupError, TypeError, ValueError, AssertionError)
 
 log = logging.getLogger("align_your_steps")
 
@@ -73,6 +75,8 @@ class GuidedModel:
         self.plain = is_plain(guider)
         self.wrapped = wraps_calls(guider)
         self.guider = watched(guider, self._predict)
+        uncached = without_caches(guider)
+        self.uncached = self.guider if uncached is guider else watched(uncached, self._predict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -120,7 +124,7 @@ class GuidedModel:
 
         try:
             behind, before = predicted(noise[:2]), predicted(noise[1:])
-        except RuntimeError as error:  # some nodes can only take one row
+        except ERRORS as error:  # some nodes can only take one row
             log.info("Two noises cannot be run in one call, so each is run alone: %s", error)
             return True
         change = torch.linalg.norm(behind[1] - before[0])
@@ -137,19 +141,38 @@ class GuidedModel:
         """The Solver of the reference runs."""
         judged = self.sampler
         if judged.reference_order == 3:
-            return HostSolver(self, reference_sampler(self.levels, judged.run), 1, 3)
-        return HostSolver(self, judged.run, judged.calls_per_step, judged.reference_order)
+            return HostSolver(self, reference_sampler(self.levels, judged.run), 1, 3, fine=True)
+        order = judged.reference_order
+        return HostSolver(self, judged.run, judged.calls_per_step, order, fine=True)
 
-    def sample(self, noise: Tensor, sigmas: Tensor, sampler: Any, seed: int) -> Tensor:
-        """One sampling run, in the model's own latent space: [B, ...] -> [B, ...]."""
+    @property
+    def note(self) -> str:
+        """What is particular about the guidance, in whole sentences; empty if nothing is."""
+        notes = []
+        if self.uncached is not self.guider:
+            notes.append("The reference is computed without the model's cache of calls.")
+        if self.rows_are_coupled:
+            notes.append("Each noise was run alone: together they would have come out otherwise.")
+        return " ".join(notes)
+
+    def sample(
+        self, noise: Tensor, sigmas: Tensor, sampler: Any, seed: int, *, fine: bool = False
+    ) -> Tensor:
+        """One sampling run, in the model's own latent space: [B, ...] -> [B, ...].
+
+        fine: whether it takes so many steps that a cache of calls would skip most of them
+        """
         start = self.latent.start.expand(len(noise), *self.shape).clone()
-        samples = self.run(noise, start, sigmas, sampler, seed)
+        samples = self.run(noise, start, sigmas, sampler, seed, fine)
         return self.guider.model_patcher.model.process_latent_in(samples.cpu()).float()
 
-    def run(self, noise: Tensor, start: Tensor, sigmas: Tensor, sampler: Any, seed: int) -> Tensor:
+    def run(
+        self, noise: Tensor, start: Tensor, sigmas: Tensor, sampler: Any, seed: int, fine: bool
+    ) -> Tensor:
         """What the host's sampling returns, from a start image and noise of unit variance."""
         self.asked = False
-        samples: Tensor = self.guider.sample(
+        guider = self.uncached if fine else self.guider
+        samples: Tensor = guider.sample(
             noise,
             start,
             sampler,
@@ -175,7 +198,7 @@ class GuidedModel:
         host = torch.from_numpy(self.levels.coordinate.level(sigmas.numpy())).float()
         first = next(points)
         walker = _Walker(self.levels, host, chain([first], points))
-        self.sample(torch.zeros_like(first[0]), host, walker, seed=0)
+        self.sample(torch.zeros_like(first[0]), host, walker, seed=0, fine=True)
         return walker.outputs
 
     def _predict(
@@ -198,6 +221,7 @@ class HostSolver:
 
     noisy:     the stochastic SAMPLER whose twin `sampler` is; None: there is none, or none to run
     own_level: in which the sampler measures its steps, of the EDM level
+    fine:      whether its runs take many steps
     """
 
     def __init__(
@@ -208,6 +232,7 @@ class HostSolver:
         order: int,
         noisy: Any = None,
         own_level: OwnLevel = edm_level,
+        fine: bool = False,
     ):
         self.model = model
         self.own_level = own_level
@@ -215,6 +240,7 @@ class HostSolver:
         self.calls_per_step = calls_per_step
         self.order = order
         self.noisy = noisy
+        self.fine = fine
 
     @property
     def stochastic(self) -> StochasticSolver | None:
@@ -235,7 +261,7 @@ class HostSolver:
 
     def __call__(self, noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
         """(noise [B, ...], sigmas [n+1], seed) -> x_0 [B, ...]."""
-        return self.model.sample(noise, sigmas, self.sampler, seed)
+        return self.model.sample(noise, sigmas, self.sampler, seed, fine=self.fine)
 
 
 class _Walker(comfy.samplers.Sampler):

@@ -105,15 +105,17 @@ class GuidedPair(GuidedModel):
     def reference(self) -> HostSolver:
         """The Solver of the reference runs."""
         single = super().reference()
-        return _Reference(self, single.sampler, single.calls_per_step, single.order)
+        return _Reference(self, single.sampler, single.calls_per_step, single.order, fine=True)
 
-    def run(self, noise: Tensor, start: Tensor, sigmas: Tensor, sampler: Any, seed: int) -> Tensor:
+    def run(
+        self, noise: Tensor, start: Tensor, sigmas: Tensor, sampler: Any, seed: int, fine: bool
+    ) -> Tensor:
         """Two runs of the host, one after the other."""
         first = steps_of_the_first(sigmas.tolist(), self.boundary)
         if first == len(sigmas) - 1:
-            return super().run(noise, start, sigmas, sampler, seed)
-        left = super().run(noise, start, sigmas[: first + 1], sampler, seed)
-        return self.second.run(torch.zeros_like(noise), left, sigmas[first:], sampler, seed)
+            return super().run(noise, start, sigmas, sampler, seed, fine)
+        left = super().run(noise, start, sigmas[: first + 1], sampler, seed, fine)
+        return self.second.run(torch.zeros_like(noise), left, sigmas[first:], sampler, seed, fine)
 
     def walk(self, points: Iterator[tuple[Tensor, Tensor]], sigmas: Tensor) -> list[Tensor]:
         """The guided E[x_0 | x] along one forward path of each sample, in a run of each model."""
