@@ -30,6 +30,7 @@ from .select import Candidate, Score
 __all__ = ["FEWEST_NOISES", "law_errors", "law_scores"]
 
 FEWEST_NOISES = 8  # on fewer than these a standard deviation says too little
+CHUNK = 2**16  # elements that are worked on at once
 
 
 def law_errors(x: Tensor, y: Tensor) -> list[float]:
@@ -53,26 +54,35 @@ def law_errors(x: Tensor, y: Tensor) -> list[float]:
     count = len(x)
     if not torch.isfinite(x).all():
         return [math.inf] * count
-    x, y = x.double().flatten(1), y.double().flatten(1)
+    x, y = x.flatten(1), y.flatten(1)
+    parts = zip(x.split(CHUNK, 1), y.split(CHUNK, 1), strict=True)
+    squares = torch.stack([_squares(a.double(), b.double()) for a, b in parts]).sum(0)
+    whole, *others = (squares / x.shape[1]).sqrt()
+    without = torch.stack(others)
+    return (whole + (count - 1) * (without.mean() - without)).tolist()
+
+
+def _squares(x: Tensor, y: Tensor) -> Tensor:
+    """The sum of L² over elements [K, E], then those without noise k = 0 ... K - 1: [1 + K]."""
+    count = len(x)
     means = [(one.mean(0), one - one.mean(0)) for one in (x, y)]
     (mean_x, dx), (mean_y, dy) = means
     shift, square_x, square_y = mean_x - mean_y, dx.square(), dy.square()
     sum_x, sum_y = square_x.sum(0), square_y.sum(0)
 
-    def criterion(shift: Tensor, sum_x: Tensor, sum_y: Tensor, count: int) -> Tensor:
+    def squared(shift: Tensor, sum_x: Tensor, sum_y: Tensor, count: int) -> Tensor:
         std = (sum_x.clamp(min=0) / (count - 1)).sqrt() - (sum_y.clamp(min=0) / (count - 1)).sqrt()
-        return (shift.square() + std.square()).mean(-1).sqrt()
+        return (shift.square() + std.square()).sum(-1, keepdim=shift.ndim == 1)
 
-    whole = criterion(shift, sum_x, sum_y, count)
     # Without noise k the mean moves by -d_k / (K - 1), the sum of squares falls by K/(K-1) d_k².
     share = count / (count - 1)
-    without = criterion(
+    without = squared(
         shift - (dx - dy) / (count - 1),
         sum_x - share * square_x,
         sum_y - share * square_y,
         count - 1,
     )
-    return (whole + (count - 1) * (without.mean() - without)).tolist()
+    return torch.cat([squared(shift, sum_x, sum_y, count), without])
 
 
 def law_scores(candidates: Sequence[Candidate], runs: Runs, fine: Tensor) -> list[Score]:

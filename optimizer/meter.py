@@ -2,7 +2,8 @@
 
 All runs from one batch of noise share calls: the first call is the same for every schedule, and
 two schedules that agree down to level k share all calls above it. So a call with a level and an x
-already seen is answered from memory, bit for bit, and costs nothing.
+already seen is answered from memory, bit for bit, and costs nothing. What is remembered stays in
+main memory: a device's own belongs to the model.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Meter:
 
     rows:     rows really computed so far
     calls:    calls really computed so far
-    remember: whether equal calls may be answered from memory
+    remember: whether calls are kept, and equal ones answered from memory
     observe:  called with (level, x, output) of every call, remembered or not; None: nobody is
     """
 
@@ -39,14 +40,21 @@ class Meter:
         self._used = 0
         self._seen: dict[float, list[tuple[Tensor, Tensor]]] = {}
 
-    def __call__(self, x: Tensor, sigma: float, compute: Callable[[], Tensor]) -> Tensor:
+    def __call__(
+        self, x: Tensor, sigma: float, compute: Callable[[], Tensor], *, recall: bool = True
+    ) -> Tensor:
         """The output for x [B, ...] at one level, computed or remembered.
+
+        recall: whether this call may be kept or answered from memory
 
         Raises DenoiserError for an output of another shape, NaN or infinity.
         """
-        output = self._recall(x, sigma)
+        recall = recall and self.remember
+        output = self._recall(x, sigma) if recall else None
         if output is None:
             output = self._compute(x, sigma, compute)
+            if recall:
+                self._keep(x, sigma, output)
         if self.observe is not None:
             self.observe(sigma, x, output)
         return output
@@ -70,19 +78,19 @@ class Meter:
                 f"The model returned NaN or infinite values at noise level {sigma:.4g}: "
                 "run it in another precision (bf16 or fp32), or lower the guidance scale."
             )
-        self._keep(x, sigma, output)
         return output
 
     def _recall(self, x: Tensor, sigma: float) -> Tensor | None:
-        if self.remember:
-            for seen, output in self._seen.get(sigma, ()):
-                if seen.shape == x.shape and torch.equal(seen, x):
-                    return output.clone()
+        known = self._seen.get(sigma, [])
+        here = x.cpu() if known else x
+        for seen, output in known:
+            if seen.shape == x.shape and torch.equal(seen, here):
+                return output.to(x.device, copy=True)
         return None
 
     def _keep(self, x: Tensor, sigma: float, output: Tensor) -> None:
         size = x.nbytes + output.nbytes
-        if not self.remember or self._used + size > self._memory:
-            return
-        self._seen.setdefault(sigma, []).append((x.clone(), output.clone()))
-        self._used += size
+        if self._used + size <= self._memory:
+            kept = x.to("cpu", copy=True), output.to("cpu", copy=True)
+            self._seen.setdefault(sigma, []).append(kept)
+            self._used += size

@@ -146,6 +146,7 @@ def optimize(
     steps: int,
     solver: str | Solver,
     samples: Tensor | None = None,
+    elements: Tensor | None = None,
     candidates: Mapping[str, object] | Sequence[object] = (),
     budget: int = 4000,
     seed: int = 0,
@@ -173,6 +174,8 @@ def optimize(
             with an attribute `stochastic`, the StochasticSolver whose twin it is, if both pass
             through a `meter`.
         samples: x_0 [N, ...] for the profile; None: the end points of the reference runs.
+        elements: those of one flattened sample that a run can change, as indices; errors are of
+            these. None: all.
         candidates: schedules in the host's units that must not be beaten, by name or in order.
         budget: denoiser rows to spend at most.
         seed: the same seed gives the same result.
@@ -204,7 +207,9 @@ def optimize(
     (5, 0.0, True)
     """
     _check(steps, sigma_max, sigma_min, order, method, coordinate)
-    runs = Runs(denoise, solver, reference, meter, shape, seed, budget, progress, journal)
+    runs = Runs(
+        denoise, solver, reference, meter, shape, seed, budget, progress, journal, elements
+    )
     by_law = method == "measured" and _law_fits(budget, steps, runs)
     if by_law:
         runs.twin_budget = int(TWIN_SHARE * budget)
@@ -222,12 +227,14 @@ def optimize(
     runs.begin(levels, plan.every, plan.batch, coordinate)
     tracked = [runs.add_tracked_reference() for _ in range(plan.batches)]
 
-    x_0 = torch.cat(runs.ends) if samples is None else samples
+    x_0 = torch.cat(runs.whole) if samples is None else samples
+    runs.whole.clear()
     x_0 = x_0[torch.arange(plan.paths) % len(x_0)]
     along = spread(t_max, t_min, plan.levels)
     if coordinate.table is not None:
         along = coordinate.edm(coordinate.thinned(coordinate.level(along)))
     profile = runs.profile(x_0, along)
+    del x_0  # may be the largest of all that is held
 
     given, left_out = _given(candidates, steps, sigma_max)
     begin = _checked_starts(starts or {}, PAPER_STEPS if method == "paper" else steps)

@@ -31,6 +31,9 @@ from .noise import PATHS, generators, unit_noise
 
 __all__ = ["Denoiser", "Profile", "measure_profile"]
 
+WALKED = 256 * 2**20  # bytes of outputs that the samples walked together may take
+CHUNK = 2**18  # elements that inner products are computed on at once
+
 
 class Denoiser(Protocol):
     """(x [B, ...], sigma [B]) -> E[x_0 | x] [B, ...], in EDM coordinates.
@@ -139,8 +142,8 @@ def measure_profile(
         samples: x_0, of shape [N, ...].
         sigmas: [M >= 2] descending positive EDM levels.
         seed: of the noise paths; the same seed gives the same paths for any batch size.
-        batch_size: samples a call; the last batch is padded by repeating its last sample, so
-            that every call has the same shape.
+        batch_size: samples a call, fewer where their outputs would take more than WALKED; the last
+            batch is padded by repeating its last sample, so that every call has the same shape.
         progress: called with the number of samples done after every batch.
 
     Raises ValueError for levels that do not descend, no samples, or outputs of a wrong shape.
@@ -160,6 +163,8 @@ def measure_profile(
     if len(samples) == 0:
         raise ValueError("No samples were given to measure a profile on: give at least one.")
 
+    dim = samples[0].numel()
+    batch_size = max(1, min(batch_size, WALKED // (4 * dim * len(levels))))
     grams, losses = [], []
     for start in range(0, len(samples), batch_size):
         rows = list(range(start, min(start + batch_size, len(samples))))
@@ -176,13 +181,23 @@ def measure_profile(
         truth = x_0.to(walked[0]).flatten(1)
         loss = torch.stack([(D - truth).square().sum(-1) for D in walked])  # [M, B]
         losses.append(loss.T[:kept].double().cpu())
-        for row in range(kept):  # one sample at a time: the outputs are many and large
-            outputs = torch.stack([D[row] for D in walked])  # [M, d]
-            difference = outputs.sub_(walked[-1][row])
-            grams.append((difference @ difference.T)[None].double().cpu())
+        grams += [_gram([D[row] for D in walked]) for row in range(kept)]
+        del walked  # before the next batch is walked
         if progress is not None:
             progress(start + kept)
-    return Profile(levels, torch.cat(grams), torch.cat(losses), samples[0].numel())
+    return Profile(levels, torch.stack(grams), torch.cat(losses), dim)
+
+
+def _gram(outputs: Sequence[Tensor]) -> Tensor:
+    """G[a, b] = <D_a - D_low, D_b - D_low> of one sample's outputs [d], the lowest level last.
+
+    In chunks of the elements: the outputs are many and large.
+    """
+    gram = torch.zeros(len(outputs), len(outputs), dtype=torch.float64)
+    for parts in zip(*(D.split(CHUNK) for D in outputs), strict=True):
+        difference = torch.stack(parts).sub_(parts[-1])  # [M, at most CHUNK]
+        gram += (difference @ difference.T).cpu().double()
+    return gram
 
 
 def forward_path(

@@ -34,6 +34,8 @@ __all__ = ["CONTINUED", "Progress", "Runs"]
 
 REFINEMENT_SHARE = 0.30  # of the budget, for real runs on the noises that schedules are refined on
 FEWEST = 3  # candidates compared, however small the budget
+COMPARED = 2**18  # elements of an end point that are kept to compare with: enough for any RMS
+PATHS_HELD = 2**30  # bytes of Brownian paths that the noises run together may take
 
 Progress = Callable[[str, int], None]  # (phase, denoiser rows spent so far)
 CONTINUED = "continued"  # the phase told while rows are those of an interrupted optimisation
@@ -45,6 +47,9 @@ class Runs:
 
     Noise comes in batches 0, 1, 2, ... of equal size; every batch has one reference end point a
     noise. Arguments as for `optimize`.
+
+    whole: the end points [B, ...] of the tracked references, as long as the caller leaves them here
+    ends:  of every reference, the elements [B, E] that are compared
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Runs:
         budget: int,
         progress: Progress | None,
         journal: Journal | None = None,
+        elements: Tensor | None = None,
     ):
         self.stages = Stages(journal)
         self.stage: int | None = None  # its batch of noise
@@ -68,8 +74,11 @@ class Runs:
         self.spent: dict[str, int] = {}
         self.shape, self.seed, self.budget, self.progress = shape, seed, budget, progress
         self.twin_budget = budget  # what the deterministic solver's runs may be planned with
+        self.whole: list[Tensor] = []
         self.ends: list[Tensor] = []
         self.law_batches = 0
+        counted = np.arange(math.prod(shape)) if elements is None else elements.numpy()
+        self.compared, self.elements = _some(counted, COMPARED), _some(counted, ELEMENTS)
         self.reference_errors: list[float] = []
         self.denoise = denoise if meter is not None else self._metered(denoise)
         self.solver = self._solver(solver)
@@ -115,8 +124,6 @@ class Runs:
         self.fine, self.batch, self.current = fine, batch, -1
         self.coarse = torch.cat([fine[:-1:every], fine[-1:]])
         self.coordinate = coordinate
-        chosen = np.random.default_rng(0).permutation(math.prod(self.shape))[:ELEMENTS]
-        self.elements = torch.from_numpy(np.sort(chosen))
 
     @property
     def left(self) -> int:
@@ -138,7 +145,7 @@ class Runs:
 
         def measure() -> dict[str, Tensor]:
             end = self._run("reference", self.reference, batch, self.fine)
-            return {"end": _finite(end, self.fine)}
+            return {"end": self._compared(_finite(end, self.fine))}
 
         self.ends.append(self._once("reference", batch, [self.fine], measure)["end"])
 
@@ -159,7 +166,8 @@ class Runs:
             return {**found, **fine.to_tensors("fine"), **coarse.to_tensors("coarse")}
 
         found = self._once("tracked reference", batch, [self.fine, self.coarse], measure)
-        self.ends.append(found["end"])
+        self.whole.append(found["end"])
+        self.ends.append(self._compared(found["end"]))
         fine, coarse = (Track.from_tensors(found, name) for name in ("fine", "coarse"))
         if fine is None or coarse is None:
             return None
@@ -224,23 +232,29 @@ class Runs:
     def _kept(self, x: Tensor) -> np.ndarray:
         return x.flatten(1)[:, self.elements.to(x.device)].cpu().double().numpy()
 
+    def _compared(self, end: Tensor) -> Tensor:
+        return end.flatten(1)[:, self.compared.to(end.device)]
+
     def profile(self, x_0: Tensor, sigmas: np.ndarray) -> Profile:
         """The denoiser's profile on the given samples."""
         levels = torch.from_numpy(sigmas)
 
         def measure() -> dict[str, Tensor]:
             before = self.left
-            self.meter.forget()
-            profile = measure_profile(
-                self.denoise,
-                x_0,
-                levels,
-                seed=self.seed,
-                batch_size=self.batch,
-                progress=lambda _: self._tell("profile"),
-            )
-            self.meter.forget()
             self.current = -1
+            self.meter.forget()
+            remembers, self.meter.remember = self.meter.remember, False  # no path is walked twice
+            try:
+                profile = measure_profile(
+                    self.denoise,
+                    x_0,
+                    levels,
+                    seed=self.seed,
+                    batch_size=self.batch,
+                    progress=lambda _: self._tell("profile"),
+                )
+            finally:
+                self.meter.remember = remembers
             self.spent["profile"] = before - self.left
             return profile.to_tensors(torch.float64)
 
@@ -262,7 +276,7 @@ class Runs:
 
         def measure() -> dict[str, Tensor]:
             end = self._run("candidates", self.solver, batch, candidate.sigmas)
-            return {"errors": _rmse(end, self.ends[batch])}
+            return {"errors": _rmse(self._compared(end), self.ends[batch])}
 
         found = self._once("candidates", batch, [candidate.sigmas], measure)
         return found["errors"].tolist()
@@ -272,29 +286,48 @@ class Runs:
     ) -> tuple[Tensor, list[Tensor]] | None:
         """End points of the stochastic solver on the next batch of noise, never used before.
 
-        Those of its fine run and of every schedule, all along the same Brownian paths; None when
-        the budget is spent.
+        Those of its fine run and of every schedule, all along the same Brownian paths, [B, E] each;
+        None when the budget is spent.
         """
-        stochastic = self.stochastic
-        assert stochastic is not None
-        if sum(self.cost(len(levels) - 1) for levels in (fine, *schedules)) > self.left:
+        steps = sum(len(levels) - 1 for levels in (fine, *schedules))
+        if self.cost(steps) > self.left:
             return None
         batch = len(self.ends) + self.law_batches
         self.law_batches += 1
-        rows = range(batch * self.batch, (batch + 1) * self.batch)
-        sources = generators(self.seed, BROWNIAN, rows)
+        point = 4 * steps * self.calls_per_step * math.prod(self.shape)  # a path's, in bytes
+        size = max(1, min(self.batch, PATHS_HELD // point))
+        together = (fine, *schedules)
+
+        def measure() -> dict[str, Tensor]:
+            groups = [
+                self._along_one_path(batch, slice(k, min(k + size, self.batch)), together)
+                for k in range(0, self.batch, size)
+            ]
+            ends = [torch.cat(parts) for parts in zip(*groups, strict=True)]
+            _finite(ends[0], fine)
+            return {"ends": torch.stack(ends)}
+
+        end, *ends = self._once("law", batch, together, measure)["ends"]
+        return end, ends
+
+    def _along_one_path(
+        self, batch: int, rows: slice, schedules: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """What is compared of the stochastic solver's end points, from some rows of a batch."""
+        first = batch * self.batch
+        sources = generators(self.seed, BROWNIAN, range(first + rows.start, first + rows.stop))
         path = BrownianPath(lambda: unit_noise(sources, self.shape))
+        stochastic = self.stochastic
+        assert stochastic is not None
 
         def along(noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
             return stochastic(noise, sigmas, path)
 
-        def measure() -> dict[str, Tensor]:
-            end = _finite(self._run("law reference", along, batch, fine), fine)
-            ends = [self._run("candidates", along, batch, levels) for levels in schedules]
-            return {"ends": torch.stack([end, *ends])}
-
-        end, *ends = self._once("law", batch, [fine, *schedules], measure)["ends"]
-        return end, ends
+        phases = ["law reference"] + ["candidates"] * (len(schedules) - 1)
+        return [
+            self._compared(self._run(phase, along, batch, levels, rows))
+            for phase, levels in zip(phases, schedules, strict=True)
+        ]
 
     def _once(
         self,
@@ -334,20 +367,23 @@ class Runs:
             digest.update(levels.numpy().tobytes())
         return digest.hexdigest()
 
-    def _run(self, phase: str, solver: Solver, batch: int, sigmas: Tensor) -> Tensor:
-        """One run on one batch of noise, charged to a phase."""
+    def _run(
+        self, phase: str, solver: Solver, batch: int, sigmas: Tensor, rows: slice = slice(None)
+    ) -> Tensor:
+        """One run on one batch of noise, or some rows of it, charged to a phase."""
         if batch != self.current:
-            rows = range(batch * self.batch, (batch + 1) * self.batch)
-            self.noise = unit_noise(generators(self.seed, SELECTION, rows), self.shape)
+            indices = range(batch * self.batch, (batch + 1) * self.batch)
+            self.noise = unit_noise(generators(self.seed, SELECTION, indices), self.shape)
             self.current = batch
             self.meter.forget()
         before = self.left
-        x_0 = solver(self.noise, sigmas, (self.seed + batch) % 2**63)
+        noise = self.noise[rows]
+        x_0 = solver(noise, sigmas, (self.seed + batch) % 2**63)
         self.spent[phase] = self.spent.get(phase, 0) + before - self.left
-        if x_0.shape != self.noise.shape:
+        if x_0.shape != noise.shape:
             raise ValueError(
                 f"The solver returned shape {list(x_0.shape)} for noise of shape "
-                f"{list(self.noise.shape)}: it must return end points of the same shape."
+                f"{list(noise.shape)}: it must return end points of the same shape."
             )
         self._tell(phase)
         return x_0
@@ -375,7 +411,13 @@ def _finite(end: Tensor, levels: Tensor) -> Tensor:
     return end
 
 
+def _some(elements: np.ndarray, count: int) -> Tensor:
+    """So many of the elements at most, always the same ones."""
+    chosen = np.random.default_rng(0).permutation(elements)[:count]
+    return torch.from_numpy(np.sort(chosen))
+
+
 def _rmse(x: Tensor, end: Tensor) -> Tensor:
-    """RMS distance per latent element, of each sample; infinite where x is not a number."""
-    distance = (x.double() - end.double()).flatten(1).square().mean(1).sqrt()
+    """RMS distance per element [B, E], of each sample; infinite where x is not a number."""
+    distance = (x.double() - end.double()).square().mean(1).sqrt()
     return distance.nan_to_num(nan=math.inf, posinf=math.inf)

@@ -212,8 +212,10 @@ class GuidedModel:
         self.asked = True
         level = float(timestep.flatten()[0])
         # A sampler that hooks in after the guidance needs the call itself.
-        self.meter.remember = self.plain and not model_options.get("sampler_post_cfg_function")
-        return self.meter(x, level, lambda: executor(x, timestep, model_options, seed))
+        recall = self.plain and not model_options.get("sampler_post_cfg_function")
+        return self.meter(
+            x, level, lambda: executor(x, timestep, model_options, seed), recall=recall
+        )
 
 
 class HostSolver:
