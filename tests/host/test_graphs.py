@@ -195,7 +195,7 @@ def test_a_pair_is_another_request_than_its_first_model(server: ComfyServer) -> 
     for boundary_step in (None, 3, 3, 2):
         pair = {"second_model": ["second", 0], "boundary_step": boundary_step}
         server.get("/ays_test/reset")
-        server.run(pair_graph("v", **(pair if boundary_step else {})))
+        server.run(pair_graph("v", budget=300, **(pair if boundary_step else {})))
         counted.append(network_rows(server) > 0)
     assert counted == [True, True, False, True]
 
