@@ -14,15 +14,17 @@ from align_your_steps.tests.host.test_nodes import optimize_graph, sampled, save
 MOMENTS = 20
 DELAY_MS = 2  # of every call: a moment is met as it is meant
 STEPS, BUDGET = 2, 200
+DENOISE = 0.6  # below 1 no levels are derived for other numbers of steps: seconds less
 
 
 def graph(name: str, pair: bool = False, **inputs: object) -> Graph:
     """A measurement, made again each time, and an image from its schedule."""
-    settings = {"steps": STEPS, "budget": BUDGET, "reuse": "measure again", "name": name, **inputs}
+    run = {"steps": STEPS, "denoise": DENOISE}
+    settings = {"budget": BUDGET, "reuse": "measure again", "name": name, **run, **inputs}
     if not pair:
-        return sampled(optimize_graph(**settings), steps=STEPS)
+        return sampled(optimize_graph(**settings), **run)
     two = {"method": "measured", "second_model": ["second", 0], "boundary_step": 1}
-    return sampled(pair_graph(**two, **settings), steps=STEPS)
+    return sampled(pair_graph(**two, **settings), **run)
 
 
 def test_cancelling_at_random_moments_leaves_the_host_as_it_was(
