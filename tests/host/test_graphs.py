@@ -118,6 +118,12 @@ def test_the_measured_levels_stay_what_they_are(asked: dict[str, Any]) -> None:
     assert asked["own"] == [True, True]
 
 
+def test_every_number_of_steps_has_its_share_of_the_bar(
+    host_answer: Callable[..., dict[str, Any]],
+) -> None:
+    assert host_answer(ASKED)["progress"] == [[140, 300], [200, 300], [200, 300]]
+
+
 def test_a_second_pass_runs_the_end_of_a_longer_schedule(server: ComfyServer) -> None:
     server.get("/ays_test/reset")
     graph = sampled(optimize_graph(name="two passes"))
