@@ -512,14 +512,16 @@ def _measured(
         journal=unfinished,
     )
     cfg = "" if request["cfg"] is None else f" cfg {request['cfg']:g}"
+    boundary = request.get("boundary")
+    second = "" if boundary is None else f", a second model from noise level {boundary:.4g} on"
     measured = Provenance(
         who="Optimize AYS",
-        what=f"{judged.name}, {steps} steps{cfg}, denoise {denoise:g}, latent {request['shape']}: "
-        f"{result.method}, on {result.noises} noises with {result.total_calls} calls",
+        what=f"{judged.name}, {steps} steps{cfg}, denoise {denoise:g}, latent {request['shape']}"
+        f"{second}: {result.method}, on {result.noises} noises with {result.total_calls} calls",
         when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
     name = name or f"{guided.model_name}{judged.name} {steps} steps{cfg}"
-    report = report_text(result, judged, steps, request.get("boundary"))
+    report = report_text(result, judged, steps, boundary)
     if guided.note:
         report += f"\n\nNote: {guided.note}"
     return SavedSchedule(
@@ -538,7 +540,7 @@ def _measured(
             "flow": levels.flow,
             "spare_level": judged.spare_level,
             "sigma_min": levels.sigma_min,
-            "boundary": request.get("boundary"),
+            "boundary": boundary,
         },
     )
 

@@ -9,6 +9,8 @@ It prints JSON. For every kind of schedule of CASES and every sampler of SAMPLER
     told    the line for a second pass at denoise 0.5
     own     whether a sampler that was measured gets the measured levels: from KSampler, and from
             BasicScheduler
+
+and for `progress` how far the bar was, of how much, in the second of three optimisations.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ def main() -> None:
     comfy.cli_args.args.cpu = True  # before the host looks for a GPU
     importlib.import_module("utils.install_util")  # before a module of the host hides `utils`
     import comfy.samplers
+    import comfy.utils
     import torch
     from align_your_steps.nodes import host
     from align_your_steps.schedules import Provenance, Schedule
@@ -112,14 +115,22 @@ def main() -> None:
             ],
         }
 
-    print(
-        json.dumps(
-            {
-                case: {sampler: answer(*settings, sampler) for sampler in SAMPLERS}
-                for case, settings in CASES.items()
-            }
+    def progress() -> list[list[float]]:
+        bar: list[list[float]] = []
+        comfy.utils.set_progress_bar_global_hook(
+            lambda value, total, preview, node_id: bar.append([value, total])
         )
-    )
+        second = host.Progress(None, 100, (1, 3), "8 steps")
+        second("reference", 40)
+        second("candidates", 120)  # more than the budget
+        second.done("")
+        return bar
+
+    answers: dict[str, Any] = {
+        case: {sampler: answer(*settings, sampler) for sampler in SAMPLERS}
+        for case, settings in CASES.items()
+    }
+    print(json.dumps({**answers, "progress": progress()}))
 
 
 if __name__ == "__main__":

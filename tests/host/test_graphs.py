@@ -118,6 +118,12 @@ def test_the_measured_levels_stay_what_they_are(asked: dict[str, Any]) -> None:
     assert asked["own"] == [True, True]
 
 
+def test_every_number_of_steps_has_its_share_of_the_bar(
+    host_answer: Callable[..., dict[str, Any]],
+) -> None:
+    assert host_answer(ASKED)["progress"] == [[140, 300], [200, 300], [200, 300]]
+
+
 def test_a_second_pass_runs_the_end_of_a_longer_schedule(server: ComfyServer) -> None:
     server.get("/ays_test/reset")
     graph = sampled(optimize_graph(name="two passes"))
@@ -195,7 +201,7 @@ def test_a_pair_is_another_request_than_its_first_model(server: ComfyServer) -> 
     for boundary_step in (None, 3, 3, 2):
         pair = {"second_model": ["second", 0], "boundary_step": boundary_step}
         server.get("/ays_test/reset")
-        server.run(pair_graph("v", **(pair if boundary_step else {})))
+        server.run(pair_graph("v", budget=300, **(pair if boundary_step else {})))
         counted.append(network_rows(server) > 0)
     assert counted == [True, True, False, True]
 
