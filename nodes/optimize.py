@@ -199,6 +199,7 @@ class AYSOptimize(io.ComfyNode):
         else:
             scale = getattr(guider, "cfg", None)
         measured_model = guider.model_patcher
+        host.refuse_frames(measured_model)
         latent = host.latent_use(measured_model, latent_image, denoise)
         judged = host.judged_sampler(sampler_name, sampler)
         guided = host.GuidedModel(guider, host.noise_levels(measured_model), latent, judged)
