@@ -40,7 +40,7 @@ def scheduler_category() -> str:
     """The menu category of the host's own scheduler nodes, whose name changed over time."""
     from comfy_extras.nodes_custom_sampler import BasicScheduler
 
-    category: str = BasicScheduler.CATEGORY  # a plain attribute on old hosts, of V3 nodes a property
+    category: str = BasicScheduler.CATEGORY  # a plain attribute on old hosts, else a property
     return category
 
 

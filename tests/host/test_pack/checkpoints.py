@@ -133,7 +133,7 @@ def random_weight(name: str, shape: tuple[int, ...], generator: torch.Generator)
 
 
 def prepare_host() -> None:
-    """Once in a process: count the calls of loaded models too, and the heads of a Flux network."""
+    """Once in a process: count the calls of loaded models too, and read Flux's widths."""
     apply_model = comfy.model_base.BaseModel.apply_model
     detect = comfy.model_detection.detect_unet_config
 
@@ -143,15 +143,20 @@ def prepare_host() -> None:
         output: Tensor = apply_model(self, x, *args, **kwargs)
         return output
 
-    def detect_with_heads(*args: Any, **kwargs: Any) -> Any:
-        # Hosts before 0.4 take 24 heads for granted: the smallest such network has 1.5 GB.
-        config = detect(*args, **kwargs)
+    def detect_with_widths(weights: Any, prefix: str, *args: Any, **kwargs: Any) -> Any:
+        # Older hosts take the widths of Flux for granted: the smallest such network has 1.5 GB.
+        # Newer ones read them off the weights, as here.
+        config = detect(weights, prefix, *args, **kwargs)
         if config is not None and config.get("image_model") == "flux":
-            config["num_heads"] = config["hidden_size"] // sum(config["axes_dim"])
+            hidden, _ = weights[f"{prefix}img_in.weight"].shape
+            config["hidden_size"] = hidden
+            config["num_heads"] = hidden // sum(config["axes_dim"])
+            config["context_in_dim"] = weights[f"{prefix}txt_in.weight"].shape[1]
+            config["vec_in_dim"] = weights[f"{prefix}vector_in.in_layer.weight"].shape[1]
         return config
 
     comfy.model_base.BaseModel.apply_model = counted
-    comfy.model_detection.detect_unet_config = detect_with_heads
+    comfy.model_detection.detect_unet_config = detect_with_widths
 
 
 class AYSTestCheckpoint(io.ComfyNode):
