@@ -246,6 +246,7 @@ class AYSOptimize(io.ComfyNode):
         if second_guider is None and second_model is not None:
             second_guider = host.with_model(guider, second_model)
         measured_model = host.model_of(guider)
+        host.refuse_frames(measured_model)
         judged = host.judged_sampler(sampler_name, sampler)
         guided = _guided(guider, second_guider, judged, latent_image, steps, denoise, boundary_step)
         request = {

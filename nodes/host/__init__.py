@@ -1,7 +1,8 @@
 """The adapter: everything that the nodes ask of ComfyUI, beyond `comfy_api`, passes through here.
 
     scheduler.py    the scheduler name `ays_model`, and the schedule attached to a MODEL
-    model.py        a model's noise levels, its family, the host's own schedules
+    model.py        a model's noise levels, the host's own schedules
+    families.py     a model's family: its published table, whether it can be measured
     samplers.py     which sampler judges schedules, and what its reference is
     reference.py    the sampler of the reference runs
     guidance.py     a GUIDER that can be watched, and what may be assumed of it
@@ -20,13 +21,13 @@ from .environment import (
     store,
     unfinished_folder,
 )
+from .families import family, refuse_frames
 from .guidance import model_of
 from .identity import comparable_digest, guidance_digest, is_comparable, model_identity
 from .latents import LatentUse, latent_use
 from .measure import GuidedModel, make_guider
 from .model import (
     NoiseLevels,
-    family,
     host_schedules,
     noise_levels,
     simple_schedule,
@@ -65,6 +66,7 @@ __all__ = [
     "model_of",
     "noise_levels",
     "pair_levels",
+    "refuse_frames",
     "register_folders",
     "register_scheduler",
     "sampler_names",

@@ -54,7 +54,8 @@ def scheduler_category() -> str:
     """The menu category of the host's own scheduler nodes, whose name changed over time."""
     from comfy_extras.nodes_custom_sampler import BasicScheduler
 
-    return BasicScheduler.define_schema().category
+    category: str = BasicScheduler.CATEGORY  # a plain attribute on old hosts, else a property
+    return category
 
 
 class Progress:

@@ -1,4 +1,4 @@
-"""What a MODEL's noise levels are: its range, its coordinate, its family, the host's schedules."""
+"""What a MODEL's noise levels are: its range, its coordinate, the host's schedules."""
 
 from __future__ import annotations
 
@@ -18,20 +18,11 @@ from .scheduler import SCHEDULER_NAME
 
 __all__ = [
     "NoiseLevels",
-    "family",
     "host_schedules",
     "noise_levels",
     "simple_schedule",
     "start_level",
 ]
-
-# The published preset of a model family, by the class of the host's model configuration.
-FAMILIES = {
-    "SD15": "SD1.5",
-    "SDXL": "SDXL",
-    "SDXLRefiner": "SDXL",
-    "SVD_img2vid": "SVD",
-}
 
 log = logging.getLogger("align_your_steps")
 
@@ -103,15 +94,6 @@ def noise_levels(model: Any) -> NoiseLevels:
         timesteps=None if timesteps is None else timesteps.tolist(),
         model_sampling=model_sampling,
     )
-
-
-def family(model: Any) -> str | None:
-    """The published preset of the model's family; None for any other family."""
-    config = getattr(model.model, "model_config", None)
-    for cls in type(config).__mro__:
-        if cls.__name__ in FAMILIES:
-            return FAMILIES[cls.__name__]
-    return None
 
 
 def host_schedules(

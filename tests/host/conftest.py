@@ -45,10 +45,7 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, ["-" * width for width in widths])
-    return [
-        "| " + " | ".join(map(str.ljust, line, widths)) + " |"
-        for line in cells
-    ]
+    return ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in cells]
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,20 @@ from typing import Any
 
 from align_your_steps.tests.host.server import Graph
 
-__all__ = ["FAMILIES", "GUIDERS", "SAMPLERS", "Family", "family_graph", "optimized", "sampled"]
+__all__ = [
+    "FAMILIES",
+    "GUIDERS",
+    "ROWS_A_CALL",
+    "SAMPLERS",
+    "STEPS",
+    "Family",
+    "auto",
+    "auto_with_nothing_saved",
+    "family_graph",
+    "node",
+    "optimized",
+    "sampled",
+]
 
 STEPS = 4
 CFG = 3.0
@@ -28,20 +41,22 @@ SAMPLERS = {
 class Family:
     """What a family's graph needs beside its checkpoint.
 
+    kind:   the host's names of its configuration and of its prediction
     latent: the node that makes an empty latent, and its inputs
     width:  of a prompt's tokens
     pooled: width of the vector beside them; 0 for none
     masked: whether the prompt carries a mask of its tokens
-    preset: what 'auto' takes when nothing is saved
-    kind:   the host's names of the network's class and of its prediction
+    preset: the published table that 'auto' takes when nothing is saved; None for the host's simple
+    runs:   whether the checkpoint has weights, or only what the family is recognised by
     """
 
+    kind: tuple[str, str]
     latent: tuple[str, dict[str, int]]
     width: int
     pooled: int = 0
     masked: bool = False
-    preset: str = "simple"
-    kind: tuple[str, str] = ("BaseModel", "EPS")
+    preset: str | None = None
+    runs: bool = True
 
 
 def image(size: int, node: str = "EmptyLatentImage") -> tuple[str, dict[str, int]]:
@@ -54,22 +69,25 @@ def video(size: int, length: int, node: str) -> tuple[str, dict[str, int]]:
     return node, {"width": size, "height": size, "length": length, "batch_size": 1}
 
 
+HUNYUAN, LIGHTRICKS = "EmptyHunyuanLatentVideo", "EmptyLTXVLatentVideo"
 FAMILIES = {
-    "SD1.5": Family(image(64), 768, preset="SD1.5"),
-    "SD2": Family(image(64), 1024),
-    "SD2 v": Family(image(64), 1024, kind=("BaseModel", "V_PREDICTION")),
-    "SDXL 700M": Family(image(32), 2048, 1280, preset="SDXL", kind=("SDXL", "EPS")),
-    "SDXL v": Family(image(32), 2048, 1280, preset="SDXL", kind=("SDXL", "V_PREDICTION")),
-    "SD3": Family(image(64, "EmptySD3LatentImage"), 64, 32, kind=("SD3", "FLOW")),
+    "SD1.5": Family(("SD15", "EPS"), image(32), 768, preset="SD1.5"),
+    "SD2": Family(("SD20", "EPS"), image(32), 1024),
+    "SD2 v": Family(("SD20", "V_PREDICTION"), image(32), 1024),
+    # The smallest of SDXL's kin; SDXL itself, of 500 MB, is only recognised.
+    "SDXL 700M": Family(("KOALA_700M", "EPS"), image(32), 2048, 1280, preset="SDXL"),
+    "SDXL v": Family(("KOALA_700M", "V_PREDICTION"), image(32), 2048, 1280, preset="SDXL"),
+    "SDXL": Family(("SDXL", "EPS"), image(32), 2048, 1280, preset="SDXL", runs=False),
+    "SDXL refiner": Family(
+        ("SDXLRefiner", "EPS"), image(32), 1280, 1280, preset="SDXL", runs=False
+    ),
+    "SVD": Family(("SVD_img2vid", "V_PREDICTION_EDM"), image(32), 1024, preset="SVD", runs=False),
+    "SD3": Family(("SD3", "FLOW"), image(64, "EmptySD3LatentImage"), 64, 32),
     # Its 16 channels come from the host's correction of an empty latent.
-    "Flux": Family(image(64), 64, 32, kind=("Flux", "FLUX")),
-    "Wan 2.1": Family(video(64, 5, "EmptyHunyuanLatentVideo"), 4096, kind=("WAN21", "FLOW")),
-    "HunyuanVideo": Family(
-        video(64, 5, "EmptyHunyuanLatentVideo"), 64, 768, kind=("HunyuanVideo", "FLOW")
-    ),
-    "LTXV": Family(
-        video(128, 9, "EmptyLTXVLatentVideo"), 4096, masked=True, kind=("LTXV", "FLUX")
-    ),
+    "Flux": Family(("Flux", "FLUX"), image(64), 64, 32),
+    "Wan 2.1": Family(("WAN21_T2V", "FLOW"), video(64, 5, HUNYUAN), 4096),
+    "HunyuanVideo": Family(("HunyuanVideo", "FLOW"), video(64, 5, HUNYUAN), 64, 768),
+    "LTXV": Family(("LTXV", "FLUX"), video(128, 9, LIGHTRICKS), 4096, masked=True),
 }
 GUIDERS: dict[str, dict[str, Any]] = {
     "CFGGuider": {"positive": ["positive", 0], "negative": ["negative", 0], "cfg": CFG},
@@ -113,7 +131,7 @@ def family_graph(name: str) -> Graph:
 
 
 def optimized(name: str, guider: str, sampler: str, budget: int) -> Graph:
-    """Optimize AYS with a guider around the loaded model; its levels and its report shown."""
+    """Optimize AYS with a guider around the loaded model; its levels shown."""
     return {
         **family_graph(name),
         "guider": node(guider, model=["model", 0], **GUIDERS[guider]),
@@ -133,7 +151,6 @@ def optimized(name: str, guider: str, sampler: str, budget: int) -> Graph:
             name="",
         ),
         "sigmas": node("AYSTestShowSigmas", sigmas=["optimize", 1]),
-        "report": node("AYSTestShowText", text=["optimize", 2]),
     }
 
 
@@ -169,4 +186,52 @@ def sampled(graph: Graph, guider: str, sampler: str) -> Graph:
         ),
         "save KSampler": node("SaveLatent", samples=["ksampler", 0], filename_prefix="families"),
         "save custom": node("SaveLatent", samples=["custom", 0], filename_prefix="families"),
+    }
+
+
+def chosen(schedule: str, steps: int, model: str = "model") -> dict[str, Any]:
+    """AYS Scheduler for a model of the graph."""
+    return node(
+        "AYSScheduler",
+        model=[model, 0],
+        schedule=schedule,
+        steps=steps,
+        denoise=1.0,
+        denoise_mode="keep steps",
+    )
+
+
+def auto(name: str) -> Graph:
+    """What 'auto' means for the loaded model at the number of steps of `optimized`; shown."""
+    return {
+        **family_graph(name),
+        "scheduler": chosen("auto", STEPS),
+        "sigmas": node("AYSTestShowSigmas", sigmas=["scheduler", 0]),
+    }
+
+
+def auto_with_nothing_saved(name: str) -> Graph:
+    """'auto' for another model of the family, beside what it should stand for; both shown.
+
+    A published table is compared with the host's own copy of it, which is for the levels of the
+    family's first models.
+    """
+    family = FAMILIES[name]
+    if family.preset is None:
+        expected = node(
+            "BasicScheduler", model=["other", 0], scheduler="simple", steps=10, denoise=1.0
+        )
+    elif family.kind[1] == "V_PREDICTION":
+        expected = chosen(family.preset, 10, model="other")
+    else:
+        core = family.preset.removesuffix(".5")
+        expected = node("AlignYourStepsScheduler", model_type=core, steps=10, denoise=1.0)
+    return {
+        "model": family_graph(name)["model"],
+        "kind": node("AYSTestShowModel", model=["model", 0]),
+        "other": node("RescaleCFG", model=["model", 0], multiplier=0.375),
+        "scheduler": chosen("auto", 10, model="other"),
+        "expected": expected,
+        "show auto": node("AYSTestShowSigmas", sigmas=["scheduler", 0]),
+        "show expected": node("AYSTestShowSigmas", sigmas=["expected", 0]),
     }

@@ -15,46 +15,73 @@ from align_your_steps.tests.host.families import (
     ROWS_A_CALL,
     SAMPLERS,
     STEPS,
-    family_graph,
+    auto,
+    auto_with_nothing_saved,
     node,
     optimized,
     sampled,
 )
 from align_your_steps.tests.host.server import ComfyServer, PromptError
 
-# Every family, every guider and every sampler at least once, and each guider on a flow model and
-# on another kind.
+# Every family, every guider and every sampler at least once.
 COVERING = [
-    ("SD1.5", "CFGGuider", "dpmpp_2m"),
-    ("SD1.5", "BasicGuider", "dpm_2"),
-    ("SD2", "PerpNegGuider", "euler"),
-    ("SD2 v", "CFGGuider", "euler_cfg_pp"),
-    ("SDXL 700M", "DualCFGGuider", "euler_ancestral"),
-    ("SDXL v", "CFGGuider", "dpmpp_2m_sde"),
-    ("SD3", "CFGGuider", "heun"),
-    ("SD3", "PerpNegGuider", "uni_pc"),
+    ("SD1.5", "CFGGuider", "dpm_2"),
+    ("SD2", "BasicGuider", "dpmpp_2m"),
+    ("SD2 v", "PerpNegGuider", "euler_cfg_pp"),
+    ("SDXL 700M", "CFGGuider", "euler_ancestral"),
+    ("SDXL v", "BasicGuider", "dpmpp_2m_sde"),
+    ("SD3", "PerpNegGuider", "heun"),
     ("Flux", "BasicGuider", "euler"),
-    ("Flux", "CFGGuider", "dpmpp_2m_sde"),
     ("Wan 2.1", "CFGGuider", "uni_pc"),
-    ("Wan 2.1", "DualCFGGuider", "euler_ancestral"),
-    ("HunyuanVideo", "BasicGuider", "dpmpp_2m"),
-    ("LTXV", "CFGGuider", "heun"),
+    ("HunyuanVideo", "DualCFGGuider", "dpmpp_2m"),
+    ("LTXV", "CFGGuider", "dpmpp_2m_sde"),
 ]
-REST = [row for row in product(FAMILIES, GUIDERS, SAMPLERS) if row not in COVERING]
+RUNNING = [name for name, family in FAMILIES.items() if family.runs]
+REST = [row for row in product(RUNNING, GUIDERS, SAMPLERS) if row not in COVERING]
 ROWS = [*COVERING, *(pytest.param(*row, marks=pytest.mark.full) for row in REST)]
 
 
 @pytest.fixture(scope="session")
-def checkpoint(server: ComfyServer) -> Callable[..., None]:
+def checkpoint(server: ComfyServer) -> Callable[[str], None]:
     """Write a family's checkpoint into the server's folder, once."""
     written = set()
 
-    def write(family: str, runs: bool = True) -> None:
+    def write(family: str) -> None:
         if family not in written:
-            server.run({"checkpoint": node("AYSTestCheckpoint", family=family, runs=runs)})
+            inputs = {"family": family, "file": family, "runs": FAMILIES[family].runs}
+            server.run({"checkpoint": node("AYSTestCheckpoint", **inputs)})
             written.add(family)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def saved() -> dict[str, list[list[float]]]:
+    """The levels that were saved for each family so far."""
+    return {name: [] for name in FAMILIES}
+
+
+def test_the_short_table_covers_everything() -> None:
+    families, guiders, samplers = map(set, zip(*COVERING, strict=True))
+    assert families == set(RUNNING)
+    assert guiders == set(GUIDERS)
+    assert samplers == set(SAMPLERS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_auto_knows_the_family_of_a_loaded_model(
+    server: ComfyServer, checkpoint: Callable[[str], None], family: str
+) -> None:
+    checkpoint(family)
+    before = len(server.log)
+    outputs = server.run(auto_with_nothing_saved(family))["outputs"]
+    assert tuple(outputs["kind"]["kind"]) == FAMILIES[family].kind
+    levels, expected = (
+        torch.tensor(outputs[show]["sigmas"]) for show in ("show auto", "show expected")
+    )
+    torch.testing.assert_close(levels, expected)
+    said = FAMILIES[family].preset or "'simple'"
+    assert re.search(f"auto: nothing saved .*{re.escape(said)}", server.log[before:])
 
 
 def least_budget(server: ComfyServer, family: str, guider: str, sampler: str) -> int:
@@ -68,8 +95,9 @@ def least_budget(server: ComfyServer, family: str, guider: str, sampler: str) ->
 @pytest.mark.parametrize("family, guider, sampler", ROWS)
 def test_a_loaded_model_is_optimised_and_sampled(
     server: ComfyServer,
-    checkpoint: Callable[..., None],
+    checkpoint: Callable[[str], None],
     record_property: Callable[[str, Any], None],
+    saved: dict[str, list[list[float]]],
     family: str,
     guider: str,
     sampler: str,
@@ -89,8 +117,6 @@ def test_a_loaded_model_is_optimised_and_sampled(
     assert sigmas.isfinite().all()
     assert (sigmas.diff() < 0).all()
     assert sigmas[-1] == 0
-    model, prediction = FAMILIES[family].kind
-    assert f"{model}" in server.log
     entry = server.run(sampled(graph, guider, sampler))
     received = {line["label"]: line["sigmas"] for line in server.get("/ays_test/sigmas")}
     assert received == {"KSampler": levels, "SamplerCustomAdvanced": levels}
@@ -98,16 +124,15 @@ def test_a_loaded_model_is_optimised_and_sampled(
         latent = server.latent(entry, save)
         assert latent.isfinite().all()
         assert latent.std() > 0.01
-    auto = {
-        **family_graph(family),
-        "scheduler": node(
-            "AYSScheduler",
-            model=["model", 0],
-            schedule="auto",
-            steps=STEPS,
-            denoise=1.0,
-            denoise_mode="keep steps",
-        ),
-        "sigmas": node("AYSTestShowSigmas", sigmas=["scheduler", 0]),
-    }
-    assert server.run(auto)["outputs"]["sigmas"]["sigmas"] == levels
+    saved[family].append(levels)
+    before = len(server.log)
+    assert server.run(auto(family))["outputs"]["sigmas"]["sigmas"] in saved[family]
+    assert "auto: saved for this model" in server.log[before:]
+
+
+def test_a_model_whose_batch_is_one_video_is_refused(
+    server: ComfyServer, checkpoint: Callable[[str], None]
+) -> None:
+    checkpoint("SVD")
+    with pytest.raises(PromptError, match="frames of one video"):
+        server.run(optimized("SVD", "BasicGuider", "euler", budget=100))

@@ -4,7 +4,13 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import routes
 from .checkpoints import AYSTestCheckpoint, AYSTestEmbedding, prepare_host
-from .inspection import AYSTestRecord, AYSTestShowSigmas, AYSTestShowText, AYSTestSigmas
+from .inspection import (
+    AYSTestRecord,
+    AYSTestShowModel,
+    AYSTestShowSigmas,
+    AYSTestShowText,
+    AYSTestSigmas,
+)
 from .model import AYSTestConditioning, AYSTestModel, AYSTestPatch
 
 
@@ -20,6 +26,7 @@ class TestExtension(ComfyExtension):
             AYSTestModel,
             AYSTestPatch,
             AYSTestRecord,
+            AYSTestShowModel,
             AYSTestShowSigmas,
             AYSTestShowText,
             AYSTestSigmas,

@@ -112,18 +112,13 @@ FAMILIES: dict[str, Shapes] = {
 }
 
 
-def random_weights(shapes: Shapes, seed: int = 0) -> dict[str, Tensor]:
-    """The weights of the network that the host sees in these shapes, filled with random numbers."""
-    config = comfy.model_detection.model_config_from_unet(
-        {name: torch.zeros(shape) for name, shape in shapes.items()}, ""
-    )
+def network_shapes(shapes: Shapes) -> Shapes:
+    """The weights of the network that the host sees in these shapes."""
+    weights = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    config = comfy.model_detection.model_config_from_unet(weights, "")
     config.set_inference_dtype(torch.float32, None)
     network = config.get_model({}, "").diffusion_model
-    generator = torch.Generator().manual_seed(seed)
-    names = {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
-    return {
-        name: random_weight(name, shape, generator) for name, shape in {**shapes, **names}.items()
-    }
+    return {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
 
 
 def random_weight(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -138,7 +133,7 @@ def random_weight(name: str, shape: tuple[int, ...], generator: torch.Generator)
 
 
 def prepare_host() -> None:
-    """Once in a process: count the calls of loaded models too, and the heads of a Flux network."""
+    """Once in a process: count the calls of loaded models too, and read Flux's widths."""
     apply_model = comfy.model_base.BaseModel.apply_model
     detect = comfy.model_detection.detect_unet_config
 
@@ -148,15 +143,20 @@ def prepare_host() -> None:
         output: Tensor = apply_model(self, x, *args, **kwargs)
         return output
 
-    def detect_with_heads(*args: Any, **kwargs: Any) -> Any:
-        # Hosts before 0.4 take 24 heads for granted: the smallest such network has 1.5 GB.
-        config = detect(*args, **kwargs)
+    def detect_with_widths(weights: Any, prefix: str, *args: Any, **kwargs: Any) -> Any:
+        # Older hosts take the widths of Flux for granted: the smallest such network has 1.5 GB.
+        # Newer ones read them off the weights, as here.
+        config = detect(weights, prefix, *args, **kwargs)
         if config is not None and config.get("image_model") == "flux":
-            config["num_heads"] = config["hidden_size"] // sum(config["axes_dim"])
+            hidden, _ = weights[f"{prefix}img_in.weight"].shape
+            config["hidden_size"] = hidden
+            config["num_heads"] = hidden // sum(config["axes_dim"])
+            config["context_in_dim"] = weights[f"{prefix}txt_in.weight"].shape[1]
+            config["vec_in_dim"] = weights[f"{prefix}vector_in.in_layer.weight"].shape[1]
         return config
 
     comfy.model_base.BaseModel.apply_model = counted
-    comfy.model_detection.detect_unet_config = detect_with_heads
+    comfy.model_detection.detect_unet_config = detect_with_widths
 
 
 class AYSTestCheckpoint(io.ComfyNode):
@@ -170,25 +170,28 @@ class AYSTestCheckpoint(io.ComfyNode):
             category="tests",
             inputs=[
                 io.Combo.Input("family", options=list(FAMILIES)),
+                io.String.Input("file", default="tiny"),
                 io.Boolean.Input("runs", default=True),
             ],
             is_output_node=True,
         )
 
     @classmethod
-    def execute(cls, family: str, runs: bool) -> io.NodeOutput:
+    def execute(cls, family: str, file: str, runs: bool) -> io.NodeOutput:
         """Write it. One that does not run holds only what the family is recognised by."""
-        weights = random_weights(FAMILIES[family])
+        known_by = FAMILIES[family]
+        shapes = {**known_by, **network_shapes(known_by)}
         if not runs:
-            weights = {name: weights[name] for name in FAMILIES[family]}
+            shapes = {name: shapes[name] for name in known_by}
+        generator = torch.Generator().manual_seed(0)
+        # Half precision, as most files have: the host chooses what it computes in.
+        weights = {
+            name: random_weight(name, shape, generator).half() for name, shape in shapes.items()
+        }
         folder = Path(folder_paths.get_folder_paths("diffusion_models")[-1])
         folder.mkdir(parents=True, exist_ok=True)
-        # Half precision, as most files have: the host chooses what it computes in.
-        save_file(
-            {name: weight.half() for name, weight in weights.items()},
-            folder / f"{family}.safetensors",
-        )
-        return io.NodeOutput(ui={"weights": [sum(w.numel() for w in weights.values())]})
+        save_file(weights, folder / f"{file}.safetensors")
+        return io.NodeOutput(ui={"file": [file]})
 
 
 class AYSTestEmbedding(io.ComfyNode):
@@ -214,7 +217,7 @@ class AYSTestEmbedding(io.ComfyNode):
     def execute(
         cls, tokens: int, width: int, pooled: int, seed: int, masked: bool
     ) -> io.NodeOutput:
-        """Random tokens [1, tokens, width]; with `pooled`, one random vector, with `masked`, ones."""
+        """Random tokens [1, tokens, width], and with `pooled` a random vector [1, pooled]."""
         generator = torch.Generator().manual_seed(seed)
         options = {}
         prompt = torch.randn(1, tokens, width, generator=generator)

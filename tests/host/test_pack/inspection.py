@@ -13,6 +13,7 @@ from comfy_api.latest import io
 
 __all__ = [
     "AYSTestRecord",
+    "AYSTestShowModel",
     "AYSTestShowSigmas",
     "AYSTestShowText",
     "AYSTestSigmas",
@@ -80,6 +81,27 @@ class AYSTestShowText(io.ComfyNode):
     def execute(cls, text: str) -> io.NodeOutput:
         """Show the text."""
         return io.NodeOutput(ui={"text": [text]})
+
+
+class AYSTestShowModel(io.ComfyNode):
+    """What the host has recognised a model as, in the prompt's history."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Describe the node."""
+        return io.Schema(
+            node_id="AYSTestShowModel",
+            category="tests",
+            inputs=[io.Model.Input("model")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, model: Any) -> io.NodeOutput:
+        """Show the class of its configuration and the type of its prediction."""
+        inner = model.model
+        kind = [type(inner.model_config).__name__, inner.model_type.name]
+        return io.NodeOutput(ui={"kind": kind})
 
 
 class AYSTestRecord(io.ComfyNode):
