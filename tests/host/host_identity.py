@@ -161,16 +161,17 @@ def main() -> None:
         return lora(model, 0.5)
 
     def quantised(scale: float) -> Any:
-        """One weight stored as a quantised tensor, as the host does it for such files."""
-        from comfy.quant_ops import QuantizedTensor
-
-        model = load()
-        key = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
-        weight = comfy.utils.get_attr(model.model, key).float()
-        stored = QuantizedTensor.from_float(
-            weight, "TensorCoreFP8Layout", scale=torch.tensor(scale)
-        )
-        comfy.utils.set_attr_param(model.model, key, stored)
+        """From a file with one weight stored in 8 bits and a scale, as its header says."""
+        layer = "input_blocks.1.1.transformer_blocks.0.attn1.to_q"
+        weights = {key: weight.half() for key, weight in random(1, shapes).items()}
+        weights[f"{layer}.weight"] = (weights[f"{layer}.weight"] / scale).to(torch.float8_e4m3fn)
+        weights[f"{layer}.weight_scale"] = torch.tensor(scale)
+        header = {"layers": {layer: {"format": "float8_e4m3fn"}}}
+        name = f"quantised {scale}.safetensors"
+        save_file(weights, files / name, {"_quantization_metadata": json.dumps(header)})
+        model = load(name)
+        stored = model.get_model_object(f"diffusion_model.{layer}.weight")
+        assert hasattr(stored, "__tensor_flatten__"), type(stored)
         return model
 
     def slice_changed() -> Any:
@@ -217,8 +218,7 @@ def main() -> None:
         own = host.GuidedModel(guider(model), levels, latent, host.judged_sampler("euler"))
         return own.guider.model_patcher
 
-    def loaded_beside_a_lora() -> Any:
-        model = load()
+    def beside_a_lora(model: Any) -> Any:
         comfy.model_management.load_models_gpu([lora(model, 0.5)])
         return model
 
@@ -269,7 +269,7 @@ def main() -> None:
         "loaded again": load,
         "cloned": lambda: load().clone(),
         "after sampling": lambda: sampled(load()),
-        "while a LoRA is loaded": loaded_beside_a_lora,
+        "while a LoRA is loaded": lambda: beside_a_lora(load()),
         "after sampling with a LoRA": lambda: sampled(lora(load(), 0.5)).parent,
         "with our schedule": attached,
         "with our wrapper": measured,
@@ -324,9 +324,9 @@ def main() -> None:
         }
     if importlib.util.find_spec("comfy.quant_ops"):
         models |= {
-            "quantised 1": lambda: quantised(1e-4),
-            "quantised 1 again": lambda: quantised(1e-4).clone(),
-            "quantised 2": lambda: quantised(2e-4),
+            "quantised 1": lambda: quantised(1e-3),
+            "quantised 1 again": lambda: beside_a_lora(quantised(1e-3)),
+            "quantised 2": lambda: quantised(2e-3),
         }
     guiders: dict[str, Any] = {
         "prompt": lambda: guider(load()),
