@@ -67,7 +67,8 @@ def choose(model: Any, name: str, *, steps: int | None = None) -> Choice:
     saved = None if name == AUTO else host.store().load(name, identity)
     if saved is not None:
         other = saved.identity is None or saved.identity != identity
-        choice = _saved(saved, levels, f"saved: {name}" + (", of another model" if other else ""))
+        why = f"saved: {name}{', of another model' if other else ''}{_measured_for(saved, steps)}"
+        choice = _saved(saved, levels, why)
     else:
         choice = _auto(model, identity, levels, steps)
         if name != AUTO:
@@ -102,10 +103,12 @@ def _auto(
     model: Any, identity: str | None, levels: host.NoiseLevels, steps: int | None
 ) -> Choice:
     asked = steps or 10
-    found = host.store().nearest(identity, steps=asked, prefer={"steps": asked})
+    # What was measured for the whole path is nearer than what was for a part of it.
+    prefer = {"steps": asked, "denoise": 1.0}
+    found = host.store().nearest(identity, steps=asked, prefer=prefer)
     if found is not None:
         name, saved = found
-        why = f"auto: saved for this model: {name}{_difference(saved, steps)}"
+        why = f"auto: saved for this model: {name}{_measured_for(saved, steps)}"
         return _saved(saved, levels, why)
     family = host.family(model)
     if family is not None and not levels.flow:
@@ -114,11 +117,24 @@ def _auto(
     return Choice(None, levels, "auto: nothing saved or published for this model; 'simple'")
 
 
-def _difference(saved: SavedSchedule, steps: int | None) -> str:
-    if steps is None or saved.schedule.steps == steps:
-        return ""
-    made = "derived for" if len(saved.schedule.nearest(steps)) == steps + 1 else "resampled to"
-    return f" (measured at {saved.schedule.steps} steps, {made} {steps})"
+def _measured_for(saved: SavedSchedule, steps: int | None) -> str:
+    """What a result was measured for, and how it comes to the steps asked for, in brackets.
+
+    The sampler, guidance and size that it will be used with are not known here: the user is told.
+    """
+    request = saved.request  # from a file, with anything in it
+    parts = [request.get("sampler"), f"{saved.schedule.steps} steps"]
+    for key in ("cfg", "denoise"):
+        value = request.get(key)
+        if isinstance(value, int | float) and (key, value) != ("denoise", 1.0):
+            parts.append(f"{key} {value:g}")
+    if isinstance(request.get("shape"), list):
+        parts.append(f"latent {'×'.join(map(str, request['shape']))}")
+    text = "measured for " + ", ".join(map(str, filter(None, parts)))
+    if steps is not None and saved.schedule.steps != steps:
+        made = "derived for" if len(saved.schedule.nearest(steps)) == steps + 1 else "resampled to"
+        text += f"; {made} {steps}"
+    return f" ({text})"
 
 
 def _preset(name: str, levels: host.NoiseLevels, *, quiet: bool = False) -> Schedule:
