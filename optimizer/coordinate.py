@@ -102,6 +102,20 @@ class Coordinate:
             return levels
         return np.append(self.edm(self.snapped(self.level(levels[:-1]))), 0.0)
 
+    def neighbours(self, levels: np.ndarray) -> np.ndarray:
+        """Known EDM levels [n+1] that end in 0, with one inner level a place up or down: [S, n+1].
+
+        Only where the levels stay distinct.
+        """
+        assert self.table is not None
+        known, moved = self.edm(self.table), []
+        for k, at in enumerate(_nearest(known, levels[1:-1]), start=1):
+            for place in (at - 1, at + 1):
+                if 0 <= place < len(known) and levels[k + 1] < known[place] < levels[k - 1]:
+                    moved.append(levels.copy())
+                    moved[-1][k] = known[place]
+        return np.array(moved).reshape(-1, len(levels))
+
     def thinned(self, levels: np.ndarray) -> np.ndarray:
         """The same for levels that need not stay as many: those that would meet become one."""
         if self.table is None:
