@@ -109,9 +109,13 @@ def test_a_model_that_is_not_sampled_from_noise_is_refused(
 
 
 def check_cell(cell: dict[str, Any]) -> None:
-    """Ours is the least of the means over noises and mixtures, and made of known levels."""
+    """Ours has no more error than theirs, as far as so many noises tell, and known levels.
+
+    The difference of the means has a standard error: where few noises change their picture
+    altogether, it is some 5 % of the mean. Two of them are allowed.
+    """
     for name in THEIRS:
-        assert cell["ours"] <= cell[name], (name, cell)
+        assert cell["ours"] <= cell[name] + 2.0 * cell["excess"][name], (name, cell)
     assert cell["known"]
 
 
@@ -135,7 +139,13 @@ def test_the_optimised_schedule_is_better_on_other_noise_for_every_type(
 # -- through the nodes ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", KINDS)
+IN_SERVER = {"v to zero SNR", "louder flow"}  # beside those of test_nodes.py
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(k, marks=() if k in IN_SERVER else pytest.mark.full) for k in KINDS],
+)
 def test_the_sampler_receives_what_the_node_has_found(server: ComfyServer, name: str) -> None:
     if name not in server.choices("AYSTestModel", "prediction"):
         assert name in NEWER
