@@ -17,7 +17,7 @@ from ..schedules.curves import time_uniform
 from . import host
 from .choose import published
 from .plot import plot_schedules
-from .report import comparison, report_text
+from .report import comparison, report_text, snapped
 from .schema import supported
 
 __all__ = ["AYSOptimize"]
@@ -518,7 +518,8 @@ def _measured(
     measured = Provenance(
         who="Optimize AYS",
         what=f"{judged.name}, {steps} steps{cfg}, denoise {denoise:g}, latent {request['shape']}"
-        f"{second}: {result.method}, on {result.noises} noises with {result.total_calls} calls",
+        f"{second}: {result.method}, on {result.noises} noises with {result.total_calls} calls"
+        + (f"; {snapped(result)}" if snapped(result) else ""),
         when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
     name = name or f"{guided.model_name}{judged.name} {steps} steps{cfg}"
@@ -550,7 +551,12 @@ def _other_steps(result: Result, denoise: float) -> tuple[tuple[float, ...], ...
     """Levels for other numbers of steps, which take no calls; none for a part of the path."""
     if result.surrogate is None or denoise < 1.0:
         return ()
-    counts = (count for count in OTHER_STEPS if count != len(result.sigmas) - 1)
+    known = result.coordinate.table
+    counts = (
+        count
+        for count in OTHER_STEPS
+        if count != len(result.sigmas) - 1 and (known is None or count <= len(known))
+    )
     return tuple(tuple(result.at_steps(count).tolist()) for count in counts)
 
 

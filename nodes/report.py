@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..optimizer import Result
 from . import host
 
-__all__ = ["comparison", "report_text"]
+__all__ = ["comparison", "report_text", "snapped"]
 
 ROWS = 20  # candidates listed
 
@@ -38,11 +38,23 @@ def report_text(
             f"{boundary:.4g}: set end_at_step of the first KSamplerAdvanced and start_at_step of "
             f"the second to {first}.",
         )
+    if result.coordinate.table is not None:
+        paragraphs.append(f"Note: {snapped(result)}.")
     if judged.note:
         paragraphs.append(f"Note: {judged.note}.")
     for name, why in result.left_out.items():
         paragraphs.append(f"Not compared: {name}, because {why}.")
     return "\n\n".join(paragraphs)
+
+
+def snapped(result: Result) -> str:
+    """What the levels are to a model that is called at the nearest of its timesteps."""
+    table = result.coordinate.table
+    if table is None:
+        return ""
+    if set(result.sigmas[1:-1].tolist()) <= set(table.tolist()):
+        return f"levels snapped to the model's {len(table)} timesteps"
+    return f"levels as {result.method} gives them, between the model's {len(table)} timesteps"
 
 
 def _criterion(result: Result) -> str:

@@ -8,7 +8,7 @@ from itertools import zip_longest
 import numpy as np
 import torch
 
-from .coordinate import VE, Coordinate, OwnLevel, edm_level
+from .coordinate import FINE, VE, Coordinate, OwnLevel, edm_level
 from .paths import shortest_paths
 from .profile import Profile
 from .search import coordinate_search, edm_schedule, subdivide
@@ -27,7 +27,6 @@ __all__ = [
 
 # From the most to the least likely to win: exponents near 3/4 suit most solvers, 3 is the KLUB.
 WEIGHT_EXPONENTS = (0.75, 1.0, 0.5, 1.25, 0.25, 1.5, 0.0, 2.0, 3.0)
-SAME = 0.03  # schedules whose inner levels all agree within 3 % are one candidate
 PAPER_STEPS = 10  # the paper searches at 10 steps and subdivides twice
 
 Named = tuple[str, np.ndarray]
@@ -103,7 +102,7 @@ def distinct(
     found: Iterable[Candidate],
     others: Sequence[Candidate],
     coordinate: Coordinate = VE,
-    apart: float = SAME,
+    apart: float = FINE,
 ) -> list[Candidate]:
     """Those found whose EDM levels differ by `apart` in log t somewhere from all before them."""
 

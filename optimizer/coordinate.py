@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 FLOW_TOP = 1.0 - 1e-4  # the highest flow level at which a denoiser is evaluated for the profile
+FINE = 0.03  # of log t: no schedule is told from one whose levels all agree so well
 KNEE = 50.0  # EDM level above which `spread` thins out
 
 OwnLevel = Callable[[np.ndarray], np.ndarray]  # t -> the level in which a solver measures its steps
@@ -101,6 +102,22 @@ class Coordinate:
         if self.table is None:
             return levels
         return np.append(self.edm(self.snapped(self.level(levels[:-1]))), 0.0)
+
+    def neighbours(self, levels: np.ndarray) -> np.ndarray:
+        """Known EDM levels [n+1] that end in 0, with one inner level a place up or down: [S, n+1].
+
+        Only where the levels stay distinct, and a place is so far that it matters.
+        """
+        assert self.table is not None
+        known, moved = self.edm(self.table), []
+        for k, at in enumerate(_nearest(known, levels[1:-1]), start=1):
+            for place in (at - 1, at + 1):
+                if not (0 <= place < len(known) and levels[k + 1] < known[place] < levels[k - 1]):
+                    continue
+                if abs(np.log(known[place] / known[at])) > FINE:
+                    moved.append(levels.copy())
+                    moved[-1][k] = known[place]
+        return np.array(moved).reshape(-1, len(levels))
 
     def thinned(self, levels: np.ndarray) -> np.ndarray:
         """The same for levels that need not stay as many: those that would meet become one."""

@@ -39,6 +39,7 @@ from .law import FEWEST_NOISES, law_scores
 from .meter import Meter
 from .pool import SHORTLIST, refined_pool, shortlist
 from .profile import Denoiser, Profile
+from .refine import settled
 from .runs import FEWEST, Progress, Runs
 from .select import Candidate, Score, halving
 from .solvers import DETERMINISTIC_TWIN, Solver
@@ -111,11 +112,13 @@ class Result:
             )
         if steps == len(self.sigmas) - 1:
             return self.sigmas
+        self.coordinate.check_steps(steps, float(self.sigmas[0]))
         lowest = self.surrogate.lowest
         tried = [edm_levels(score.candidate, self.coordinate) for score in self.scores]
         drawn = [drawn_through(levels, steps, lowest) for levels in tried]
         paths = path_schedules(self.profile, steps, self.surrogate.own_level)
         levels = at_steps(self.surrogate, [*drawn, *paths])
+        levels = settled(self.surrogate.residuals, levels, self.coordinate)
         return from_edm("", levels, self.coordinate, float(self.sigmas[0])).sigmas
 
     @property
@@ -316,12 +319,12 @@ def _check(
 ) -> None:
     if steps < 1:
         raise ValueError(f"steps was {steps}: a schedule has at least 1 step.")
+    coordinate.check_steps(steps, sigma_max)
     if not (0.0 < sigma_min < sigma_max < float("inf")):
         raise ValueError(
             f"sigma_min was {sigma_min:g} and sigma_max {sigma_max:g}: give "
             "0 < sigma_min < sigma_max."
         )
-    coordinate.check_steps(steps, sigma_max)
     if order not in (None, 1, 2):
         raise ValueError(f"order was {order}: a solver's order is 1 or 2 here.")
     if method not in METHODS:

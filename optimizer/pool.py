@@ -8,7 +8,7 @@ import numpy as np
 
 from .candidates import distinct, edm_levels, from_edm
 from .coordinate import Coordinate
-from .refine import Refinement, levenberg_marquardt
+from .refine import Refinement, levenberg_marquardt, settled
 from .runs import Runs
 from .select import FAVOURITES, Candidate
 from .surrogate import Surrogate, Track
@@ -51,7 +51,7 @@ def refined_pool(
     def measure(levels: np.ndarray) -> Track | None:
         return runs.track(from_edm("", levels, coordinate, sigma_max).sigmas, batches)
 
-    refinement = Refinement(surrogate, measure, coordinate.known_edm)
+    refinement = Refinement(surrogate, measure, coordinate)
     first = next((candidate for candidate in ranked if candidate.given), ranked[0])
     refinement.run(edm_levels(first, coordinate))
     if refinement.tried:
@@ -63,6 +63,7 @@ def refined_pool(
         levels = levenberg_marquardt(
             surrogate.residuals, edm_levels(start, coordinate), lowest=surrogate.lowest
         )
+        levels = settled(surrogate.residuals, levels, coordinate)
         name = f"{start.name}, refined on the surrogate"
         free.append(from_edm(name, levels, coordinate, sigma_max))
     free = distinct(ranked_by_prediction(free, surrogate, coordinate), [], coordinate, APART)

@@ -19,9 +19,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .coordinate import VE, Coordinate
 from .surrogate import Surrogate, Track
 
-__all__ = ["Refinement", "levenberg_marquardt"]
+__all__ = ["Refinement", "levenberg_marquardt", "settled"]
 
 PERTURBATION = 1e-3  # of log t, for finite differences
 LARGEST_STEP = 0.5  # of log t, per iteration
@@ -104,24 +105,46 @@ def levenberg_marquardt(
     return levels(z[None])[0]
 
 
+def settled(residuals: Residuals, schedule: np.ndarray, coordinate: Coordinate) -> np.ndarray:
+    """A schedule [n+1] of EDM levels that the model knows, near one of any levels.
+
+    Snapped, then one level at a time moved to the next that the model knows, as long as that
+    lowers the mean residual norm: at the low end these are 16 to 42 % apart for Stable Diffusion.
+    """
+    if coordinate.table is None:
+        return schedule
+    best = coordinate.known_edm(schedule)
+
+    def errors(schedules: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(residuals(schedules), axis=2).mean(1)
+
+    (error,) = errors(best[None])
+    while len(near := coordinate.neighbours(best)):
+        found = errors(near)
+        if found.min() > error * (1.0 - ENOUGH):
+            break
+        best, error = near[found.argmin()], found.min()
+    return best
+
+
 class Refinement:
     """Real runs of schedules from the reference noises, and the search that they guide.
 
     Arguments:
         surrogate: made from the references and coarse runs.
         measure: runs a schedule [n+1] of EDM levels; None: the budget is spent.
-        known: the same schedule with the levels that the model knows, which alone are run.
+        coordinate: what levels the model knows; no others are run.
     """
 
     def __init__(
         self,
         surrogate: Surrogate,
         measure: Callable[[np.ndarray], Track | None],
-        known: Callable[[np.ndarray], np.ndarray] = lambda schedule: schedule,
+        coordinate: Coordinate = VE,
     ):
         self.surrogate = surrogate
         self.measure = measure
-        self.known = known
+        self.coordinate = coordinate
         self.tried: list[tuple[np.ndarray, Track]] = []
         self.reach = REACH
 
@@ -153,9 +176,10 @@ class Refinement:
         """
         best, track = self.best
         model = self._around(best, track)
-        found = self.known(
-            levenberg_marquardt(model, best, lowest=self.surrogate.lowest, reach=self.reach)
+        found = levenberg_marquardt(
+            model, best, lowest=self.surrogate.lowest, reach=self.reach
         )
+        found = settled(model, found, self.coordinate)
         if any(np.array_equal(found, schedule) for schedule, _ in self.tried):
             return False
         now, then = (np.linalg.norm(model(s[None])[0], axis=1) for s in (best, found))

@@ -90,7 +90,7 @@ def noise_levels(model: Any) -> NoiseLevels:
         sigma_min=sigma_min,
         sigma_max=sigma_max,
         coordinate=dataclasses.replace(affine(round(k, 6), round(c, 6)), table=timesteps),
-        flow=k < -1e-3,
+        flow=bool(k < -1e-3),
         timesteps=None if timesteps is None else timesteps.tolist(),
         model_sampling=model_sampling,
     )

@@ -4,7 +4,7 @@ With ever finer steps every deterministic sampler of the host solves, at the hos
 
     dx/ds = (x - D) / s        D the guided E[x_0 | x] of x = a(s) x_0 + b(s) e
 
-for b = s with a = 1 (variance exploding) or a = 1 - s (flow). Either way x/a at the EDM level
+for b = c s with a = 1 (variance exploding) or a = 1 - s (flow). Either way x/a at the EDM level
 t = b/a solves dx/dt = (x - D) / t, and there the method's clock is -log t. On flow models -log s
 would be the clock of the same equation, but D is smoother in log t: at 32 steps the reference is
 4 to 10 times closer to the limit.

@@ -10,12 +10,13 @@ model that it is made for:
     start      whether a reference starts with the same call as the run that is judged, bit for bit
     ends       sigma_min and sigma_max
 
-With arguments KIND SAMPLER ..., for every pair the held-out errors of schedules with STEPS steps:
+With arguments NAME SAMPLER ..., for every pair the errors of schedules with STEPS steps, our own
+optimised for each of the MIXTURES, on noise not used for it:
 
-    ours, simple, karras, beta  the mean over noises of the RMS end-point error
-    excess     theirs over ours -> mean and standard error of (ours - theirs) over noises
-    sigmas     ours
-    known      whether they are levels that the model knows
+    ours, simple, karras, beta  mean RMS end-point error, over noises and mixtures
+    excess     schedule -> the standard error of (ours - its error), over noises and mixtures
+    sigmas     ours for each mixture
+    known      whether they are levels that the model knows, or a schedule of the host's
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ NODES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 LEVELS = (0.05, 0.3, 1.0, 4.0, 12.0)  # EDM
 THEIRS = ("simple", "karras", "beta")
-SIZE, SEED, SHIFT = 4, 3, 3.0
-STEPS, BUDGET, HELD_OUT, FINE = 8, 2000, 48, 300
+SIZE, SEED, SHIFT, LABEL = 4, 3, 3.0, 3
+MIXTURES, STEPS, BUDGET, HELD_OUT, FINE = (0, 1, 2), 8, 4000, 128, 300
 
 
 def main(cells: list[tuple[str, str]]) -> None:
@@ -84,18 +85,17 @@ def main(cells: list[tuple[str, str]]) -> None:
 
     shape = 1, SIZE, SIZE
 
-    def model_of(kind: str) -> Any:
-        return build("gaussian mixture", kind, seed=SEED, shift=SHIFT)
-
-    def behind(node: str) -> Any:
-        kind, inputs = NODES[node]
-        own = NODE_CLASS_MAPPINGS[node.split()[0]]
-        (model,) = getattr(own(), own.FUNCTION)(model_of(kind), **inputs)
+    def model_of(name: str, seed: int = SEED) -> Any:
+        if name in PREDICTIONS:
+            return build("gaussian mixture", name, seed=seed, shift=SHIFT)
+        kind, inputs = NODES[name]
+        node = NODE_CLASS_MAPPINGS[name.split()[0]]
+        (model,) = getattr(node(), node.FUNCTION)(model_of(kind, seed), **inputs)
         return model
 
-    def guided(model: Any, sampler: str) -> host.GuidedModel:
+    def guided(model: Any, sampler: str, label: int = -1) -> host.GuidedModel:
         use = host.latent_use(model, {"samples": torch.zeros(1, *shape)}, 1.0)
-        guider = host.make_guider(model, prompt(3), prompt(3), 1.0)
+        guider = host.make_guider(model, prompt(label), prompt(label), 1.0)
         return host.GuidedModel(
             guider, host.noise_levels(model), use, host.judged_sampler(sampler)
         )
@@ -109,7 +109,7 @@ def main(cells: list[tuple[str, str]]) -> None:
 
     def exactness(own: host.GuidedModel) -> float:
         ideal, data = load("gaussian mixture", SEED), noise(16, seed=1)
-        label = prompt(3)[0][0][:, 0].expand(16, -1)
+        label = prompt(LABEL)[0][0][:, 0].expand(16, -1)
         misses = []
         for t in (known(own.levels, t) for t in LEVELS):
             x, sigma = data + t * noise(16, seed=2), torch.full((16,), t)
@@ -128,7 +128,7 @@ def main(cells: list[tuple[str, str]]) -> None:
             levels = host.noise_levels(model)
         except ValueError as error:
             return {"refused": str(error)}
-        own = guided(model, "dpmpp_2m")
+        own = guided(model, "dpmpp_2m", LABEL)
         coarse, fine = (host.simple_schedule(levels, steps) for steps in (4, 20))
         judged = first_call(own, own.solver(), coarse)
         reference = first_call(own, own.reference(), fine)
@@ -140,57 +140,65 @@ def main(cells: list[tuple[str, str]]) -> None:
             "ends": [levels.sigma_min, levels.sigma_max],
         }
 
-    def cell(kind: str, sampler: str) -> dict[str, Any]:
-        model = behind(kind) if kind in NODES else model_of(kind)
-        levels = host.noise_levels(model)
-        own = guided(model, sampler)
-        result = optimize(
+    def optimised(own: host.GuidedModel, others: dict[str, Tensor]) -> Any:
+        return optimize(
             own,
             own.shape,
-            sigma_max=levels.sigma_max,
-            sigma_min=levels.sigma_min,
+            sigma_max=own.levels.sigma_max,
+            sigma_min=own.levels.sigma_min,
             steps=STEPS,
             solver=own.solver(),
-            candidates=host.host_schedules(levels, STEPS, 1.0),
+            candidates=others,
             budget=BUDGET,
-            coordinate=levels.coordinate,
+            coordinate=own.levels.coordinate,
             reference=own.reference(),
             order=own.sampler.order,
             meter=own.meter,
         )
-        theirs = {name: host.host_schedules(levels, STEPS, 1.0)[name] for name in THEIRS}
-        schedules = {"ours": result.sigmas, **theirs}
-        test = noise(HELD_OUT, seed=99)
-        limit = guided(model, "dpmpp_2m")
-        t = [float(levels.coordinate.finite_edm(np.array(s))) for s in (levels.sigma_max, levels.sigma_min)]
-        fine = levels.coordinate.level(np.geomspace(*t, FINE))
-        fine = levels.coordinate.thinned(np.append(levels.sigma_max, fine[1:]))
-        end = limit.solver()(test, torch.from_numpy(np.append(fine, 0.0)).float(), seed=0)
 
-        def errors(sigmas: Tensor) -> Tensor:
+    def limit(model: Any, test: Tensor) -> Tensor:
+        """The end points of many steps of the host's dpmpp_2m, at levels that the model knows."""
+        own = guided(model, "dpmpp_2m")
+        coordinate, top = own.levels.coordinate, own.levels.sigma_max
+        ends = coordinate.finite_edm(np.array([top, own.levels.sigma_min]))
+        fine = coordinate.thinned(np.append(top, coordinate.level(np.geomspace(*ends, FINE))[1:]))
+        end: Tensor = own.solver()(test, torch.from_numpy(np.append(fine, 0.0)).float(), seed=0)
+        return end
+
+    def errors(name: str, sampler: str, seed: int) -> tuple[dict[str, Tensor], list[float], bool]:
+        model = model_of(name, seed)
+        own = guided(model, sampler)
+        others = host.host_schedules(own.levels, STEPS, 1.0)
+        result = optimised(own, others)
+        test = noise(HELD_OUT, seed=99)
+        end = limit(model, test)
+
+        def error(sigmas: Tensor) -> Tensor:
             miss = own.solver()(test, sigmas, seed=0) - end
             return miss.square().flatten(1).mean(1).sqrt()
 
-        found = {name: errors(sigmas) for name, sigmas in schedules.items()}
-        excess = {name: found["ours"] - found[name] for name in THEIRS}
-        positive = result.sigmas[1:-1].tolist()
+        found = {name: error(others[name]) for name in THEIRS}
+        table = own.levels.timesteps
+        inside = table is None or set(result.sigmas[1:-1].tolist()) <= set(table)
+        sigmas: list[float] = result.sigmas.tolist()
+        return {"ours": error(result.sigmas), **found}, sigmas, inside or result.method in others
+
+    def cell(name: str, sampler: str) -> dict[str, Any]:
+        runs = [errors(name, sampler, seed) for seed in MIXTURES]
+        found = {key: torch.cat([one[key] for one, _, _ in runs]) for key in ("ours", *THEIRS)}
+        excess = {key: found["ours"] - found[key] for key in THEIRS}
         return {
-            **{name: float(error.mean()) for name, error in found.items()},
-            "excess": {
-                name: [float(e.mean()), float(e.std()) / len(e) ** 0.5]
-                for name, e in excess.items()
-            },
-            "sigmas": result.sigmas.tolist(),
-            "known": levels.timesteps is None or set(positive) <= set(levels.timesteps),
-            "method": result.method,
+            **{key: float(error.mean()) for key, error in found.items()},
+            "excess": {key: float(e.std()) / len(e) ** 0.5 for key, e in excess.items()},
+            "sigmas": [sigmas for _, sigmas, _ in runs],
+            "known": all(known for _, _, known in runs),
         }
 
     with torch.inference_mode():
         if cells:
-            answer = {f"{kind}, {sampler}": cell(kind, sampler) for kind, sampler in cells}
+            answer = {f"{name}, {sampler}": cell(name, sampler) for name, sampler in cells}
         else:
-            answer = {kind: described(model_of(kind)) for kind in PREDICTIONS}
-            answer |= {node: described(behind(node)) for node in NODES}
+            answer = {name: described(model_of(name)) for name in (*PREDICTIONS, *NODES)}
     print(json.dumps(answer))
 
 

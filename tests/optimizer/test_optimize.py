@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ import torch
 from align_your_steps.benchmarks.mixture import Mixture, power_law
 from align_your_steps.optimizer import (
     FLOW,
+    VE,
     DenoiserError,
     Meter,
     Result,
@@ -564,6 +566,60 @@ def test_flow_schedule_is_refined_where_the_solver_passes_through_a_meter(steps)
     assert 0 < result.reference_error < math.inf
     if steps == 6:
         assert result.method == "refined"
+
+
+# -- discrete models ------------------------------------------------------------------------
+
+KNOWN = TABLE.sigmas[:: len(TABLE.sigmas) // 50]
+KNOWN = np.append(KNOWN[:-1], HIGH)
+
+
+class Rounded:
+    """A model of discrete time: called at a level that it does not know, it takes the nearest."""
+
+    def __init__(self):
+        self.asked: set[float] = set()
+
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        self.asked.add(float(sigma[0]))
+        at = np.abs(np.log(KNOWN / float(sigma[0]))).argmin()
+        return DATA.denoise(x, torch.full_like(sigma, KNOWN[at]))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 30])
+@pytest.mark.parametrize("method", ["measured", "paper"])
+def test_a_discrete_model_is_called_at_levels_that_it_knows(steps, method):
+    model, coordinate = Rounded(), replace(VE, table=KNOWN)
+    result = found(model, steps=steps, coordinate=coordinate, method=method)
+    known = set(KNOWN.astype(np.float32).tolist())
+    assert {np.float32(level) for level in model.asked} <= known
+    for score in result.scores:
+        assert set(score.candidate.sigmas[:-1].tolist()) <= known
+        assert (score.candidate.sigmas.diff() < 0).all()
+        assert len(score.candidate.sigmas) == steps + 1
+    if method == "measured":
+        levels = result.at_steps(12)
+        assert set(levels[:-1].tolist()) <= known
+        assert (levels.diff() < 0).all()
+
+
+def test_schedules_of_the_callers_stay_as_they_are_on_a_discrete_model():
+    mine = {"mine": np.append(edm_schedule(4, HIGH, LOW), 0.0)}
+    result = found(Rounded(), candidates=mine, coordinate=replace(VE, table=KNOWN))
+    (own,) = [score.candidate for score in result.scores if score.candidate.given]
+    assert own.sigmas[1:].tolist() == torch.tensor(mine["mine"][1:]).float().tolist()
+
+
+def test_all_the_levels_of_a_discrete_model_can_be_its_schedule():
+    few = replace(VE, table=np.array([LOW, 0.1, 0.5, 2.0, HIGH]))
+    whole = found(coordinate=few, steps=5).sigmas.tolist()
+    assert whole == pytest.approx([HIGH, 2.0, 0.5, 0.1, LOW, 0.0])
+    result = found(coordinate=few, steps=4)
+    assert len(set(result.sigmas.tolist())) == 5
+    with pytest.raises(ValueError, match="steps was 6, but the model knows only 4 noise levels"):
+        found(coordinate=few, steps=6)
+    with pytest.raises(ValueError, match="steps was 6, but the model knows only 4 noise levels"):
+        result.at_steps(6)
 
 
 # -- exact mixtures -------------------------------------------------------------------------

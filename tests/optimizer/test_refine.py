@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import Denoiser, gaussian
-from align_your_steps.optimizer.refine import REACH, Refinement, levenberg_marquardt
+from align_your_steps.optimizer import VE, Denoiser, gaussian
+from align_your_steps.optimizer.refine import REACH, Refinement, levenberg_marquardt, settled
 from align_your_steps.optimizer.refine import _worth as worth
 from align_your_steps.optimizer.surrogate import Track
 from align_your_steps.tests.optimizer.test_surrogate import (
@@ -115,6 +115,49 @@ def test_the_surrogates_error_never_rises(solver: str) -> None:
         found = levenberg_marquardt(surrogate.residuals, schedule, lowest=LOW)
         before, after = (mean_norm(surrogate.residuals(s[None])[0]) for s in (schedule, found))
         assert after <= before * (1 + 1e-9)
+
+
+# -- discrete models ------------------------------------------------------------------------
+
+KNOWN = np.array([LOW, 0.045, 0.09, 0.15, 0.4, 0.8, 1.5, 3.0, 5.0, 9.0, HIGH])
+DISCRETE = replace(VE, table=KNOWN)
+
+
+def test_a_schedule_settles_on_the_best_levels_that_the_model_knows() -> None:
+    settles = settled(distance, START, DISCRETE)
+    assert settles[0] == START[0]
+    assert settles[-1] == 0.0
+    assert settles[1:-1].tolist() == [5.0, 1.5, 0.4, 0.09]  # nearest to TARGET in log t
+    nearest = DISCRETE.known_edm(START)
+    assert mean_norm(distance(settles[None])[0]) < mean_norm(distance(nearest[None])[0])
+
+
+def test_a_schedule_of_a_continuous_model_is_settled() -> None:
+    assert settled(distance, START, VE) is START
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_refinement_runs_and_records_known_levels_only(solver: str) -> None:
+    data = Mixture.random(16, 12, seed=3, std=0.5)
+    runs, surrogate = prepared(data.denoise, solver, dim=16)
+    coordinate = replace(VE, table=np.append(np.geomspace(LOW, HIGH, 60)[:-1], HIGH))
+    ran: list[np.ndarray] = []
+
+    def measure(levels: np.ndarray) -> Track | None:
+        ran.append(levels)
+        return runs.track(torch.from_numpy(levels).float(), BATCHES)
+
+    refinement = Refinement(surrogate, measure, coordinate)
+    refinement.run(coordinate.known_edm(schedules()["karras"]))
+    while refinement.improve():
+        pass
+    assert len(ran) > 1
+    assert [levels for levels, _ in refinement.tried] == ran
+    for levels in ran:
+        assert levels[0] == ran[0][0]
+        assert set(levels[1:-1]) <= set(coordinate.table)
+        assert (np.diff(levels) < 0).all()
+    assert len({tuple(levels) for levels in ran}) == len(ran)
 
 
 # -- refinement with real runs --------------------------------------------------------------

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import VE, Denoiser, edm_schedule, gaussian
-from align_your_steps.optimizer.coordinate import spread
+from align_your_steps.optimizer import FLOW, VE, Denoiser, edm_schedule, gaussian
+from align_your_steps.optimizer.coordinate import edm_level, spread
 from align_your_steps.optimizer.noise import SELECTION, generators, unit_noise
 from align_your_steps.optimizer.runs import Runs
 from align_your_steps.optimizer.solvers import reference_solver
@@ -320,6 +323,53 @@ def test_surrogate_repeats_the_run_that_it_follows(solver: str, name: str) -> No
     off = rms(following.residuals(schedule[None])[0] - expected)
     assert off < 0.05 * rms(expected)
     assert off < 0.25 * rms(surrogate.residuals(schedule[None])[0] - expected)
+
+
+# What the host's samplers of these names do on a flow model, whose levels are s = t / (1 + t).
+
+
+def flow_dpmpp_2m(x: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """dpmpp_2m as the host has it, for data N(0, 1): -log s is its clock."""
+    before = None
+    for k, (now, then) in enumerate(pairwise(s)):
+        D = flow_gaussian(x, now)
+        predictor = D
+        if before is not None and then > 0:
+            predictor = D + np.log(now / then) / (2 * np.log(s[k - 1] / now)) * (D - before)
+        x = then / now * x + (1 - then / now) * predictor
+        before = D
+    return x
+
+
+def flow_heun(x: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """heun as the host has it, for data N(0, 1): the trapezium stands on s."""
+    for now, then in pairwise(s):
+        slope = (x - flow_gaussian(x, now)) / now
+        after = x + slope * (then - now)
+        if then > 0:
+            slope = (slope + (after - flow_gaussian(after, then)) / then) / 2
+        x = x + slope * (then - now)
+    return x
+
+
+def flow_gaussian(x: np.ndarray, s: float) -> np.ndarray:
+    """E[x_0 | x] for x = (1 - s) x_0 + s e: D(x / (1 - s), t) = x / (1 - s) / (1 + t^2)."""
+    return (1 - s) * x / ((1 - s) ** 2 + s**2)
+
+
+@pytest.mark.parametrize("solver, run", [("dpmpp_2m", flow_dpmpp_2m), ("heun", flow_heun)])
+def test_surrogate_steps_in_the_level_in_which_the_solver_steps(solver: str, run: Any) -> None:
+    t = np.geomspace(1e-3, 99.0, 600)
+    ends = np.array([[0.7], [-1.3]])
+    x = ends * np.sqrt(1 + t**2)[:, None, None]  # the exact trajectories of D = x / (1 + t^2)
+    reference = Track(np.log(t), x, x / (1 + t**2)[:, None, None], ends)
+    slope = np.repeat(1 / (1 + t**2)[:, None], 2, 1)
+    schedule = np.append(np.geomspace(99.0, 0.05, 6), 0.0)
+    s = FLOW.level(schedule)
+    expected = run((1 - s[0]) * x[-1], s) - ends
+    for own_level, same in ((FLOW.level, True), (edm_level, False)):
+        found = Surrogate(reference, slope, solver, own_level=own_level).residuals(schedule[None])
+        assert np.allclose(found[0], expected, rtol=1e-3) == same
 
 
 def test_nothing_is_missed_on_the_levels_that_reference_and_run_share() -> None:
