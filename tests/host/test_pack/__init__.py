@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import routes
+from .guidance import AYSTestGuider
 from .inspection import AYSTestRecord, AYSTestShowSigmas, AYSTestShowText, AYSTestSigmas
 from .model import AYSTestConditioning, AYSTestModel, AYSTestPatch
 
@@ -14,6 +15,7 @@ class TestExtension(ComfyExtension):
         """Return the node classes."""
         return [
             AYSTestConditioning,
+            AYSTestGuider,
             AYSTestModel,
             AYSTestPatch,
             AYSTestRecord,
