@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import routes
 from .checkpoints import AYSTestCheckpoint, AYSTestEmbedding, prepare_host
+from .guidance import AYSTestGuider
 from .inspection import (
     AYSTestRecord,
     AYSTestShowModel,
@@ -23,6 +24,7 @@ class TestExtension(ComfyExtension):
             AYSTestCheckpoint,
             AYSTestConditioning,
             AYSTestEmbedding,
+            AYSTestGuider,
             AYSTestModel,
             AYSTestPatch,
             AYSTestRecord,
