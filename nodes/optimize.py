@@ -209,7 +209,7 @@ class AYSOptimize(io.ComfyNode):
             "sampler": judged.name,
             "sampler_options": judged.options,
             "steps": steps,
-            "shape": list(guided.shape),
+            "shape": latent.sizes,
             "latent": host.comparable_digest([latent.start, latent.samples, latent.mask]),
             "denoise": denoise,
             "method": method,
@@ -305,25 +305,29 @@ def _measured(
     steps, denoise = request["steps"], request["denoise"]
     levels, judged = guided.levels, guided.sampler
     method = METHODS[request["method"]]
-    result = optimize(
-        guided,
-        guided.shape,
-        sigma_max=host.start_level(levels, steps, denoise),
-        sigma_min=levels.sigma_min,
-        steps=steps,
-        solver=guided.solver(),
-        samples=guided.latent.samples,
-        candidates=others,
-        budget=request["budget"],
-        seed=request["seed"],
-        progress=progress,
-        method=method,
-        starts=_starts(levels, method, steps, denoise),
-        coordinate=levels.coordinate,
-        reference=guided.reference(),
-        order=judged.order,
-        batch_size=guided.batch_size,
-        meter=guided.meter,
+    elements = guided.elements
+    result = guided.fitted(
+        lambda batch_size: optimize(
+            guided,
+            guided.shape,
+            sigma_max=host.start_level(levels, steps, denoise),
+            sigma_min=levels.sigma_min,
+            steps=steps,
+            solver=guided.solver(),
+            samples=guided.latent.samples,
+            elements=elements,
+            candidates=others,
+            budget=request["budget"],
+            seed=request["seed"],
+            progress=progress,
+            method=method,
+            starts=_starts(levels, method, steps, denoise),
+            coordinate=levels.coordinate,
+            reference=guided.reference(),
+            order=judged.order,
+            batch_size=batch_size,
+            meter=guided.meter,
+        )
     )
     cfg = "" if request["cfg"] is None else f" cfg {request['cfg']:g}"
     measured = Provenance(

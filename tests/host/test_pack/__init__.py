@@ -4,6 +4,12 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import routes
 from .inspection import AYSTestRecord, AYSTestShowSigmas, AYSTestShowText, AYSTestSigmas
+from .latents import (
+    AYSTestLatent,
+    AYSTestLatentModel,
+    AYSTestShowLatent,
+    AYSTestSmallDevice,
+)
 from .model import AYSTestConditioning, AYSTestModel, AYSTestPatch
 
 
@@ -14,12 +20,16 @@ class TestExtension(ComfyExtension):
         """Return the node classes."""
         return [
             AYSTestConditioning,
+            AYSTestLatent,
+            AYSTestLatentModel,
             AYSTestModel,
             AYSTestPatch,
             AYSTestRecord,
+            AYSTestShowLatent,
             AYSTestShowSigmas,
             AYSTestShowText,
             AYSTestSigmas,
+            AYSTestSmallDevice,
         ]
 
 

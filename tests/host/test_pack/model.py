@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .meter import METER
 
-__all__ = ["AYSTestConditioning", "AYSTestModel", "AYSTestPatch"]
+__all__ = ["AYSTestConditioning", "AYSTestModel", "AYSTestPatch", "Config", "Network", "build"]
 
 PREDICTIONS = {
     "eps": ModelType.EPS,
@@ -103,7 +103,7 @@ class Network(torch.nn.Module):
         if self.flow:
             # x = (1 - s) x_0 + s e is (1 - s) times x_0 + σ e, σ = s / (1 - s).
             s = level.clamp(max=self.highest / (1 + self.highest))
-            x = x / (1 - s)[:, None, None, None]
+            x = x / (1 - s).reshape(-1, *(1 for _ in x.shape[1:]))
             level = s / (1 - s)
         result: Tensor = self.gain * self.denoiser(x / self.gain, level / self.gain, label)
         return result
@@ -133,17 +133,25 @@ def load(name: str, seed: int) -> torch.nn.Module:
     return load_digits()
 
 
-def build(name: str, prediction: str, seed: int, shift: float) -> Any:
+def build(
+    name: str,
+    prediction: str,
+    seed: int,
+    shift: float,
+    config_class: Any = Config,
+    network_class: Any = Network,
+    model_class: Any = comfy.model_base.BaseModel,
+) -> Any:
     """A MODEL of the host around the denoiser of that name."""
     kind = PREDICTIONS[prediction]
-    config = Config({})
+    config = config_class({})
     settings = {"edm": {"sigma_max": 80.0}, "flow": {"shift": shift}}
     config.sampling_settings = settings.get(prediction, {})
     config.set_inference_dtype(torch.float32, None)
     sampling = comfy.model_base.model_sampling(config, kind)
-    network = Network(load(name, seed), sampling, prediction == "flow", HIGHEST[name])
+    network = network_class(load(name, seed), sampling, prediction == "flow", HIGHEST[name])
     offload = comfy.model_management.unet_offload_device()
-    model = comfy.model_base.BaseModel(
+    model = model_class(
         config, kind, device=offload, unet_model=lambda **_: network.to(offload)
     )
     return comfy.model_patcher.ModelPatcher(
