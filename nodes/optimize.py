@@ -255,7 +255,7 @@ class AYSOptimize(io.ComfyNode):
             "sampler": judged.name,
             "sampler_options": judged.options,
             "steps": steps,
-            "shape": list(guided.shape),
+            "shape": guided.latent.sizes,
             "latent": host.comparable_digest(
                 [guided.latent.start, guided.latent.samples, guided.latent.mask]
             ),
@@ -490,27 +490,30 @@ def _measured(
     steps, denoise = request["steps"], request["denoise"]
     levels, judged = guided.levels, guided.sampler
     method = METHODS[request["method"]]
-    batch_size = guided.batch_size  # finding it may have taken calls
-    result = optimize(
-        guided,
-        guided.shape,
-        sigma_max=host.start_level(levels, steps, denoise),
-        sigma_min=levels.sigma_min,
-        steps=steps,
-        solver=guided.solver(),
-        samples=guided.latent.samples,
-        candidates=others,
-        budget=request["budget"] - guided.meter.rows,
-        seed=request["seed"],
-        progress=progress,
-        method=method,
-        starts=_starts(levels, method, steps, denoise),
-        coordinate=levels.coordinate,
-        reference=guided.reference(),
-        order=judged.order,
-        batch_size=batch_size,
-        meter=guided.meter,
-        journal=unfinished,
+    elements = guided.elements
+    result = guided.fitted(
+        lambda batch_size, made: optimize(
+            guided,
+            guided.shape,
+            sigma_max=host.start_level(levels, steps, denoise),
+            sigma_min=levels.sigma_min,
+            steps=steps,
+            solver=guided.solver(),
+            samples=guided.latent.samples,
+            elements=elements,
+            candidates=others,
+            budget=request["budget"] - made,
+            seed=request["seed"],
+            progress=progress,
+            method=method,
+            starts=_starts(levels, method, steps, denoise),
+            coordinate=levels.coordinate,
+            reference=guided.reference(),
+            order=judged.order,
+            batch_size=batch_size,
+            meter=guided.meter,
+            journal=unfinished,
+        )
     )
     cfg = "" if request["cfg"] is None else f" cfg {request['cfg']:g}"
     boundary = request.get("boundary")

@@ -2,7 +2,7 @@
 
 All runs from one batch of noise share calls: the first call is the same for every schedule, and
 two schedules that agree down to level k share all calls above it. So a call with a level and an x
-already seen is answered from memory, bit for bit, and costs nothing. What is remembered stays in
+already seen is answered from memory, bit for bit, and costs nothing. What is remembered lies in
 main memory: a device's own belongs to the model.
 """
 

@@ -1,16 +1,27 @@
 """What the LATENT linked to an optimisation means.
 
-At denoise 1 an empty latent gives the shape only, and encoded images are data for the profile, as
-in the paper; the runs start from pure noise. Below 1 the first latent is the start image of
-every run, as it will be for the user.
+    empty                    gives the shape of what is sampled, as KSampler would make it of it
+    images, denoise 1        data for the profile, as in the paper; the runs start from pure noise
+    images, denoise below 1  where the runs start
+    images and a noise mask  where the runs start, too: the host keeps what the mask leaves out
+
+Row k of a batch of runs starts from image k and has mask k, both counted round and round, as the
+host pairs them. `batch_index` says which noises the user's images get; the optimiser has its own.
+
+A nested latent (audio and video) is one row of numbers to the optimiser, [B, 1, N], as it is to
+the host's samplers.
 """
 
 from __future__ import annotations
 
+import inspect
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import comfy.sample
+import comfy.utils
 import torch
 from torch import Tensor
 
@@ -19,34 +30,77 @@ __all__ = ["LatentUse", "latent_use"]
 
 @dataclass(frozen=True)
 class LatentUse:
-    """start: [1, ...] as the host's samplers take it, zeros for pure noise; samples: x_0 [N, ...]
-    in the model's own space, or None; mask: the noise mask, or None."""
+    """start:   [K, ...] as the host's samplers take it, zeros for pure noise; packed if nested
+    samples: x_0 [N, ...] in the model's own space, or None
+    mask:    the noise mask, or None
+    nested:  shapes of the parts of a nested latent, without the batch; empty for any other
+    """
 
     start: Tensor
     samples: Tensor | None
-    mask: Tensor | None
+    mask: Any
+    nested: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one latent as the host's samplers see it, without the batch."""
+        return tuple(self.start.shape[1:])
+
+    @property
+    def sizes(self) -> list[Any]:
+        """Shape of one latent as the user sees it: of a nested one, its parts'."""
+        return [list(part) for part in self.nested] if self.nested else list(self.shape)
+
+    def starts(self, count: int) -> Tensor:
+        """The starts of so many runs, [count, ...]."""
+        start: Tensor = comfy.utils.repeat_to_batch_size(self.start, count)
+        return start.clone()
+
+    def unpacked(self, x: Tensor) -> Any:
+        """A latent [B, ...] in the form in which the host's guiders take it."""
+        if not self.nested:
+            return x
+        from comfy.nested_tensor import NestedTensor  # hosts without it have no nested latents
+
+        parts = x.split([math.prod(shape) for shape in self.nested], dim=-1)
+        pairs = zip(parts, self.nested, strict=True)
+        return NestedTensor([part.reshape(len(x), *shape) for part, shape in pairs])
 
 
 def latent_use(model: Any, latent: dict[str, Any], denoise: float) -> LatentUse:
-    """The start image, the data and the mask that a LATENT stands for.
+    """The start, the data and the mask that a LATENT stands for.
 
-    Raises ValueError for a nested latent or one without elements.
+    Raises ValueError for a latent without elements.
     """
-    samples = latent.get("samples")
-    if not isinstance(samples, torch.Tensor) or getattr(samples, "is_nested", False):
+    latents = _as_sampled(model, latent)
+    nested = bool(getattr(latents, "is_nested", False))
+    parts = [part.float().cpu() for part in (latents.unbind() if nested else [latents])]
+    shapes = tuple(tuple(part.shape[1:]) for part in parts)
+    if any(part.numel() == 0 for part in parts):
         raise ValueError(
-            "The linked latent is not a plain tensor (audio and video together, for example): "
-            "link an ordinary latent image."
+            f"The linked latent has shape {[list(part.shape) for part in parts]} and no elements: "
+            "link a latent image of at least one pixel."
         )
-    samples = comfy.sample.fix_empty_latent_channels(model, samples)
-    if samples.numel() == 0:
-        raise ValueError(
-            f"The linked latent has shape {list(samples.shape)} and no elements: link a latent "
-            "image of at least one pixel."
-        )
-    samples, mask = samples.float().cpu(), latent.get("noise_mask")
-    if denoise < 1.0:
-        return LatentUse(samples[:1], None, mask)
+    samples, mask = _packed(parts) if nested else parts[0], latent.get("noise_mask")
+    shapes = shapes if nested else ()
     empty = bool(torch.count_nonzero(samples) == 0)
+    if denoise < 1.0 or (mask is not None and not empty):
+        return LatentUse(samples, None, mask, shapes)
     data = None if empty else model.model.process_latent_in(samples)
-    return LatentUse(torch.zeros_like(samples[:1]), data, mask)
+    return LatentUse(torch.zeros_like(samples[:1]), data, mask, shapes)
+
+
+def _as_sampled(model: Any, latent: dict[str, Any]) -> Any:
+    """The latent as KSampler corrects it for a model: channels, dimensions, and its resolution.
+
+    Newer hosts are told the last by other entries of the LATENT, and name them as arguments.
+    """
+    correct = comfy.sample.fix_empty_latent_channels
+    known = inspect.signature(correct).parameters
+    told = {name: value for name, value in latent.items() if name in known}
+    return correct(model, latent["samples"], **told)
+
+
+def _packed(parts: Sequence[Tensor]) -> Tensor:
+    """[B, 1, N], as the host packs a nested latent for its samplers."""
+    return torch.cat([part.reshape(len(part), 1, -1) for part in parts], dim=-1)

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import comfy.model_management
 import comfy.model_patcher
-import comfy.sample
+import comfy.sampler_helpers
 import comfy.samplers
+import comfy.utils
 import numpy as np
 import torch
 from torch import Tensor
@@ -39,6 +40,8 @@ LARGEST_BATCH = 16
 COUPLED = 0.01  # of the distance between two rows' predictions: less may be rounding
 # What fails with two rows may work with one. An interrupt is none of these.
 ERRORS = (RuntimeError, LookupError, TypeError, ValueError, AssertionError)
+
+T = TypeVar("T")
 
 log = logging.getLogger("align_your_steps")
 
@@ -72,6 +75,7 @@ class GuidedModel:
         self.latent = latent
         self.sampler = sampler
         self.meter = Meter()
+        self.rows = 0  # of the last call
         self.plain = is_plain(guider)
         self.wrapped = wraps_calls(guider)
         self.guider = watched(guider, self._predict)
@@ -81,7 +85,7 @@ class GuidedModel:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one latent, without the batch."""
-        return tuple(self.latent.start.shape[1:])
+        return self.latent.shape
 
     @property
     def model_name(self) -> str:
@@ -91,17 +95,24 @@ class GuidedModel:
 
     @property
     def batch_size(self) -> int:
-        """Rows that fit into free memory at once, a power of two from 1 to 16.
+        """Rows of a call that fit beside the model's weights, a power of two from 1 to 16.
 
-        1 where rows run together differ from rows run alone, as the user runs them; to find out may
-        take a few calls.
+        As the host counts: both prompts in one call, and half as much again to be sure. 1 where
+        rows run together differ from rows run alone, as the user runs them; to find out may take a
+        few calls.
         """
         if self.rows_are_coupled:
             return 1
         patcher = self.guider.model_patcher
-        free = comfy.model_management.get_free_memory(patcher.load_device)
+        conds = getattr(self.guider, "original_conds", {})
+        helpers = comfy.sampler_helpers
+        others, more = helpers.get_additional_models(conds, patcher.model_dtype())
+        room = _room([patcher, *others]) - more
         batch = LARGEST_BATCH
-        while batch > 1 and 2 * patcher.memory_required([2 * batch, *self.shape]) > free:
+        while batch > 1:
+            needed, _ = helpers.estimate_memory(patcher, [batch, *self.shape], conds)
+            if 1.5 * needed <= room:
+                break
             batch //= 2
         return batch
 
@@ -129,6 +140,58 @@ class GuidedModel:
             return True
         change = torch.linalg.norm(behind[1] - before[0])
         return bool(change > COUPLED * torch.linalg.norm(before[1] - before[0]))
+
+    @property
+    def elements(self) -> Tensor | None:
+        """Those of a latent that the noise mask leaves to the model, as indices; None: all.
+
+        Raises ValueError for a mask that leaves none.
+        """
+        if self.latent.mask is None:
+            return None
+        walker = _Walker(self.levels, torch.empty(0), iter(()))  # the host prepares the mask
+        ends = torch.tensor([self.levels.sigma_max, 0.0])
+        self.sample(torch.zeros(self.batch_size, *self.shape), ends, walker, seed=0)
+        assert walker.mask is not None
+        free = (walker.mask > 0).flatten(1).any(0).nonzero().flatten()
+        if len(free) == 0:
+            raise ValueError(
+                "The noise mask of the linked latent is zero everywhere, so nothing would be "
+                "sampled: link a mask with something in it, or a latent without a mask."
+            )
+        return free
+
+    def fitted(self, run: Callable[[int, int], T]) -> T:
+        """run(batch size, calls made to find it), again with half the rows when memory is exhausted.
+
+        Raises ValueError when it is not enough for one row.
+        """
+        batch = self.batch_size
+        made = self.meter.rows
+        while True:
+            self.rows = batch
+            try:
+                return run(batch, made)
+            except Exception as error:
+                if not _is_out_of_memory(error):
+                    raise
+            # Out of the handler: the exception holds on to what the failed call had computed.
+            self.meter.forget()
+            comfy.model_management.soft_empty_cache()
+            if self.rows == 1:
+                comfy.model_management.unload_all_models()
+                raise ValueError(
+                    f"The device ran out of memory with a single latent of {self.latent.sizes}: "
+                    "link a smaller latent, close what else uses the device, or start ComfyUI "
+                    "with --lowvram."
+                )
+            batch = self.rows // 2
+            log.warning(
+                "The device ran out of memory with %d latents at a time: the optimisation starts "
+                "again with %d.",
+                self.rows,
+                batch,
+            )
 
     def solver(self) -> HostSolver:
         """The Solver that is judged."""
@@ -162,18 +225,20 @@ class GuidedModel:
 
         fine: whether it takes so many steps that a cache of calls would skip most of them
         """
-        start = self.latent.start.expand(len(noise), *self.shape).clone()
+        start = self.latent.unpacked(self.latent.starts(len(noise)))
         samples = self.run(noise, start, sigmas, sampler, seed, fine)
+        if getattr(samples, "is_nested", False):
+            samples, _ = comfy.utils.pack_latents(samples.unbind())
         return self.guider.model_patcher.model.process_latent_in(samples.cpu()).float()
 
     def run(
-        self, noise: Tensor, start: Tensor, sigmas: Tensor, sampler: Any, seed: int, fine: bool
-    ) -> Tensor:
+        self, noise: Tensor, start: Any, sigmas: Tensor, sampler: Any, seed: int, fine: bool
+    ) -> Any:
         """What the host's sampling returns, from a start image and noise of unit variance."""
         self.asked = False
         guider = self.uncached if fine else self.guider
-        samples: Tensor = guider.sample(
-            noise,
+        samples = guider.sample(
+            self.latent.unpacked(noise),
             start,
             sampler,
             sigmas.clone(),  # uni_pc writes into what it gets
@@ -181,7 +246,7 @@ class GuidedModel:
             seed=seed,
             disable_pbar=True,
         )
-        if not self.asked:
+        if not self.asked and not isinstance(sampler, _Walker):
             raise ValueError(
                 f"The guider {type(self.guider).__name__} does not run the model that it holds as "
                 "'model_patcher', so nothing can be measured: link a guider that does, for example "
@@ -198,7 +263,9 @@ class GuidedModel:
         host = torch.from_numpy(self.levels.coordinate.level(sigmas.numpy())).float()
         first = next(points)
         walker = _Walker(self.levels, host, chain([first], points))
-        self.sample(torch.zeros_like(first[0]), host, walker, seed=0, fine=True)
+        # What the mask leaves out is noised with one noise at all levels, as in every run.
+        noise = torch.randn(first[0].shape, generator=torch.Generator().manual_seed(0))
+        self.sample(noise, host, walker, seed=0, fine=True)
         return walker.outputs
 
     def _predict(
@@ -209,7 +276,7 @@ class GuidedModel:
         An answer from memory leaves out the call, and with it what other nodes may keep of it.
         """
         comfy.model_management.throw_exception_if_processing_interrupted()
-        self.asked = True
+        self.asked, self.rows = True, len(x)
         level = float(timestep.flatten()[0])
         # A sampler that hooks in after the guidance needs the call itself.
         recall = self.plain and not model_options.get("sampler_post_cfg_function")
@@ -276,6 +343,7 @@ class _Walker(comfy.samplers.Sampler):
         self.sigmas = sigmas
         self.points = points
         self.outputs: list[Tensor] = []
+        self.mask: Tensor | None = None
 
     def sample(
         self,
@@ -289,13 +357,40 @@ class _Walker(comfy.samplers.Sampler):
         disable_pbar=False,
     ):
         """Called by the host in place of a sampler."""
+        # Its samplers see a masked model: what the mask leaves out is the start image, noised.
+        model = comfy.samplers.KSamplerX0Inpaint(model_wrap, sigmas)
+        model.latent_image, model.noise = latent_image, noise
+        self.mask = None if denoise_mask is None else denoise_mask.cpu()
         for (x, _), level in zip(self.points, self.sigmas, strict=True):
             options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
-            output = model_wrap(
+            output = model(
                 (self.levels.signal(float(level)) * x).to(noise),
                 level.to(noise).expand(len(x)),
+                denoise_mask,
                 model_options=options,
                 seed=extra_args.get("seed"),
             )
             self.outputs.append(output.float().cpu())
         return noise
+
+
+def _room(models: list[Any]) -> float:
+    """Bytes that a model's calls can take on its device beside the weights of these models.
+
+    For a run the host unloads whatever else is there.
+    """
+    management = comfy.model_management
+    device = models[0].load_device
+    free: float = management.get_free_memory(device) - management.extra_reserved_memory()
+    if device == models[0].offload_device:  # the weights are where they are used
+        return free
+    there = [loaded for loaded in management.current_loaded_models if loaded.device == device]
+    free += sum(loaded.model_loaded_memory() for loaded in there if loaded.model is not None)
+    return free - 1.1 * sum(model.model_size() for model in models)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether the device's memory was exhausted; newer hosts know more ways to tell."""
+    management = comfy.model_management
+    known = getattr(management, "is_oom", lambda e: isinstance(e, management.OOM_EXCEPTION))
+    return bool(known(error))

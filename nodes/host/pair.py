@@ -108,8 +108,8 @@ class GuidedPair(GuidedModel):
         return _Reference(self, single.sampler, single.calls_per_step, single.order, fine=True)
 
     def run(
-        self, noise: Tensor, start: Tensor, sigmas: Tensor, sampler: Any, seed: int, fine: bool
-    ) -> Tensor:
+        self, noise: Tensor, start: Any, sigmas: Tensor, sampler: Any, seed: int, fine: bool
+    ) -> Any:
         """Two runs of the host, one after the other."""
         first = steps_of_the_first(sigmas.tolist(), self.boundary)
         if first == len(sigmas) - 1:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from align_your_steps.benchmarks.metrics import output_variances
 from align_your_steps.benchmarks.mixture import power_law
-from align_your_steps.optimizer import Meter, Result, builtin_solver, optimize
+from align_your_steps.optimizer import Meter, Result, builtin_solver, law, optimize
 from align_your_steps.optimizer.law import FEWEST_NOISES, law_errors
 from align_your_steps.optimizer.select import Score
 from align_your_steps.optimizer.solvers import DETERMINISTIC_TWIN, LAW_JUDGED, stochastic_solver
@@ -73,6 +73,13 @@ def test_standard_error_is_the_spread_over_repetitions():
         of_difference.append((one - other).std(ddof=1) / 24**0.5)
     assert np.mean(errors) == pytest.approx(np.std(means), rel=0.25)
     assert np.mean(of_difference) == pytest.approx(np.std(differences), rel=0.25)
+
+
+def test_values_are_the_same_in_parts_of_the_elements(monkeypatch):
+    x, y = normal(9, 5, 6, seed=0), normal(9, 5, 6, seed=1)
+    whole = law_errors(x, y)
+    monkeypatch.setattr(law, "CHUNK", 7)
+    assert law_errors(x, y) == pytest.approx(whole)
 
 
 def test_end_points_that_are_no_numbers_are_infinitely_far():

@@ -117,3 +117,14 @@ def test_refused_output_is_counted_and_not_remembered():
     assert meter.rows == 3
     assert torch.equal(meter(X, 1.0, double), 2 * X)
     assert double.count == 1
+
+
+def test_call_that_may_not_be_recalled_is_neither_kept_nor_answered_from_memory():
+    meter, double = Meter(), Double(X)
+    meter(X, 1.0, double, recall=False)
+    meter(X, 1.0, double)
+    assert double.count == 2
+    meter(X, 1.0, double, recall=False)
+    assert double.count == 3
+    meter(X, 1.0, double)
+    assert double.count == 3

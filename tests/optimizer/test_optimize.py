@@ -681,3 +681,22 @@ def test_refinement_leaves_every_given_schedule_behind_at_the_usual_budget(name,
         candidates=given(10),
     )
     assert error(result.sigmas) < 0.95 * min(map(error, given(10).values()))
+
+
+def test_elements_that_no_run_changes_change_nothing():
+    """As under an inpainting mask: errors are those of the elements that are left to the model."""
+
+    def masked(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        free = DATA.denoise(x[:, :4], sigma)
+        return torch.cat([free, torch.full((len(x), 12), 0.5, dtype=x.dtype)], 1)
+
+    result = found(masked, shape=(16,), elements=torch.arange(4))
+    spread_out = found(masked, shape=(16,))
+    assert spread_out.error.mean < 0.7 * result.error.mean
+    errors = {tuple(s.candidate.sigmas.tolist()): s.errors for s in spread_out.scores}
+    same = [s for s in result.scores if tuple(s.candidate.sigmas.tolist()) in errors]
+    assert same
+    for score in same:
+        other = errors[tuple(score.candidate.sigmas.tolist())]
+        for mine, theirs in zip(score.errors, other, strict=False):
+            assert mine == pytest.approx(2.0 * theirs, rel=1e-4)

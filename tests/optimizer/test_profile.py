@@ -7,6 +7,7 @@ import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import Profile, gaussian, measure_profile
+from align_your_steps.optimizer import profile as profile_module
 from align_your_steps.optimizer.noise import PATHS, generators
 from align_your_steps.optimizer.profile import forward_path
 
@@ -206,3 +207,23 @@ def test_profile_refuses_to_be_measured_on_nothing():
 def test_profile_refuses_a_denoiser_that_changes_the_shape():
     with pytest.raises(ValueError, match=r"shape \[1, 3\] for an input of shape \[1, 2\]"):
         measure_profile(lambda x, sigma: torch.ones(1, 3), torch.ones(1, 2), [1.0, 0.1])
+
+
+def test_profile_in_parts_is_that_in_one(monkeypatch):
+    """Fewer samples at a time, and inner products over a part of the elements at a time."""
+    rows, whole = [], measured(7)
+
+    def denoise(x, sigma):
+        rows.append(len(x))
+        return DATA.denoise(x, sigma)
+
+    monkeypatch.setattr(profile_module, "WALKED", 2 * 4 * 6 * len(LEVELS) + 1)
+    monkeypatch.setattr(profile_module, "CHUNK", 4)
+    parts = measure_profile(denoise, DATA.sample(7, seed=1).float(), LEVELS)
+    assert set(rows) == {2}
+    torch.testing.assert_close(parts.grams, whole.grams, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(parts.losses, whole.losses, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(profile_module, "WALKED", 0)
+    rows.clear()
+    measure_profile(denoise, DATA.sample(2, seed=1).float(), LEVELS)
+    assert set(rows) == {1}

@@ -15,6 +15,8 @@ from align_your_steps.optimizer import (
     builtin_solver,
     edm_schedule,
 )
+from align_your_steps.optimizer import runs as runs_module
+from align_your_steps.optimizer.brownian import BrownianPath
 from align_your_steps.optimizer.runs import FEWEST, REFINEMENT_SHARE, Runs
 from align_your_steps.optimizer.select import FINALISTS, Candidate
 from align_your_steps.optimizer.solvers import reference_solver
@@ -281,3 +283,59 @@ def test_flow_tracks_are_in_edm_coordinates():
             ratio = t[k - 1] / t[k]
             after = ratio * track.x[k] + (1 - ratio) * track.denoised[k]
             assert track.x[k - 1] == pytest.approx(after, rel=1e-3, abs=1e-3)
+
+
+def test_profile_calls_are_not_remembered_and_later_ones_are():
+    made = begun()
+    made.add_tracked_reference()
+    made.profile(made.whole[0], np.geomspace(10.0, 0.05, 5))
+    assert made.meter._seen == {}
+    made.errors(schedule(2.0, 0.5), 0)
+    assert len(made.meter._seen) == 3
+
+
+def test_end_points_are_compared_on_some_of_the_elements():
+    whole = runs()
+    some = begun(elements=torch.tensor([0, 2]))
+    some.add_tracked_reference()
+    assert some.ends[0].shape == (BATCH, 2)
+    assert some.whole[0].shape == (BATCH, 3)
+    torch.testing.assert_close(some.ends[0], whole.ends[0][:, [0, 2]])
+    end = some._run("candidates", some.solver, 0, schedule(2.0, 0.5).sigmas)
+    expected = (end - some.whole[0])[:, [0, 2]].norm(dim=1) / math.sqrt(2)
+    assert some.errors(schedule(2.0, 0.5), 0) == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_few_elements_of_large_end_points_are_held(monkeypatch):
+    monkeypatch.setattr(runs_module, "COMPARED", 2)
+    made = runs(references=2)
+    assert [end.shape for end in made.ends] == [(BATCH, 2)] * 2
+
+
+@pytest.mark.parametrize("held", [0, 3000, 2**30])
+def test_stochastic_runs_are_the_same_however_many_paths_are_held(monkeypatch, held):
+    """Every noise has its own path: rows are run together for speed only."""
+    schedules = [torch.tensor([10.0, 2.0, 0.5, 0.0]), torch.tensor([10.0, 1.0, 0.2, 0.0])]
+
+    def ends() -> list[torch.Tensor]:
+        made = begun(solver="dpmpp_2m_sde")
+        found = made.law_ends(FINE, schedules)
+        assert found is not None
+        assert made.spent["law reference"] == STEPS * BATCH
+        return [found[0], *found[1]]
+
+    expected = ends()
+    rows = []
+
+    class Watched(BrownianPath):
+        def __init__(self, draw):
+            super().__init__(draw)
+            rows.append(len(self.values[0]))
+
+    monkeypatch.setattr(runs_module, "BrownianPath", Watched)
+    monkeypatch.setattr(runs_module, "PATHS_HELD", held)
+    for one, other in zip(expected, ends(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    point = 4 * (STEPS + 6) * 3
+    assert sum(rows) == BATCH
+    assert max(rows) == max(1, min(BATCH, held // point))

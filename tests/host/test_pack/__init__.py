@@ -12,6 +12,12 @@ from .inspection import (
     AYSTestShowText,
     AYSTestSigmas,
 )
+from .latents import (
+    AYSTestLatent,
+    AYSTestLatentModel,
+    AYSTestShowLatent,
+    AYSTestSmallDevice,
+)
 from .model import AYSTestConditioning, AYSTestModel, AYSTestPatch
 
 
@@ -25,13 +31,17 @@ class TestExtension(ComfyExtension):
             AYSTestConditioning,
             AYSTestEmbedding,
             AYSTestGuider,
+            AYSTestLatent,
+            AYSTestLatentModel,
             AYSTestModel,
             AYSTestPatch,
             AYSTestRecord,
+            AYSTestShowLatent,
             AYSTestShowModel,
             AYSTestShowSigmas,
             AYSTestShowText,
             AYSTestSigmas,
+            AYSTestSmallDevice,
         ]
 
 

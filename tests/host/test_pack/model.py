@@ -26,7 +26,15 @@ from torch import Tensor
 
 from .meter import METER
 
-__all__ = ["PREDICTIONS", "AYSTestConditioning", "AYSTestModel", "AYSTestPatch", "build"]
+__all__ = [
+    "PREDICTIONS",
+    "AYSTestConditioning",
+    "AYSTestModel",
+    "AYSTestPatch",
+    "Config",
+    "Network",
+    "build",
+]
 
 
 @dataclass(frozen=True)
@@ -214,15 +222,23 @@ def load(name: str, seed: int) -> torch.nn.Module:
     return load_digits()
 
 
-def build(name: str, prediction: str, seed: int, shift: float) -> Any:
+def build(
+    name: str,
+    prediction: str,
+    seed: int,
+    shift: float,
+    config_class: Any = Config,
+    network_class: Any = Network,
+    model_class: Any = comfy.model_base.BaseModel,
+) -> Any:
     """A MODEL of the host around the denoiser of that name."""
     kind = PREDICTIONS[prediction]
-    config = Config({})
+    config = config_class({})
     config.sampling_settings = {**kind.settings, **({"shift": shift} if kind.shifted else {})}
     config.set_inference_dtype(torch.float32, None)
-    network = Network(load(name, seed), HIGHEST[name])
+    network = network_class(load(name, seed), HIGHEST[name])
     offload = comfy.model_management.unet_offload_device()
-    model = comfy.model_base.BaseModel(
+    model = model_class(
         config,
         ModelType[kind.model_type],
         device=offload,
