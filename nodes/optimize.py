@@ -220,9 +220,12 @@ class AYSOptimize(io.ComfyNode):
         progress = host.Progress(cls.hidden.unique_id, budget)
         store = host.store()
         saved = store.find(request) if reuse == REUSE[0] else None
+        warning = host.distilled_warning(guider, steps)
+        if warning:
+            log.warning(warning)
         if saved is None:
             try:
-                saved = _measured(guided, request, others, name, progress)
+                saved = _measured(guided, request, others, name, progress, warning)
             except BaseException as error:  # an interrupt is not an Exception on every host
                 progress.stopped(str(error) or "Stopped; nothing was saved.")
                 raise
@@ -300,6 +303,7 @@ def _measured(
     others: dict[str, torch.Tensor],
     name: str,
     progress: host.Progress,
+    warning: str | None,
 ) -> SavedSchedule:
     """Run the optimisation that a request asks for."""
     steps, denoise = request["steps"], request["denoise"]
@@ -341,7 +345,7 @@ def _measured(
         request=request,
         tensors=result.profile.to_tensors(),
         notes={
-            "report": report_text(result, judged, steps),
+            "report": report_text(result, judged, steps, warning),
             "summary": comparison(result),
             "method": result.method,
             "error": result.error.mean,

@@ -10,8 +10,12 @@ __all__ = ["comparison", "report_text"]
 ROWS = 20  # candidates listed
 
 
-def report_text(result: Result, judged: host.JudgedSampler, steps: int) -> str:
+def report_text(
+    result: Result, judged: host.JudgedSampler, steps: int, warning: str | None = None
+) -> str:
     """What was found, what each candidate scored, what was spent, and what was left out.
+
+    warning: why the whole measurement may mean little
 
     Paragraphs and a code block, because the host shows text as Markdown in some places.
     """
@@ -26,8 +30,14 @@ def report_text(result: Result, judged: host.JudgedSampler, steps: int) -> str:
         + ", ".join(f"{phase} {rows}" for phase, rows in result.calls.items())
         + ").",
     ]
-    if judged.note:
-        paragraphs.append(f"Note: {judged.note}.")
+    if warning:
+        paragraphs.append(f"Warning: {warning}")
+    if judged.stochastic is not None and result.criterion != "law":
+        paragraphs.append(
+            "Note: the budget was too small for runs with the sampler's fresh noise. A larger one "
+            "judges it by the law of its samples."
+        )
+    paragraphs.append(f"Note: {judged.note}.")
     for name, why in result.left_out.items():
         paragraphs.append(f"Not compared: {name}, because {why}.")
     return "\n\n".join(paragraphs)

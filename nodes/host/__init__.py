@@ -4,12 +4,14 @@
     model.py        a model's noise levels, its family, the host's own schedules
     samplers.py     which sampler judges schedules, and what its reference is
     reference.py    the sampler of the reference runs
+    distilled.py    what to tell users of models distilled to few steps
     measure.py      a MODEL with its guidance, bound to the optimiser
     identity.py     the digest that tells models apart
     latents.py      what a LATENT means to an optimisation
     environment.py  folders, progress, menu category
 """
 
+from .distilled import distilled_warning
 from .environment import Progress, register_folders, scheduler_category, show_text, store
 from .identity import comparable_digest, guidance_digest, model_identity
 from .latents import LatentUse, latent_use
@@ -34,6 +36,7 @@ __all__ = [
     "Progress",
     "attach",
     "comparable_digest",
+    "distilled_warning",
     "family",
     "guidance_digest",
     "host_schedules",

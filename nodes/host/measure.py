@@ -9,7 +9,8 @@ model: the user's own objects stay as they are.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -26,7 +27,7 @@ from ...optimizer import Meter
 from ...optimizer.brownian import BrownianPath
 from ...optimizer.solvers import StochasticSolver
 from .latents import LatentUse
-from .model import NoiseLevels
+from .model import NoiseLevels, simple_schedule
 from .reference import reference_sampler
 from .samplers import JudgedSampler
 
@@ -34,6 +35,7 @@ __all__ = ["GuidedModel", "make_guider"]
 
 WRAPPER_KEY = "align_your_steps"
 LARGEST_BATCH = 16
+TRIAL_STEPS = 6
 
 
 def make_guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
@@ -65,6 +67,7 @@ class GuidedModel:
         self.latent = latent
         self.sampler = sampler
         self.meter = Meter()
+        self.stand_in: Callable[[Tensor, float], Tensor] | None = None
         self.guider = copy.copy(guider)
         self.guider.model_patcher = guider.model_patcher.clone()
         self.guider.model_options = self.guider.model_patcher.model_options
@@ -93,18 +96,50 @@ class GuidedModel:
             batch //= 2
         return batch
 
+    @cached_property
+    def calls_per_step(self) -> int:
+        """Denoiser calls a step of the judged run, counted in runs that ask the model nothing.
+
+        Raises ValueError if the run adds fresh noise: two of them along other noise are not alike.
+        """
+        first, second = (self._trial(seed) for seed in (0, 1))
+        if len(first) != len(second) or not all(map(torch.equal, first, second)):
+            raise ValueError(
+                f"No schedule can be optimised for the sampler '{self.sampler.name}': it adds "
+                "fresh noise, and has no option 'eta' to switch it off. Choose another sampler, "
+                "for example dpmpp_2m_sde."
+            )
+        return max(1, -(-len(first) // TRIAL_STEPS))
+
+    def _trial(self, seed: int) -> list[Tensor]:
+        """Every x that the judged run asks a stand-in for the model about."""
+        asked: list[Tensor] = []
+
+        def answer(x: Tensor, level: float) -> Tensor:
+            asked.append(x.cpu().clone())
+            return x / (1.0 + level**2)  # ideal for normal data
+
+        noise = torch.randn(1, *self.shape, generator=torch.Generator().manual_seed(0))
+        self.stand_in = answer
+        try:
+            torch.manual_seed(seed)
+            self.sample(noise, simple_schedule(self.levels, TRIAL_STEPS), self.sampler.run, seed)
+        finally:
+            self.stand_in = None
+        return asked
+
     def solver(self) -> HostSolver:
         """The Solver that is judged."""
         judged = self.sampler
         noisy = judged.stochastic
-        return HostSolver(self, judged.run, judged.calls_per_step, judged.order, noisy)
+        return HostSolver(self, judged.run, self.calls_per_step, judged.order, noisy)
 
     def reference(self) -> HostSolver:
         """The Solver of the reference runs."""
         judged = self.sampler
         if judged.reference_order == 3:
             return HostSolver(self, reference_sampler(self.levels, judged.run), 1, 3)
-        return HostSolver(self, judged.run, judged.calls_per_step, judged.reference_order)
+        return HostSolver(self, judged.run, self.calls_per_step, judged.reference_order)
 
     def sample(self, noise: Tensor, sigmas: Tensor, sampler: Any, seed: int) -> Tensor:
         """One sampling run, in the model's own latent space: [B, ...] -> [B, ...]."""
@@ -137,6 +172,8 @@ class GuidedModel:
         """Around every guided prediction: cancel, count, check, remember."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         level = float(timestep.flatten()[0])
+        if self.stand_in is not None:
+            return self.stand_in(x, level)
         # A sampler that hooks in after the guidance needs the call itself.
         hooks = "sampler_post_cfg_function"
         self.meter.remember = model_options.get(hooks) == self.guider.model_options.get(hooks)
