@@ -2,7 +2,8 @@
 
 `host_judged.py PREDICTION WHICH` prints JSON with a row for each sampler. WHICH is `names` for
 those of the drop-down; `objects` for SAMPLERs, those of the host's nodes and some that are not the
-host's; or `all` for both, without the optimisation. A row is
+host's; or `all` for both, without the optimisation, and `warnings`: what the user is told of
+(guider, steps). A row is
 
     refused    why the sampler is refused, in one sentence; nothing else is given then
     name       what the sampler is called
@@ -18,10 +19,11 @@ host's; or `all` for both, without the optimisation. A row is
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import sys
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 from align_your_steps.tests.host.in_host import distance, fine_levels, prompt
@@ -37,7 +39,7 @@ def main() -> None:
     import comfy.cli_args
 
     comfy.cli_args.args.cpu = True  # before the host looks for a GPU
-    importlib.import_module("utils.install_util")  # before a module of the host hides `utils`
+    import_module("utils.install_util")  # before a module of the host hides `utils`
     import comfy.k_diffusion.sampling
     import comfy.samplers
     import torch
@@ -169,9 +171,30 @@ def main() -> None:
             "rows": own.meter.rows,
         }
 
+    def warnings() -> dict[str, str | None]:
+        advanced = import_module("comfy_extras.nodes_model_advanced")
+        (as_lcm,) = advanced.ModelSamplingDiscrete().patch(model, "lcm", zsnr=False)
+        two = import_module("comfy_extras.nodes_custom_sampler").Guider_DualCFG(model)
+        two.set_cfg(5.0, 1.0)
+        guiders = {
+            "cfg 1": host.make_guider(model, prompt(3), prompt(-1), 1.0),
+            "cfg 3": host.make_guider(model, prompt(3), prompt(-1), 3.0),
+            "two scales": two,
+            "unknown": SimpleNamespace(model_patcher=model),
+            "LCM": host.make_guider(as_lcm, prompt(3), prompt(-1), 3.0),
+        }
+        return {
+            f"{name}, {steps} steps": host.distilled_warning(guider, steps)
+            for name, guider in guiders.items()
+            for steps in (8, 9)
+        }
+
     chosen = {"names": names, "objects": objects, "all": names | objects}[which]
     with torch.inference_mode():
-        print(json.dumps({name: row(name, sampler) for name, sampler in chosen.items()}))
+        answer = {name: row(name, sampler) for name, sampler in chosen.items()}
+        if which == "all":
+            answer["warnings"] = warnings()
+    print(json.dumps(answer))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from align_your_steps.tests.host.host_judged import BUDGET, STEPS
 from align_your_steps.tests.host.sampler_nodes import NODES
+from align_your_steps.tests.host.server import ComfyServer
+from align_your_steps.tests.host.test_nodes import STEPS as NODE_STEPS
+from align_your_steps.tests.host.test_nodes import optimize_graph
 
 SCRIPT = Path(__file__).with_name("host_judged.py")
 Rows = dict[str, dict[str, Any]]
@@ -81,9 +84,15 @@ OWN_REFERENCE = {
 
 
 @pytest.fixture
-def judged(host_answer: Callable[..., Rows]) -> Rows:
-    """What is known of every sampler, and measured on a flow model."""
+def answer(host_answer: Callable[..., Rows]) -> Rows:
+    """What is known of every sampler, and measured on a flow model; and the warnings."""
     return host_answer(SCRIPT, "flow", "all")
+
+
+@pytest.fixture
+def judged(answer: Rows) -> Rows:
+    """What is known of every sampler, and measured on a flow model."""
+    return {name: row for name, row in answer.items() if name != "warnings"}
 
 
 def usable(rows: Rows) -> Rows:
@@ -162,6 +171,21 @@ def test_every_name_of_the_drop_down_is_optimised(host_answer: Callable[..., Row
     rows = host_answer(SCRIPT, "eps", "names")
     assert {"euler", "dpmpp_2m", "dpmpp_sde", "uni_pc", "ddim"} <= usable(rows).keys()
     assert_optimised(rows)
+
+
+def test_few_steps_without_guidance_and_lcm_sampling_are_warned_of(answer: Rows) -> None:
+    warnings = {case: text for case, text in answer["warnings"].items() if text}
+    assert warnings.keys() == {"cfg 1, 8 steps", "LCM, 8 steps", "LCM, 9 steps"}
+    assert "(cfg 1), and only 8 steps. If this model is distilled" in warnings["cfg 1, 8 steps"]
+    assert "Flux dev" in warnings["cfg 1, 8 steps"]
+    assert "set to LCM sampling" in warnings["LCM, 9 steps"]
+
+
+def test_the_warning_is_in_the_report_and_in_the_log(server: ComfyServer) -> None:
+    warning = f"There is no guidance (cfg 1), and only {NODE_STEPS} steps."
+    report = server.run(optimize_graph(cfg=1.0))["outputs"]["report"]["text"][0]
+    assert report.count(f"Warning: {warning}") == 1
+    assert warning in server.log
 
 
 @pytest.mark.full
