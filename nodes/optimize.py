@@ -273,7 +273,8 @@ class AYSOptimize(io.ComfyNode):
             if own_name and count != steps:
                 own_name += f", {count} steps"
             wanted = {**request, "steps": count}
-            found.append(_found(guided, wanted, own_name, reuse == REUSE[0], progress))
+            warning = host.distilled_warning(guider, count)
+            found.append(_found(guided, wanted, own_name, reuse == REUSE[0], progress, warning))
         saved, text = _joined(found)
         others = _others(guided.levels, steps, denoise, judged.spare_level)
         if _other_model(model, measured_model, saved.identity):
@@ -351,8 +352,11 @@ def _found(
     name: str,
     reuse: bool,
     progress: host.Progress,
+    warning: str | None,
 ) -> tuple[SavedSchedule, str]:
     """The result of a request, saved before or measured and saved now, and its report."""
+    if warning:
+        log.warning(warning)
     store = host.store()
     saved = store.find(request) if reuse else None
     if saved is None:
@@ -361,7 +365,7 @@ def _found(
         others = _others(guided.levels, steps, denoise, judged.spare_level)
         unfinished = _unfinished(request, afresh=not reuse)
         try:
-            saved = _measured(guided, request, others, name, progress, unfinished)
+            saved = _measured(guided, request, others, name, progress, unfinished, warning)
         except BaseException as error:  # an interrupt is not an Exception on every host
             again = "; queue the same again to continue" if unfinished is not None else ""
             progress.stopped(str(error) or f"Stopped{again}.")
@@ -485,6 +489,7 @@ def _measured(
     name: str,
     progress: host.Progress,
     unfinished: Unfinished | None,
+    warning: str | None,
 ) -> SavedSchedule:
     """Run the optimisation that a request asks for."""
     steps, denoise = request["steps"], request["denoise"]
@@ -526,7 +531,7 @@ def _measured(
         when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
     name = name or f"{guided.model_name}{judged.name} {steps} steps{cfg}"
-    report = report_text(result, judged, steps, boundary)
+    report = report_text(result, judged, steps, boundary, warning)
     if guided.note:
         report += f"\n\nNote: {guided.note}"
     return SavedSchedule(

@@ -11,13 +11,18 @@ ROWS = 20  # candidates listed
 
 
 def report_text(
-    result: Result, judged: host.JudgedSampler, steps: int, boundary: float | None = None
+    result: Result,
+    judged: host.JudgedSampler,
+    steps: int,
+    boundary: float | None = None,
+    warning: str | None = None,
 ) -> str:
     """What was found, what each candidate scored, what was spent, and what was left out.
 
-    Paragraphs and a code block, because the host shows text as Markdown in some places.
-
     boundary: the level at and below which a second model answers, if there is one
+    warning:  why the whole measurement may mean little
+
+    Paragraphs and a code block, because the host shows text as Markdown in some places.
     """
     best = result.error
     paragraphs = [
@@ -38,10 +43,16 @@ def report_text(
             f"{boundary:.4g}: set end_at_step of the first KSamplerAdvanced and start_at_step of "
             f"the second to {first}.",
         )
+    if warning:
+        paragraphs.append(f"Warning: {warning}")
     if result.coordinate.table is not None:
         paragraphs.append(f"Note: {snapped(result)}.")
-    if judged.note:
-        paragraphs.append(f"Note: {judged.note}.")
+    if judged.stochastic is not None and result.criterion != "law":
+        paragraphs.append(
+            "Note: the budget was too small for runs with the sampler's fresh noise. A larger one "
+            "judges it by the law of its samples."
+        )
+    paragraphs.append(f"Note: {judged.note}.")
     for name, why in result.left_out.items():
         paragraphs.append(f"Not compared: {name}, because {why}.")
     return "\n\n".join(paragraphs)

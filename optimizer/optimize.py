@@ -304,9 +304,9 @@ def _stand_in(solver: str | Solver, order: int, calls_per_step: int) -> str:
     """The built-in solver that a solver is most like, for the surrogate."""
     if isinstance(solver, str):
         return DETERMINISTIC_TWIN.get(solver, solver)
-    if calls_per_step > 1:
-        return "heun"
-    return "euler" if order == 1 else "dpmpp_2m"
+    if order == 1:
+        return "euler"
+    return "heun" if calls_per_step > 1 else "dpmpp_2m"
 
 
 def _check(

@@ -29,6 +29,7 @@ LARGEST_STEP = 0.5  # of log t, per iteration
 CLOSEST = 0.2  # two levels never come closer than this part of the mean gap in log t
 ENOUGH = 3e-3  # relative gain of an iteration below which it stops
 REACH = 0.4  # of log t: how far a round trusts the surrogate
+UNMOVED = 1e-5  # of log t: a schedule no further away than this is the same
 NEARBY = 1.0  # of log t: runs within it shape the secants
 SECANTS = 6  # runs, at most
 RIDGE = 1e-2  # of the secants' normal equations
@@ -183,7 +184,9 @@ class Refinement:
         if any(np.array_equal(found, schedule) for schedule, _ in self.tried):
             return False
         now, then = (np.linalg.norm(model(s[None])[0], axis=1) for s in (best, found))
-        if not _worth(now - then) or not self.run(found):
+        # The same schedule but for rounding may seem a gain, and its run costs nothing: no end.
+        same = np.abs(np.log(found[1:-1] / best[1:-1])).max(initial=0.0) < UNMOVED
+        if same or not _worth(now - then) or not self.run(found):
             return False
         if self.best[0] is not found:
             self.reach /= 2.0
@@ -195,7 +198,7 @@ class Refinement:
         offset = self.residual(track) - following.residuals(best[None])[0]
         z = np.log(best[1:-1])
         distances = [np.abs(np.log(other[1:-1]) - z).max(initial=0.0) for other, _ in self.tried]
-        near = [k for k, far in enumerate(distances) if 1e-5 < far < NEARBY][-SECANTS:]
+        near = [k for k, far in enumerate(distances) if UNMOVED < far < NEARBY][-SECANTS:]
         if not near:
             return lambda schedules: following.residuals(schedules) + offset
         others = np.stack([self.tried[k][0] for k in near])

@@ -5,6 +5,7 @@
     families.py     a model's family: its published table, whether it can be measured
     samplers.py     which sampler judges schedules, and what its reference is
     reference.py    the sampler of the reference runs
+    distilled.py    what to tell users of models distilled to few steps
     guidance.py     a GUIDER that can be watched, and what may be assumed of it
     measure.py      a MODEL with its guidance, bound to the optimiser
     pair.py         two of them that share a sampling run
@@ -13,6 +14,7 @@
     environment.py  folders, progress, menu category
 """
 
+from .distilled import distilled_warning
 from .environment import (
     Progress,
     register_folders,
@@ -55,6 +57,7 @@ __all__ = [
     "attach",
     "boundary_level",
     "comparable_digest",
+    "distilled_warning",
     "family",
     "guidance_digest",
     "host_schedules",

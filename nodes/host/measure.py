@@ -30,13 +30,14 @@ from ...optimizer.coordinate import OwnLevel, edm_level
 from ...optimizer.solvers import StochasticSolver
 from .guidance import is_plain, watched, without_caches, wraps_calls
 from .latents import LatentUse
-from .model import NoiseLevels
+from .model import NoiseLevels, simple_schedule
 from .reference import reference_sampler
 from .samplers import JudgedSampler
 
 __all__ = ["GuidedModel", "HostSolver", "make_guider"]
 
 LARGEST_BATCH = 16
+TRIAL_STEPS = 6
 COUPLED = 0.01  # of the distance between two rows' predictions: less may be rounding
 # What fails with two rows may work with one. An interrupt is none of these.
 ERRORS = (RuntimeError, LookupError, TypeError, ValueError, AssertionError)
@@ -76,6 +77,7 @@ class GuidedModel:
         self.sampler = sampler
         self.meter = Meter()
         self.rows = 0  # of the last call
+        self.stand_in: Callable[[Tensor, float], Tensor] | None = None
         self.plain = is_plain(guider)
         self.wrapped = wraps_calls(guider)
         self.guider = watched(guider, self._predict)
@@ -162,7 +164,7 @@ class GuidedModel:
         return free
 
     def fitted(self, run: Callable[[int, int], T]) -> T:
-        """run(batch size, calls made to find it), again with half the rows when memory is exhausted.
+        """run(batch size, calls made to find it); with half the rows again when memory is exhausted.
 
         Raises ValueError when it is not enough for one row.
         """
@@ -193,12 +195,44 @@ class GuidedModel:
                 batch,
             )
 
+    @cached_property
+    def calls_per_step(self) -> int:
+        """Denoiser calls a step of the judged run, counted in runs that ask the model nothing.
+
+        Raises ValueError if the run adds fresh noise: two of them along other noise are not alike.
+        """
+        first, second = (self._trial(seed) for seed in (0, 1))
+        if len(first) != len(second) or not all(map(torch.equal, first, second)):
+            raise ValueError(
+                f"No schedule can be optimised for the sampler '{self.sampler.name}': it adds "
+                "fresh noise, and has no option 'eta' to switch it off. Choose another sampler, "
+                "for example dpmpp_2m_sde."
+            )
+        return max(1, -(-len(first) // TRIAL_STEPS))
+
+    def _trial(self, seed: int) -> list[Tensor]:
+        """Every x that the judged run asks a stand-in for the model about."""
+        asked: list[Tensor] = []
+
+        def answer(x: Tensor, level: float) -> Tensor:
+            asked.append(x.cpu().clone())
+            return x / (1.0 + level**2)  # ideal for normal data
+
+        noise = torch.randn(1, *self.shape, generator=torch.Generator().manual_seed(0))
+        self.stand_in = answer
+        try:
+            torch.manual_seed(seed)
+            self.sample(noise, simple_schedule(self.levels, TRIAL_STEPS), self.sampler.run, seed)
+        finally:
+            self.stand_in = None
+        return asked
+
     def solver(self) -> HostSolver:
         """The Solver that is judged."""
         judged = self.sampler
         noisy = judged.stochastic
         own_level = edm_level if judged.half_log_snr else self.levels.coordinate.level
-        return HostSolver(self, judged.run, judged.calls_per_step, judged.order, noisy, own_level)
+        return HostSolver(self, judged.run, self.calls_per_step, judged.order, noisy, own_level)
 
     def reference(self) -> HostSolver:
         """The Solver of the reference runs."""
@@ -206,7 +240,7 @@ class GuidedModel:
         if judged.reference_order == 3:
             return HostSolver(self, reference_sampler(self.levels, judged.run), 1, 3, fine=True)
         order = judged.reference_order
-        return HostSolver(self, judged.run, judged.calls_per_step, order, fine=True)
+        return HostSolver(self, judged.run, self.calls_per_step, order, fine=True)
 
     @property
     def note(self) -> str:
@@ -278,6 +312,8 @@ class GuidedModel:
         comfy.model_management.throw_exception_if_processing_interrupted()
         self.asked, self.rows = True, len(x)
         level = float(timestep.flatten()[0])
+        if self.stand_in is not None:
+            return self.stand_in(x, level)
         # A sampler that hooks in after the guidance needs the call itself.
         recall = self.plain and not model_options.get("sampler_post_cfg_function")
         return self.meter(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -96,6 +97,11 @@ class GuidedPair(GuidedModel):
         self.second = GuidedModel(second, levels, latent, sampler)
         self.second.meter = self.meter
         self.boundary = boundary
+
+    @cached_property
+    def calls_per_step(self) -> int:
+        """As of a single model."""
+        return self.second.calls_per_step
 
     @property
     def batch_size(self) -> int:

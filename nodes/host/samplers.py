@@ -5,7 +5,15 @@ cannot be done by its deterministic twin of the same order: the same function wi
 switched off (eta = 0). The twin finds the schedules to choose among in any case. With ever finer
 steps all of the host's deterministic samplers come to one end point, so one accurate method
 computes the reference of them all (see reference.py). A sampler of another pack may come to
-another: it is its own reference.
+another: it is its own reference. How often a sampler calls the denoiser is counted, not listed
+(GuidedModel.calls_per_step in measure.py).
+
+Some samplers have no many-step result at all. Those that add noise to the denoiser's output again
+and again (lcm) or choose their own levels are refused. CFG++ is judged by its plain twin: its step
+
+    x_t = D + t (x - U) / s        D guided, U without the condition
+
+is the plain one's plus t/s (D - U), which does not shrink with the step: it adds up without end.
 """
 
 from __future__ import annotations
@@ -17,29 +25,29 @@ from typing import Any
 
 import comfy.k_diffusion.sampling
 import comfy.samplers
+import torch
 from comfy.extra_samplers import uni_pc
 
 from .identity import comparable_digest
 
 __all__ = ["JudgedSampler", "judged_sampler", "sampler_names"]
 
-FIRST_ORDER = {"euler", "euler_ancestral", "ddim", "ddpm"}
-CALLS_PER_STEP = {
-    "heun": 2,
-    "heunpp2": 3,
-    "dpm_2": 2,
-    "dpm_2_ancestral": 2,
-    "dpmpp_2s_ancestral": 2,
-    "dpmpp_sde": 2,
-    "dpmpp_sde_gpu": 2,
-    "seeds_2": 2,
-    "seeds_3": 3,
-    "sa_solver_pece": 2,
-    "exp_heun_2_x0": 2,
-    "exp_heun_2_x0_sde": 2,
+# Twice the steps halve the error of these. Heun++ is among them: it weighs its slopes by level over
+# the highest level, and so becomes Euler's method; and gradient estimation's extrapolation is twice
+# that of the second-order method.
+FIRST_ORDER = {
+    "euler",
+    "euler_ancestral",
+    "ddim",
+    "ddpm",
+    "heunpp2",
+    "gradient_estimation",
+    "euler_pp",
 }
+# Options that make a sampler of first order where they are 1.
+ORDER_OPTION = {"lms": "order", "er_sde": "max_stage"}
 # The host's sampler functions that, without fresh noise, come to the same end point. `ddim` is the
-# function `euler`, and `uni_pc` the function `unipc`.
+# function `euler`.
 SAME_LIMIT = {
     "euler",
     "euler_ancestral",
@@ -71,8 +79,8 @@ SAME_LIMIT = {
     "sa_solver_pece",
     "exp_heun_2_x0",
     "exp_heun_2_x0_sde",
-    "unipc",
-    "unipc_bh2",
+    "uni_pc",
+    "uni_pc_bh2",
 }
 # On flow models these measure their steps in log((1 - s) / s), the others in the host's levels s.
 HALF_LOG_SNR = {
@@ -93,6 +101,7 @@ HALF_LOG_SNR = {
     "exp_heun_2_x0",
     "exp_heun_2_x0_sde",
 }
+FUNCTIONS = {"unipc": "uni_pc", "unipc_bh2": "uni_pc_bh2"}  # whose names the drop-down does not use
 HOSTS_OWN = {comfy.k_diffusion.sampling.__name__, uni_pc.__name__}  # modules
 # Samplers whose fresh noise cannot be switched off, by their deterministic twins. (On flow models
 # the host's dpm_2_ancestral adds noise times the root of a rounding error, NaN, at eta = 0 too.)
@@ -105,11 +114,18 @@ QUIET: dict[str, dict[str, Any]] = {
 }
 # On flow models, runs of these along one path end no closer to each other than along two.
 UNSHARED = {"sa_solver", "sa_solver_pece"}
+OWN_LEVELS = "it chooses its own noise levels"
+NO_LIMIT = "it has no many-step result to be compared with"
 REFUSED = {
-    "dpm_fast": "it chooses its own noise levels",
-    "dpm_adaptive": "it chooses its own noise levels",
-    "lcm": "it has no many-step result to be compared with",
+    "dpm_fast": OWN_LEVELS,
+    "dpm_adaptive": OWN_LEVELS,
+    "lcm": NO_LIMIT,
+    "lcm_upscale": NO_LIMIT,
+    "ar_video": NO_LIMIT,
 }
+STRENGTHS = ("eta", "s_churn")  # options of samplers with fresh noise; none is added at 0
+# Where the functions that switch fresh noise off are probed.
+PROBES = tuple(10.0 ** (k / 8.0) for k in range(-24, 25))
 
 
 @dataclass(frozen=True)
@@ -121,7 +137,6 @@ class JudgedSampler:
     run:             SAMPLER that is run on every candidate: deterministic
     stochastic:      the SAMPLER itself where it is stochastic and can be judged by the law of its
                      samples; None where `run` alone judges
-    calls_per_step:  denoiser calls of `run` a step
     order:           1 or 2
     half_log_snr:    whether it measures its steps in EDM levels, on flow models too
     reference_order: 3 where the reference is computed by our own method, 2 where by `run` itself
@@ -133,7 +148,6 @@ class JudgedSampler:
     options: str
     run: Any
     stochastic: Any
-    calls_per_step: int
     order: int
     half_log_snr: bool
     reference_order: int
@@ -151,28 +165,28 @@ def judged_sampler(sampler_name: str, sampler: Any = None) -> JudgedSampler:
 
     Raises ValueError for samplers whose schedules cannot be judged, naming the reason.
     """
-    name = sampler_name if sampler is None else _name(sampler)
+    name = chosen = sampler_name if sampler is None else _name(sampler)
     if name in REFUSED:
-        raise ValueError(
-            f"No schedule can be optimised for the sampler '{name}': {REFUSED[name]}. "
-            "Choose another sampler, for example dpmpp_2m."
-        )
-    chosen = name
-    options = comparable_digest(getattr(sampler, "extra_options", None))
+        raise _refusal(name, REFUSED[name])
+    options = comparable_digest(sampler)
     notes = []
-    if name.endswith("_cfg_pp"):
-        plain = name.removesuffix("_cfg_pp")
-        notes.append(f"judged by '{plain}', because '{name}' has no many-step result")
-        name, sampler = plain, None
+    cfg_pp = name.endswith("_cfg_pp") or bool(_options(sampler).get("cfg_pp"))
+    if cfg_pp:
+        name = name.removesuffix("_cfg_pp")
+        sampler = _plain(chosen, name, sampler)
+        notes.append(f"judged by '{name}' with plain guidance: CFG++ has no many-step result")
     if name in TWIN:
         notes.append(f"judged by '{TWIN[name]}', its deterministic twin")
         sampler = comfy.samplers.sampler_object(TWIN[name])
     run = copy.copy(sampler or comfy.samplers.sampler_object(name))
+    lowered = _options(run).get(ORDER_OPTION.get(name, "")) == 1
+    order = 1 if lowered or name in FIRST_ORDER else 2
     quiet = _quiet(name, run)
-    by_law = quiet and name == chosen and name not in TWIN and _takes_noise(run)
+    # First-order samplers are judged by their twin, which is as good for them.
+    by_law = quiet and not cfg_pp and name not in TWIN and order > 1 and _takes_noise(run)
     stochastic = copy.copy(run) if by_law else None
     if quiet:
-        run.extra_options = {**getattr(run, "extra_options", {}), **quiet}
+        run.extra_options = {**_options(run), **quiet}
         notes.append(
             "schedules are found with its fresh noise switched off"
             if by_law
@@ -186,8 +200,7 @@ def judged_sampler(sampler_name: str, sampler: Any = None) -> JudgedSampler:
         options=options,
         run=run,
         stochastic=stochastic,
-        calls_per_step=CALLS_PER_STEP.get(name, 1),
-        order=1 if name in FIRST_ORDER else 2,
+        order=order,
         half_log_snr=_name(run) in HALF_LOG_SNR,
         reference_order=3 if own_method else 2,
         spare_level=chosen in comfy.samplers.KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS,
@@ -195,18 +208,42 @@ def judged_sampler(sampler_name: str, sampler: Any = None) -> JudgedSampler:
     )
 
 
-def _takes_noise(sampler: Any) -> bool:
-    """Whether a sampler is one of the host's own, of second order, that takes its fresh noise.
+def _refusal(name: str, why: str) -> ValueError:
+    return ValueError(
+        f"No schedule can be optimised for the sampler '{name}': {why}. "
+        "Choose another sampler, for example dpmpp_2m."
+    )
 
-    First-order ones are judged by their twin, which is as good for them.
+
+def _plain(chosen: str, name: str, sampler: Any) -> Any:
+    """The SAMPLER `name` with the options of a CFG++ sampler that it knows.
+
+    Raises ValueError where the host has none of that name.
     """
+    try:
+        plain = comfy.samplers.sampler_object(name)
+    except AttributeError:
+        why = f"CFG++ has no many-step result, and there is no plain sampler '{name}'"
+        raise _refusal(chosen, why) from None
+    known = inspect.signature(plain.sampler_function).parameters.keys() - {"cfg_pp"}
+    plain.extra_options = {k: value for k, value in _options(sampler).items() if k in known}
+    return plain
+
+
+def _options(sampler: Any) -> dict[str, Any]:
+    """The options of a SAMPLER; none for one that is a class of its own."""
+    return getattr(sampler, "extra_options", {})
+
+
+def _takes_noise(sampler: Any) -> bool:
+    """Whether a sampler is one of the host's own that takes its fresh noise from outside."""
     function = getattr(sampler, "sampler_function", None)
     return (
         function is not None
         and function.__module__ in HOSTS_OWN
-        and _name(sampler) not in FIRST_ORDER | UNSHARED
+        and _name(sampler) not in UNSHARED
         and "noise_sampler" in inspect.signature(function).parameters
-        and "noise_sampler" not in getattr(sampler, "extra_options", {})
+        and "noise_sampler" not in _options(sampler)
     )
 
 
@@ -220,21 +257,28 @@ def _has_same_limit(sampler: Any) -> bool:
 
 
 def _name(sampler: Any) -> str:
+    """What the drop-down calls a SAMPLER, or its function's or class's own name."""
     function = getattr(sampler, "sampler_function", None)
     name = getattr(function, "__name__", type(sampler).__name__)
-    return name.removeprefix("sample_").removesuffix("_function")
+    name = name.removeprefix("sample_").removesuffix("_function")
+    return FUNCTIONS.get(name, name)
 
 
 def _quiet(name: str, sampler: Any) -> dict[str, Any]:
     """The options that make a sampler deterministic; empty if it already is."""
+    options = _options(sampler)
     if name in QUIET:
-        return dict(QUIET[name])
+        return {} if _is_quiet(options) else dict(QUIET[name])
     function = getattr(sampler, "sampler_function", None)
     known = inspect.signature(function).parameters if function is not None else {}
-    options = getattr(sampler, "extra_options", {})
-    quiet = {}
-    if "eta" in known and options.get("eta", known["eta"].default) != 0.0:
-        quiet["eta"] = 0.0
-    if options.get("s_churn"):
-        quiet["s_churn"] = 0.0
-    return quiet
+    strengths = {key: options.get(key, known[key].default) for key in STRENGTHS if key in known}
+    return {key: 0.0 for key, strength in strengths.items() if strength != 0.0}
+
+
+def _is_quiet(options: dict[str, Any]) -> bool:
+    """Whether the options of er_sde or sa_solver switch their fresh noise off themselves."""
+    scaler, tau = options.get("noise_scaler"), options.get("tau_func")
+    levels = torch.tensor(PROBES)
+    if scaler is not None and options.get("s_noise") == 0.0:
+        return torch.equal(scaler(levels), levels)
+    return tau is not None and not any(tau(level) for level in PROBES)

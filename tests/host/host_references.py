@@ -73,7 +73,7 @@ def main() -> None:
             reference = run(own.reference(), REFERENCE)
             few, many = (run(own.solver(), steps) for steps in (FEW, MANY))
             return {
-                "calls_per_step": own.sampler.calls_per_step,
+                "calls_per_step": own.calls_per_step,
                 "reference_order": own.reference().order,
                 "few": distance(few, reference),
                 "many": distance(many, reference),

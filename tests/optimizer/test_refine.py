@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import VE, Denoiser, gaussian
+from align_your_steps.optimizer import VE, Denoiser, gaussian, refine
 from align_your_steps.optimizer.refine import REACH, Refinement, levenberg_marquardt, settled
 from align_your_steps.optimizer.refine import _worth as worth
 from align_your_steps.optimizer.surrogate import Track
@@ -231,6 +231,18 @@ def test_improvement_ends_when_the_budget_does(allowed: int) -> None:
     assert len(measured.asked) == allowed
     assert not search.run(schedules()["edm"])
     assert not search.improve()
+
+
+def test_a_schedule_that_differs_by_rounding_is_not_run_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its run costs nothing: the budget would not end it, however much it seems to gain."""
+    monkeypatch.setattr(refine, "_worth", lambda gains: True)
+    search, measured = refinement(MIXTURE.denoise, "dpmpp_2m", dim=16)
+    search.run(schedules()["karras"])
+    search.reach = 1e-9
+    assert not search.improve()
+    assert len(measured.asked) == 1
 
 
 def test_nothing_is_kept_of_a_run_that_the_budget_does_not_allow() -> None:

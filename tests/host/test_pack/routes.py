@@ -1,6 +1,7 @@
 """HTTP routes by which a test reads and sets what goes on inside the server.
 
     GET /ays_test/calls       {"calls": n, "rows": n}: network calls since the last reset
+    GET /ays_test/cpu         {"seconds": s}: processor time of the server's process
     GET /ays_test/delay?ms=x  every network call takes x milliseconds more
     GET /ays_test/sigmas      the lines recorded by AYSTestRecord
     GET /ays_test/reset       no calls, no delay, no lines
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import json
+import time
 
 import psutil
 from aiohttp import web
@@ -31,6 +33,7 @@ def add() -> None:
     """Add the routes to the host's server."""
     routes = PromptServer.instance.routes
     routes.get("/ays_test/calls")(calls)
+    routes.get("/ays_test/cpu")(cpu)
     routes.get("/ays_test/delay")(delay)
     routes.get("/ays_test/sigmas")(sigmas)
     routes.get("/ays_test/reset")(reset)
@@ -40,6 +43,11 @@ def add() -> None:
 async def calls(request: web.Request) -> web.Response:
     """Answer the number of network calls and of their rows."""
     return web.json_response({"calls": METER.calls, "rows": METER.rows})
+
+
+async def cpu(request: web.Request) -> web.Response:
+    """Answer the processor time that the process has taken."""
+    return web.json_response({"seconds": time.process_time()})
 
 
 async def delay(request: web.Request) -> web.Response:
