@@ -356,8 +356,8 @@ def _other_steps(result: Result, denoise: float) -> tuple[tuple[float, ...], ...
     """Levels for other numbers of steps, which take no calls; none for a part of the path."""
     if result.surrogate is None or denoise < 1.0:
         return ()
-    counts = (count for count in OTHER_STEPS if count != len(result.sigmas) - 1)
-    return tuple(tuple(result.at_steps(count).tolist()) for count in counts)
+    counts = [count for count in OTHER_STEPS if count != len(result.sigmas) - 1]
+    return tuple(tuple(levels.tolist()) for levels in result.at_step_counts(counts))
 
 
 def _renamed(saved: SavedSchedule, name: str) -> SavedSchedule:

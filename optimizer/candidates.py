@@ -138,11 +138,23 @@ def log_linear(levels: np.ndarray, points: int) -> np.ndarray:
     return np.exp(np.interp(index, np.arange(len(levels)), np.log(levels)))
 
 
-def path_schedules(profile: Profile, steps: int) -> list[np.ndarray]:
-    """The shortest paths of every weight and both orders, from the profile's highest level."""
+def path_schedules(profile: Profile, counts: Sequence[int]) -> list[list[np.ndarray]]:
+    """For each number of steps the shortest paths of every weight and both orders.
+
+    All together they take as long as those of the largest number alone.
+    """
     top = float(profile.sigmas[0])
-    found = [levels for k in (1, 2) for _, levels in _paths(profile, steps, k)]
-    return [np.append(top, levels[1:]) for levels in found]
+    found: list[list[np.ndarray]] = [[] for _ in counts]
+    lengths = sorted({n for steps in counts for n in (steps, steps - 1) if n > 0})
+    for order in (1, 2):
+        for p in WEIGHT_EXPONENTS:
+            paths = shortest_paths(profile, lengths, weight_exponent=p, order=order)
+            through = {len(levels) - 1: np.append(top, levels[1:]) for levels in paths}
+            for schedules, steps in zip(found, counts, strict=True):
+                schedules.append(_ending(through[steps]))
+                if steps > 1:
+                    schedules.append(np.append(through[steps - 1], 0.0))
+    return found
 
 
 def _paths(profile: Profile, steps: int, order: int) -> Iterator[Named]:

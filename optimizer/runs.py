@@ -202,7 +202,7 @@ class Runs:
             torch.from_numpy(sigmas),
             seed=self.seed,
             batch_size=self.batch,
-            progress=lambda _: self._tell("profile"),
+            progress=lambda _: self.tell("profile"),
         )
         self.meter.forget()
         self.current = -1
@@ -264,10 +264,10 @@ class Runs:
                 f"The solver returned shape {list(x_0.shape)} for noise of shape "
                 f"{list(self.noise.shape)}: it must return end points of the same shape."
             )
-        self._tell(phase)
+        self.tell(phase)
         return x_0
 
-    def _tell(self, phase: str) -> None:
+    def tell(self, phase: str) -> None:
         if self.progress is not None:
             self.progress(phase, self.budget - self.left)
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import comfy.model_management
 import comfy.utils
 import folder_paths
 
@@ -40,7 +41,8 @@ def scheduler_category() -> str:
     """The menu category of the host's own scheduler nodes, whose name changed over time."""
     from comfy_extras.nodes_custom_sampler import BasicScheduler
 
-    return BasicScheduler.define_schema().category
+    category: str = BasicScheduler.CATEGORY  # 0.3.64 has this node in the old form, without schema
+    return category
 
 
 class Progress:
@@ -53,7 +55,11 @@ class Progress:
         self.began = time.monotonic()
 
     def __call__(self, phase: str, rows: int) -> None:
-        """Show that `rows` of the budgeted denoiser rows are done."""
+        """Show that `rows` of the budgeted denoiser rows are done; stop if the user has cancelled.
+
+        The work between two model calls may take seconds, and the host looks only at calls.
+        """
+        comfy.model_management.throw_exception_if_processing_interrupted()
         self.bar.update_absolute(min(rows, self.total), self.total)
         text = f"{PHASES.get(phase, phase)}: {rows} of {self.total} calls"
         if rows >= CALLS_BEFORE_ESTIMATE:
