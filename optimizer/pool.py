@@ -61,7 +61,7 @@ def refined_pool(
 
     free = []
     for start in ranked[:STARTS]:
-        runs.tell("refinement")
+        runs.refining()
         levels = levenberg_marquardt(
             small.residuals, edm_levels(start, coordinate), lowest=small.lowest
         )

@@ -163,6 +163,10 @@ class Runs:
         tracks = [self._tracked("refinement", self.solver, k, sigmas)[1] for k in range(batches)]
         return joined([track for track in tracks if track is not None])
 
+    def refining(self) -> None:
+        """Report progress while schedules are refined without a call: the caller may cancel."""
+        self._tell("refinement")
+
     def _tracked(
         self, phase: str, solver: Solver, batch: int, sigmas: Tensor
     ) -> tuple[Tensor, Track | None]:
@@ -202,7 +206,7 @@ class Runs:
             torch.from_numpy(sigmas),
             seed=self.seed,
             batch_size=self.batch,
-            progress=lambda _: self.tell("profile"),
+            progress=lambda _: self._tell("profile"),
         )
         self.meter.forget()
         self.current = -1
@@ -264,10 +268,10 @@ class Runs:
                 f"The solver returned shape {list(x_0.shape)} for noise of shape "
                 f"{list(self.noise.shape)}: it must return end points of the same shape."
             )
-        self.tell(phase)
+        self._tell(phase)
         return x_0
 
-    def tell(self, phase: str) -> None:
+    def _tell(self, phase: str) -> None:
         if self.progress is not None:
             self.progress(phase, self.budget - self.left)
 
