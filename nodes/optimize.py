@@ -560,12 +560,12 @@ def _other_steps(result: Result, denoise: float) -> tuple[tuple[float, ...], ...
     if result.surrogate is None or denoise < 1.0:
         return ()
     known = result.coordinate.table
-    counts = (
+    counts = [
         count
         for count in OTHER_STEPS
         if count != len(result.sigmas) - 1 and (known is None or count <= len(known))
-    )
-    return tuple(tuple(result.at_steps(count).tolist()) for count in counts)
+    ]
+    return tuple(tuple(levels.tolist()) for levels in result.at_step_counts(counts))
 
 
 def _renamed(saved: SavedSchedule, name: str) -> SavedSchedule:

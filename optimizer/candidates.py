@@ -143,26 +143,44 @@ def log_linear(levels: np.ndarray, points: int) -> np.ndarray:
 
 
 def path_schedules(
-    profile: Profile, steps: int, own_level: OwnLevel = edm_level
-) -> list[np.ndarray]:
-    """The shortest paths of every weight and both orders, from the profile's highest level."""
+    profile: Profile, counts: Sequence[int], own_level: OwnLevel = edm_level
+) -> list[list[np.ndarray]]:
+    """For each number of steps the shortest paths of every weight and both orders.
+
+    All together they take as long as those of the largest number alone.
+    """
     top = float(profile.sigmas[0])
-    found = [levels for k in (1, 2) for _, levels in _paths(profile, steps, k, own_level)]
-    return [np.append(top, levels[1:]) for levels in found]
+    found: list[list[np.ndarray]] = [[] for _ in counts]
+    lengths = sorted({n for steps in counts for n in (steps, steps - 1) if n > 0})
+    for order in (1, 2):
+        for _, paths in _shortest(profile, lengths, order, own_level):
+            through = {len(levels) - 1: np.append(top, levels[1:]) for levels in paths}
+            for schedules, steps in zip(found, counts, strict=True):
+                schedules.append(_ending(through[steps]))
+                if steps > 1:
+                    schedules.append(np.append(through[steps - 1], 0.0))
+    return found
 
 
 def _paths(profile: Profile, steps: int, order: int, own_level: OwnLevel) -> Iterator[Named]:
     """Shortest paths with both ways to reach 0: from the level above sigma_min, or through it."""
+    counts = [steps, steps - 1] if steps > 1 else [steps]
+    for p, (above, *through) in _shortest(profile, counts, order, own_level):
+        yield f"path p={p:g} order {order}", _ending(above)
+        for levels in through:
+            yield f"path p={p:g} order {order}, through sigma_min", np.append(levels, 0.0)
+
+
+def _shortest(
+    profile: Profile, counts: Sequence[int], order: int, own_level: OwnLevel
+) -> Iterator[tuple[float, list[np.ndarray]]]:
+    """For every weight exponent the shortest path of each number of steps."""
 
     def clock(t: np.ndarray) -> np.ndarray:
         return np.log(own_level(t))
 
-    counts = [steps, steps - 1] if steps > 1 else [steps]
     for p in WEIGHT_EXPONENTS:
-        found = shortest_paths(profile, counts, weight_exponent=p, order=order, clock=clock)
-        yield f"path p={p:g} order {order}", _ending(found[0])
-        for through in found[1:]:
-            yield f"path p={p:g} order {order}, through sigma_min", np.append(through, 0.0)
+        yield p, shortest_paths(profile, counts, weight_exponent=p, order=order, clock=clock)
 
 
 def _sweeps(

@@ -72,8 +72,9 @@ class Landscape:
     def edge(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """The integral of t^-p d(t, high) over t from low to high, elementwise over [K]."""
         low, high = np.broadcast_arrays(np.atleast_1d(low), np.atleast_1d(high))
-        inner = np.clip(self.levels, low[:, None], high[:, None])  # [K, M]
-        nodes = np.concatenate([low[:, None], inner, high[:, None]], 1)  # [K, M+2]
+        first, last = np.searchsorted(self.levels, [low.min(), high.max()])
+        inner = np.clip(self.levels[first:last], low[:, None], high[:, None])  # [K, m]
+        nodes = np.concatenate([low[:, None], inner, high[:, None]], 1)  # [K, m+2]
         values = self.difference(nodes, high[:, None])
         return self.cells(np.log(nodes), values).sum(1)
 

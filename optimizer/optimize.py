@@ -99,7 +99,13 @@ class Result:
     surrogate: Surrogate | None
 
     def at_steps(self, steps: int) -> Tensor:
-        """The levels [steps+1] for another number of steps, without a denoiser call.
+        """The levels [steps+1] for a number of steps, its own or one of `at_step_counts`."""
+        return self.sigmas if steps == len(self.sigmas) - 1 else self.at_step_counts([steps])[0]
+
+    def at_step_counts(self, counts: Sequence[int]) -> list[Tensor]:
+        """The levels for other numbers of steps, [n+1] each, without a denoiser call.
+
+        Together they take less time than one by one.
 
         Raises ValueError where nothing is known about other step counts: after the paper's method,
         for solvers judged by the law of their samples, and for those that pass through no meter;
@@ -110,16 +116,18 @@ class Result:
                 "This result knows its own number of steps only: use the method 'measured', a "
                 "deterministic solver, and a built-in one or a meter."
             )
-        if steps == len(self.sigmas) - 1:
-            return self.sigmas
-        self.coordinate.check_steps(steps, float(self.sigmas[0]))
         lowest = self.surrogate.lowest
+        for steps in counts:
+            self.coordinate.check_steps(steps, float(self.sigmas[0]))
         tried = [edm_levels(score.candidate, self.coordinate) for score in self.scores]
-        drawn = [drawn_through(levels, steps, lowest) for levels in tried]
-        paths = path_schedules(self.profile, steps, self.surrogate.own_level)
-        levels = at_steps(self.surrogate, [*drawn, *paths])
-        levels = settled(self.surrogate.residuals, levels, self.coordinate)
-        return from_edm("", levels, self.coordinate, float(self.sigmas[0])).sigmas
+        pools = path_schedules(self.profile, counts, self.surrogate.own_level)
+        answers = []
+        for steps, paths in zip(counts, pools, strict=True):
+            drawn = [drawn_through(levels, steps, lowest) for levels in tried]
+            levels = at_steps(self.surrogate, [*drawn, *paths])
+            levels = settled(self.surrogate.residuals, levels, self.coordinate)
+            answers.append(from_edm("", levels, self.coordinate, float(self.sigmas[0])).sigmas)
+        return answers
 
     @property
     def total_calls(self) -> int:
@@ -268,7 +276,6 @@ def optimize(
             own_level=own_level,
         )
         pool, learnt = refined_pool(pool, surrogate, runs, coordinate, plan.batches)
-        learnt = learnt.compressed()
 
     # The noises compared on are fresh: none of the candidates was made from them.
     noises = -(-FEWEST_NOISES // plan.batch) * plan.batch

@@ -124,26 +124,23 @@ def _second_order(
         total = (1 + kappa) * frozen - kappa * before + kappa * (1 + kappa) * constant
         return np.maximum(total, 0.0)  # [C, A]; interpolation may break the square by a hair
 
-    costs = [cost(b) for b in range(1, count - 1)]
+    costs = {b: cost(b) for b in range(1, count - 1)}
     top = count - 1
     value = np.full((count, count), np.inf)  # [c, b]
     value[top, :top] = integral[top, top] - integral[top, :top]
-    finals, choices = [value[:, 0]], []
+    values = [value]
     for _ in range(max(steps) - 1):
-        choice = np.zeros((count, count), dtype=np.int64)  # [b, a] -> c
         after = np.full((count, count), np.inf)  # [b, a]
-        for b, step in enumerate(costs, start=1):
-            total = value[b + 1 :, b, None] + step
-            choice[b, :b] = total.argmin(0) + b + 1
-            after[b, :b] = total.min(0)
+        for b, step in costs.items():
+            after[b, :b] = (value[b + 1 :, b, None] + step).min(0)
         value = after
-        choices.append(choice)
-        finals.append(value[:, 0])
+        values.append(value)
 
     def trace(n: int) -> list[int]:
-        path = [0, int(finals[n - 1].argmin())]
-        for choice in reversed(choices[: n - 1]):
-            path.append(int(choice[path[-1], path[-2]]))
+        path = [0, int(values[n - 1][:, 0].argmin())]
+        for value in reversed(values[: n - 1]):
+            a, b = path[-2:]
+            path.append(int((value[b + 1 :, b] + costs[b][:, a]).argmin()) + b + 1)
         return path
 
     return [trace(n) for n in steps]

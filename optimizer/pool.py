@@ -42,10 +42,10 @@ def refined_pool(
         surrogate: made from the first `batches` batches of noise; real runs use the same.
 
     Returns also the surrogate with the mean of its slopes and those of the best run: what is known
-    about schedules of other lengths.
+    about schedules of other lengths; compressed.
     """
-    learnt = surrogate
-    ranked = ranked_by_prediction(pool, surrogate, coordinate)
+    learnt = small = surrogate.compressed()  # says the same of schedules that are not run
+    ranked = ranked_by_prediction(pool, small, coordinate)
     sigma_max = float(ranked[0].sigmas[0])
 
     def measure(levels: np.ndarray) -> Track | None:
@@ -56,17 +56,19 @@ def refined_pool(
     refinement.run(edm_levels(first, coordinate))
     if refinement.tried:
         surrogate = surrogate.sloped(refinement.best[1])
-        ranked = ranked_by_prediction(pool, surrogate, coordinate)
+        small = small.with_slope(surrogate.slope)
+        ranked = ranked_by_prediction(pool, small, coordinate)
 
     free = []
     for start in ranked[:STARTS]:
+        runs.refining()
         levels = levenberg_marquardt(
-            surrogate.residuals, edm_levels(start, coordinate), lowest=surrogate.lowest
+            small.residuals, edm_levels(start, coordinate), lowest=small.lowest
         )
-        levels = settled(surrogate.residuals, levels, coordinate)
+        levels = settled(small.residuals, levels, coordinate)
         name = f"{start.name}, refined on the surrogate"
         free.append(from_edm(name, levels, coordinate, sigma_max))
-    free = distinct(ranked_by_prediction(free, surrogate, coordinate), [], coordinate, APART)
+    free = distinct(ranked_by_prediction(free, small, coordinate), [], coordinate, APART)
     for candidate in free[:TRIED]:
         refinement.run(edm_levels(candidate, coordinate))
     improved = []
@@ -75,7 +77,7 @@ def refined_pool(
             pass
         levels, track = refinement.best
         improved = [from_edm("refined", levels, coordinate, sigma_max)]
-        learnt = learnt.halfway(learnt.sloped(track))
+        learnt = learnt.with_slope((learnt.slope + surrogate.sloped(track).slope) / 2.0)
 
     given = [candidate for candidate in ranked if candidate.given]
     searched = [candidate for candidate in ranked if not candidate.given]
@@ -113,5 +115,7 @@ def ranked_by_prediction(
     pool: Sequence[Candidate], surrogate: Surrogate, coordinate: Coordinate
 ) -> list[Candidate]:
     """The candidates by the surrogate's mean error, the least first."""
-    errors = [surrogate.errors(edm_levels(c, coordinate)[None]).mean() for c in pool]
-    return [pool[k] for k in np.argsort(errors)]
+    if not pool:
+        return []
+    errors = surrogate.errors([edm_levels(candidate, coordinate) for candidate in pool])
+    return [pool[k] for k in np.argsort(errors.mean(1))]

@@ -79,8 +79,10 @@ def levenberg_marquardt(
         r = values[0]
         J = (values[1:] - r) / PERTURBATION  # [m, K, E]
         norm = np.maximum(np.linalg.norm(r, axis=1), 1e-12)
-        A = np.einsum("ike,jke,k->ij", J, J, 1.0 / norm)
-        g = np.einsum("ike,ke,k->i", J, r, 1.0 / norm)
+        weight = norm[:, None] ** -0.5
+        weighted = (weight * J).reshape(len(z), -1)
+        A = weighted @ weighted.T
+        g = weighted @ (weight * r).ravel()
         # A level at sigma_min that is pushed down stays, and the others move as if it were fixed.
         free = (z > floor) | (g < 0.0)
         A = A[np.ix_(free, free)]

@@ -203,6 +203,10 @@ class Runs:
         tracks = [Track.from_tensors(one, "run") for one in found]
         return joined([track for track in tracks if track is not None])
 
+    def refining(self) -> None:
+        """Report progress while schedules are refined without a call: the caller may cancel."""
+        self._tell("refinement")
+
     def _tracked(
         self, phase: str, solver: Solver, batch: int, sigmas: Tensor
     ) -> tuple[Tensor, Track | None]:

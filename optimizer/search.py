@@ -76,7 +76,9 @@ def _sweeps(
         before = levels.copy()
         for i in free:
             tried = _around(levels[i - 1], levels[i], levels[i + 1], candidates)
-            cost = landscape.edge(tried, levels[i - 1]) + landscape.edge(levels[i + 1], tried)
+            low = np.append(tried, np.full(candidates, levels[i + 1]))
+            high = np.append(np.full(candidates, levels[i - 1]), tried)
+            cost = landscape.edge(low, high).reshape(2, candidates).sum(0)
             best = int(np.argmin(cost))
             # t_i itself is the middle candidate: a tie or a rounding error must not move it.
             if cost[best] < cost[candidates // 2] * (1.0 - 1e-12):

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -31,6 +32,7 @@ __all__ = ["Surrogate", "Track", "integration_error", "joined", "measured_slope"
 
 ELEMENTS = 512  # latent elements kept of each sample: enough for a norm within 4 %
 SIGNIFICANT = 1e-3  # least deviation, relative to the output, that a slope is measured on
+LEFT_OUT = 1e-8  # of every vector's length, in compression
 SLOPES = (-0.5, 1.5)  # an ideal denoiser's lie in 0 ... 1; guided ones stray a little further
 
 
@@ -52,7 +54,7 @@ class Track:
     def at(self, log_levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """States and outputs at other levels [S], both [S, K, E]: cubic between those visited."""
         at = lagrange(self.log_levels, log_levels)
-        return interpolated(self.x, *at), interpolated(self.denoised, *at)
+        return np.tensordot(at, self.x, 1), np.tensordot(at, self.denoised, 1)
 
     def to_tensors(self, name: str) -> dict[str, Tensor]:
         """Tensors named after the track, for storage; `from_tensors` is the inverse."""
@@ -77,29 +79,24 @@ def joined(tracks: Sequence[Track]) -> Track:
     )
 
 
-def lagrange(grid: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cubic interpolation on a grid [F] at u [S]: the first of four nodes [S], weights [S, 4].
+def lagrange(grid: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Weights [..., F] that mix values on a grid [F] into those at u [...]: cubic, of four nodes.
 
     Beyond the grid its end counts.
     """
     count = min(4, len(grid))
     u = np.clip(u, grid[0], grid[-1])
     first = np.clip(np.searchsorted(grid, u) - 2, 0, len(grid) - count)
-    g = grid[first[:, None] + np.arange(count)]  # [S, 4]
-    weights = np.ones_like(g)
+    nodes = first[..., None] + np.arange(count)  # [..., 4]
+    g = grid[nodes]
+    shares = np.ones_like(g)
     for k in range(count):
         for j in range(count):
             if j != k:
-                weights[:, k] *= (u - g[:, j]) / (g[:, k] - g[:, j])
-    return first, weights
-
-
-def interpolated(values: np.ndarray, first: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Values [F, ...] on the grid at S points, [S, ...]: four rows are mixed for each."""
-    rows = values.reshape(len(values), -1)
-    count = weights.shape[1]
-    mixed = [w @ rows[k : k + count] for k, w in zip(first, weights, strict=True)]
-    return np.stack(mixed).reshape(len(first), *values.shape[1:])
+                shares[..., k] *= (u - g[..., j]) / (g[..., k] - g[..., j])
+    weights = np.zeros((*u.shape, len(grid)))
+    np.put_along_axis(weights, nodes, shares, -1)
+    return weights
 
 
 def measured_slope(reference: Track, strayed: Track) -> np.ndarray:
@@ -145,6 +142,10 @@ def integration_error(reference: Track, slope: np.ndarray) -> np.ndarray:
 class Surrogate:
     """Runs a solver on the linearised denoiser.
 
+    With c_k(t) and o_k(t) = D_ref(t) - c_k(t) x_ref(t) that denoiser is c_k(t) x + o_k(t). So all
+    that a run meets is a mixture of its start and of n vectors o_k, and of each only the n + 1
+    shares are computed: the vectors themselves are mixed once, at the end.
+
     Arguments:
         reference: the fine-step runs.
         slope: [F, K] c_k(t) at its levels.
@@ -167,6 +168,12 @@ class Surrogate:
         self.outputs = reference.denoised + missed
         self.own_level = own_level
 
+    @cached_property
+    def known(self) -> np.ndarray:
+        """Outputs, states and end of every noise: [K, 2F + 1, E]."""
+        known = [self.outputs, self.reference.x, self.reference.end[None]]
+        return np.concatenate(known).swapaxes(0, 1)
+
     @property
     def lowest(self) -> float:
         """The lowest positive level that was visited: the model's sigma_min, in EDM units."""
@@ -174,29 +181,28 @@ class Surrogate:
 
     def sloped(self, track: Track) -> Surrogate:
         """The surrogate with the slopes that runs of one schedule show."""
-        return self._with(measured_slope(self.reference, track))
+        return self.with_slope(measured_slope(self.reference, track))
 
     def compressed(self) -> Surrogate:
-        """The same runs and error norms in fewer numbers, exactly.
+        """The same runs and error norms in fewer numbers, but for a part below LEFT_OUT.
 
-        Runs are linear combinations of what was visited: 2F + 1 vectors for each noise. In an
-        orthonormal basis of these, E elements become 2F + 1.
+        Runs are mixtures of 2F + 1 vectors for each noise, which nearly lie in far fewer
+        dimensions than they have elements. What is left is their coordinates.
         """
-        x, D, end = self.reference.x, self.outputs, self.reference.end
-        if end.shape[1] <= 2 * len(x) + 1:
-            return self
-        coordinates = [
-            np.linalg.qr(np.concatenate([x[:, k], D[:, k], end[k : k + 1]]).T, mode="r")
-            for k in range(len(end))
-        ]
-        whole = np.stack(coordinates, 1).transpose(2, 1, 0)  # [2F + 1, K, 2F + 1]
-        F = len(x)
-        track = Track(self.reference.log_levels, whole[:F], whole[F : 2 * F], whole[2 * F])
+        lengths = np.linalg.norm(self.known, axis=-1, keepdims=True)
+        unit = self.known / np.maximum(lengths, np.finfo(float).tiny)
+        _, parts, axes = np.linalg.svd(unit, full_matrices=False)
+        rank = int((parts > LEFT_OUT * parts[:, :1]).sum(1).max())
+        D, x, end = np.split(
+            (self.known @ axes[:, :rank].swapaxes(1, 2)).swapaxes(0, 1),
+            [len(self.slope), 2 * len(self.slope)],
+        )
+        track = Track(self.reference.log_levels, x, D, end[0])
         return Surrogate(track, self.slope, self.solver, own_level=self.own_level)
 
-    def halfway(self, other: Surrogate) -> Surrogate:
-        """The surrogate with the mean of two surrogates' slopes."""
-        return self._with((self.slope + other.slope) / 2.0)
+    def with_slope(self, slope: np.ndarray, missed: np.ndarray | float = 0.0) -> Surrogate:
+        """The surrogate of the same runs with other slopes [F, K], and outputs that were missed."""
+        return Surrogate(self.reference, slope, self.solver, missed, self.own_level)
 
     def following(self, track: Track) -> Surrogate:
         """The surrogate that repeats what runs of one schedule saw."""
@@ -207,37 +213,50 @@ class Surrogate:
             left = np.clip(np.searchsorted(v, u) - 1, 0, len(v) - 2)
             share = np.clip((u - v[left]) / (v[left + 1] - v[left]), 0.0, 1.0)[:, None, None]
             missed = (1.0 - share) * missed[left] + share * missed[left + 1]
-        return self._with(straight.slope, missed)
-
-    def _with(self, slope: np.ndarray, missed: np.ndarray | float = 0.0) -> Surrogate:
-        """The same solver and references with other slopes."""
-        return Surrogate(self.reference, slope, self.solver, missed, self.own_level)
+        return self.with_slope(straight.slope, missed)
 
     def residuals(self, schedules: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """End point minus reference, [S, K, E], for S schedules [n+1] of EDM levels ending in 0."""
         levels = np.asarray(schedules)  # [S, n+1]
-        own = self.own_level(levels)
-        steps = levels.shape[1] - 1
-        x = np.broadcast_to(self.reference.x[-1], (len(levels), *self.reference.end.shape))
+        at = lagrange(self.reference.log_levels, np.log(levels[:, :-1]))  # [S, n, F]
+        slope = at @ self.slope  # [S, n, K]
+        shares = self._shares(levels, slope)  # [S, K, n+1]
+        offsets, start = shares[..., :-1], shares[..., -1]
+        of_outputs = offsets @ at  # [S, K, F]
+        of_states = -(offsets * slope.swapaxes(1, 2)) @ at
+        of_states[..., -1] += start
+        mixture = np.concatenate([of_outputs, of_states, -np.ones_like(start)[..., None]], -1)
+        return (mixture.swapaxes(0, 1) @ self.known).swapaxes(0, 1)
+
+    def _shares(self, levels: np.ndarray, slope: np.ndarray) -> np.ndarray:
+        """The shares of o_k(t_0), ..., o_k(t_{n-1}) and x(t_0) in the end points, [S, K, n+1].
+
+        levels: [S, n+1]; slope: [S, n, K] c_k(t_i)
+        """
+        count, steps, noises = slope.shape
+        *offset, start = np.eye(steps + 1)
+
+        def denoise(x: np.ndarray, i: int) -> np.ndarray:
+            return slope[:, i, :, None] * x + offset[i]
+
+        ratio = (levels[:, 1:] / levels[:, :-1])[..., None, None]  # [S, n, 1, 1]
+        h = -np.diff(np.log(self.own_level(levels[:, :-1])))[..., None, None]
+        # Of two levels above a flow's finite top one is left: a step of no length.
+        double = np.where(h > 0.0, 2.0 * h, np.inf)
+        x = np.broadcast_to(start, (count, noises, steps + 1))
         D_last = None
         for i in range(steps):
-            s, t = levels[:, i, None, None], levels[:, i + 1, None, None]
-            own_s, own_t = own[:, i, None, None], own[:, i + 1, None, None]
-            D = self.denoise(x, levels[:, i])
+            D = denoise(x, i)
             predictor = D
-            if self.solver == "dpmpp_2m" and i > 0 and i + 1 < steps:
-                before = np.log(own[:, i - 1, None, None] / own_s)
-                # Of two levels above a flow's finite top one is left: a step of no length.
-                slope = np.divide(D - D_last, before, out=np.zeros_like(D), where=before > 0.0)
-                predictor = D + np.log(own_s / own_t) / 2.0 * slope
-            after = t / s * x + (1.0 - t / s) * predictor
-            if self.solver == "heun" and i + 1 < steps:
+            if self.solver == "dpmpp_2m" and 0 < i < steps - 1:
+                predictor = D + h[:, i] / double[:, i - 1] * (D - D_last)
+            after = ratio[:, i] * x + (1.0 - ratio[:, i]) * predictor
+            if self.solver == "heun" and i < steps - 1:
                 # The trapezium of the slopes (x - D) / own at both ends, solved for its D.
-                D_t = self.denoise(after, levels[:, i + 1])
-                predictor = D + own_s / own_t / 2.0 * (D_t - D)
-                after = t / s * x + (1.0 - t / s) * predictor
+                predictor = D + np.exp(h[:, i]) / 2.0 * (denoise(after, i + 1) - D)
+                after = ratio[:, i] * x + (1.0 - ratio[:, i]) * predictor
             x, D_last = after, D
-        return x - self.reference.end
+        return x
 
     def errors(self, schedules: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """Predicted RMS error per element, [S, K]."""
@@ -246,7 +265,5 @@ class Surrogate:
     def denoise(self, x: np.ndarray, levels: np.ndarray) -> np.ndarray:
         """The linearised denoiser; x of shape [S, K, E], one level [S] for each schedule."""
         at = lagrange(self.reference.log_levels, np.log(levels))
-        away = x - interpolated(self.reference.x, *at)
-        away *= interpolated(self.slope, *at)[:, :, None]
-        away += interpolated(self.outputs, *at)
-        return away
+        away = x - np.tensordot(at, self.reference.x, 1)
+        return np.tensordot(at, self.outputs, 1) + (at @ self.slope)[..., None] * away

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import comfy.model_management
 import comfy.utils
 import folder_paths
 
@@ -80,7 +81,11 @@ class Progress:
         self.began = time.monotonic()
 
     def __call__(self, phase: str, rows: int) -> None:
-        """Show that `rows` of the budgeted denoiser rows are done."""
+        """Show that `rows` of the budgeted denoiser rows are done; stop if the user has cancelled.
+
+        The work between two model calls may take seconds, and the host looks only at calls.
+        """
+        comfy.model_management.throw_exception_if_processing_interrupted()
         self.bar.update_absolute(self.before + min(rows, self.total), self.whole)
         if phase == CONTINUED:
             self.continued = rows

@@ -164,7 +164,7 @@ class GuidedModel:
         return free
 
     def fitted(self, run: Callable[[int, int], T]) -> T:
-        """run(batch size, calls made to find it); with half the rows again when memory is exhausted.
+        """run(batch size, calls made to find it); if memory runs out, again with half the rows.
 
         Raises ValueError when it is not enough for one row.
         """

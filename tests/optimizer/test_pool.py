@@ -40,6 +40,25 @@ def refined(solver: str, steps: int, budget: int = 100_000):
     return runs, pool, found
 
 
+def test_refining_without_a_call_reports_progress_so_that_it_can_be_cancelled() -> None:
+    class Cancelled(Exception):
+        pass
+
+    runs, surrogate = prepared(DATA.denoise, "dpmpp_2m", dim=16, batch=4)
+    pool, before, seen = pool_of(5), runs.left, set()
+
+    def progress(phase: str, rows: int) -> None:
+        assert phase == "refinement"
+        if rows in seen:
+            raise Cancelled
+        seen.add(rows)
+
+    runs.progress = progress
+    with pytest.raises(Cancelled):
+        refined_pool(pool, surrogate, runs, VE, BATCHES)
+    assert before - runs.left <= BATCHES * runs.cost(5)  # one schedule was run
+
+
 def real_error(runs, candidate: Candidate) -> float:
     return float(np.mean([runs.errors(candidate, batch) for batch in range(BATCHES)]))
 

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import Result, builtin_solver, edm_schedule, optimize
+from align_your_steps.optimizer import (
+    Result,
+    builtin_solver,
+    edm_schedule,
+    gaussian,
+    optimize,
+)
 from align_your_steps.optimizer.step_counts import at_steps, drawn_through
 from align_your_steps.tests.optimizer.test_surrogate import HIGH, LOW, prepared
 
@@ -52,6 +58,12 @@ def test_another_number_of_steps_takes_no_call_and_beats_interpolation() -> None
     assert calls[0] == spent
 
 
+def test_several_numbers_of_steps_together_give_what_each_gives_alone() -> None:
+    result, _ = optimised()
+    for levels, steps in zip(result.at_step_counts([12, 1, 5]), [12, 1, 5], strict=True):
+        assert torch.allclose(levels, result.at_steps(steps), rtol=1e-4)
+
+
 def test_its_own_number_of_steps_is_the_result_itself() -> None:
     result, _ = optimised()
     assert result.at_steps(8) is result.sigmas
@@ -83,6 +95,22 @@ def test_compression_changes_no_error() -> None:
     schedules = np.stack([np.append(np.geomspace(HIGH, low, 6), 0.0) for low in (LOW, 0.1, 0.3)])
     whole = np.linalg.norm(surrogate.residuals(schedules), axis=-1)
     assert np.linalg.norm(small.residuals(schedules), axis=-1) == pytest.approx(whole, rel=1e-9)
+
+
+def test_what_hardly_varies_is_compressed_further_than_to_its_number_of_vectors() -> None:
+    _, surrogate = prepared(lambda x, sigma: gaussian.denoise(x, sigma, 0.5), "euler", dim=300)
+    small = surrogate.compressed()
+    assert small.reference.end.shape[1] < len(surrogate.slope) / 2
+    schedule = np.append(np.geomspace(HIGH, LOW, 6), 0.0)[None]
+    norms = [np.linalg.norm(s.residuals(schedule), axis=-1) for s in (small, surrogate)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_outputs_that_are_zero_are_compressed() -> None:
+    _, surrogate = prepared(lambda x, sigma: torch.zeros_like(x), "dpmpp_2m", dim=300)
+    schedule = np.append(np.geomspace(HIGH, LOW, 6), 0.0)[None]
+    assert surrogate.compressed().errors(schedule) == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 7, 20])

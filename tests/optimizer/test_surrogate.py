@@ -13,6 +13,7 @@ from align_your_steps.optimizer import FLOW, VE, Denoiser, edm_schedule, gaussia
 from align_your_steps.optimizer.coordinate import edm_level, spread
 from align_your_steps.optimizer.noise import SELECTION, generators, unit_noise
 from align_your_steps.optimizer.runs import Runs
+from align_your_steps.optimizer.solvers import SOLVERS as SOLVER_FUNCTIONS
 from align_your_steps.optimizer.solvers import reference_solver
 from align_your_steps.optimizer.surrogate import (
     ELEMENTS,
@@ -269,6 +270,24 @@ def test_residuals_are_exact_where_the_denoiser_is_linear(solver: str, c: float)
         expected = residual(exact, real(runs, schedule))
         assert rms(exact.residuals(schedule[None])[0] - expected) < 0.01 * rms(expected)
         assert rms(estimated.residuals(schedule[None])[0] - expected) < 0.2 * rms(expected)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("name", schedules())
+def test_runs_are_those_of_the_solver_itself_with_the_linearised_denoiser(solver, name) -> None:
+    data = Mixture.random(8, 6, seed=1, std=0.4)
+    runs, plain = prepared(data.denoise, solver, dim=8)
+    surrogate = plain.following(real(runs, schedules()["karras"]))
+
+    def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        D = surrogate.denoise(x[None].numpy(), sigma[:1].numpy())
+        return torch.from_numpy(D[0])
+
+    levels = torch.from_numpy(schedules()[name])
+    start = torch.from_numpy(surrogate.reference.x[-1])
+    end = SOLVER_FUNCTIONS[solver](denoise, start, levels, lambda: start)
+    expected = end.numpy() - surrogate.reference.end
+    assert surrogate.residuals(levels[None].numpy())[0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_errors_are_the_root_mean_squares_of_residuals() -> None:
