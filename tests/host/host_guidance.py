@@ -206,7 +206,7 @@ def randomise(network: torch.nn.Module, seed: int) -> None:
             parameter.copy_(0.5 + 0.1 * noise)
 
 
-CACHE = {"reuse_threshold": 0.2, "start_percent": 0.1, "end_percent": 0.95, "verbose": False}
+CACHE = {"reuse_threshold": 0.6, "start_percent": 0.1, "end_percent": 0.95, "verbose": False}
 WINDOWS = {
     "context_length": 4,
     "context_overlap": 1,

@@ -161,7 +161,19 @@ def sampling(sigmas: Any) -> Graph:
     }
 
 
-@pytest.mark.parametrize("kind", GUIDERS)
+OFTEN = ("CFGGuider", "PerpNegGuider", "plain class")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *OFTEN,
+        *(
+            pytest.param(kind, marks=pytest.mark.full)
+            for kind in sorted(GUIDERS.keys() - set(OFTEN))
+        ),
+    ],
+)
 def test_a_guider_samples_after_its_optimisation_as_if_there_had_been_none(
     server: ComfyServer, kind: str
 ) -> None:
