@@ -29,6 +29,7 @@ STEPS = len(LEVELS["one"]) - 1
 ASKED = STEPS * (len(RUNS) - 1) + len(WALK)
 SHARED = 3  # levels of the two schedules; the second run of one is shared altogether
 COMPUTED = STEPS + STEPS - SHARED + len(WALK)
+USUAL = {"CFGGuider", "class of another pack"}
 
 GUIDERS: dict[str, dict[str, Any]] = {
     "CFGGuider": {"positive": ["positive", 0], "negative": ["negative", 0], "cfg": 3.0},
@@ -75,6 +76,11 @@ each_case = pytest.mark.parametrize(
 @each_case
 def test_every_run_ends_bit_for_bit_where_the_users_guider_does(run: dict[str, Any]) -> None:
     assert run["differences"] == [0.0] * (len(RUNS) - 1)
+
+
+@each_case
+def test_every_guider_makes_another_picture(run: dict[str, Any], case: str) -> None:
+    assert (run["effect"] > 0) == (case not in USUAL)
 
 
 @each_case
@@ -155,7 +161,19 @@ def sampling(sigmas: Any) -> Graph:
     }
 
 
-@pytest.mark.parametrize("kind", GUIDERS)
+OFTEN = ("CFGGuider", "PerpNegGuider", "plain class")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *OFTEN,
+        *(
+            pytest.param(kind, marks=pytest.mark.full)
+            for kind in sorted(GUIDERS.keys() - set(OFTEN))
+        ),
+    ],
+)
 def test_a_guider_samples_after_its_optimisation_as_if_there_had_been_none(
     server: ComfyServer, kind: str
 ) -> None:
