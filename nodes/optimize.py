@@ -93,8 +93,8 @@ class AYSOptimize(io.ComfyNode):
                 io.Latent.Input(
                     "latent_image",
                     tooltip="An empty latent of the size that you will sample: it gives the size "
-                    "only. Encoded images are used as example data. With denoise below 1: the "
-                    "image to start from.",
+                    "only. Encoded images are used as example data. With denoise below 1, or with a "
+                    "noise mask: the image to start from.",
                 ),
                 io.Int.Input(
                     "budget",
@@ -210,7 +210,7 @@ class AYSOptimize(io.ComfyNode):
             "sampler_options": judged.options,
             "steps": steps,
             "shape": latent.sizes,
-            "latent": host.comparable_digest([latent.start, latent.samples, latent.mask]),
+            "latent": latent.digest,
             "denoise": denoise,
             "method": method,
             "budget": budget,
