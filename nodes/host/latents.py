@@ -14,6 +14,7 @@ the host's samplers.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 from collections.abc import Sequence
@@ -51,6 +52,17 @@ class LatentUse:
         """Shape of one latent as the user sees it: of a nested one, its parts'."""
         return [list(part) for part in self.nested] if self.nested else list(self.shape)
 
+    @property
+    def digest(self) -> str:
+        """Of all that it holds, to the last element: masks may differ in a few pixels."""
+        digest = hashlib.blake2b(str(self.nested).encode(), digest_size=16)
+        for held in (self.start, self.samples, self.mask):
+            for part in [] if held is None else _parts(held):
+                digest.update(f"{tuple(part.shape)}".encode())
+                digest.update(part.float().cpu().contiguous().numpy().tobytes())
+            digest.update(b";")
+        return digest.hexdigest()
+
     def starts(self, count: int) -> Tensor:
         """The starts of so many runs, [count, ...]."""
         start: Tensor = comfy.utils.repeat_to_batch_size(self.start, count)
@@ -74,7 +86,7 @@ def latent_use(model: Any, latent: dict[str, Any], denoise: float) -> LatentUse:
     """
     latents = _as_sampled(model, latent)
     nested = bool(getattr(latents, "is_nested", False))
-    parts = [part.float().cpu() for part in (latents.unbind() if nested else [latents])]
+    parts = [part.float().cpu() for part in _parts(latents)]
     shapes = tuple(tuple(part.shape[1:]) for part in parts)
     if any(part.numel() == 0 for part in parts):
         raise ValueError(
@@ -83,11 +95,12 @@ def latent_use(model: Any, latent: dict[str, Any], denoise: float) -> LatentUse:
         )
     samples, mask = _packed(parts) if nested else parts[0], latent.get("noise_mask")
     shapes = shapes if nested else ()
-    empty = bool(torch.count_nonzero(samples) == 0)
-    if denoise < 1.0 or (mask is not None and not empty):
+    if not samples.any():
+        return LatentUse(samples[:1], None, mask, shapes)
+    if denoise < 1.0 or mask is not None:
         return LatentUse(samples, None, mask, shapes)
-    data = None if empty else model.model.process_latent_in(samples)
-    return LatentUse(torch.zeros_like(samples[:1]), data, mask, shapes)
+    data = model.model.process_latent_in(samples)
+    return LatentUse(torch.zeros_like(samples[:1]), data, None, shapes)
 
 
 def _as_sampled(model: Any, latent: dict[str, Any]) -> Any:
@@ -99,6 +112,11 @@ def _as_sampled(model: Any, latent: dict[str, Any]) -> Any:
     known = inspect.signature(correct).parameters
     told = {name: value for name, value in latent.items() if name in known}
     return correct(model, latent["samples"], **told)
+
+
+def _parts(latents: Any) -> list[Tensor]:
+    """The tensors of a latent or a mask: several if it is nested."""
+    return list(latents.unbind()) if getattr(latents, "is_nested", False) else [latents]
 
 
 def _packed(parts: Sequence[Tensor]) -> Tensor:

@@ -6,6 +6,8 @@ It prints JSON:
     walked    whether what the profile sees of a masked model is what a sampler sees
     free      case -> [elements that the mask leaves to the model, all elements]
     batches   free memory on a device, in rows of the model beside its weights -> the batch chosen
+    digests   of a latent with a mask, again, with its last row changed, without, of another
+              image
     beside    the same with another model in the memory, which the host would unload
     tried     batch sizes that were tried on a device with memory for so many rows, None at an end
               without a result; and what happens to an interrupt
@@ -146,6 +148,10 @@ def main() -> None:
         whole = own.latent.start[0].numel()
         return [whole if found is None else len(found), whole]
 
+    def digest(mask: Any, seed: int = 1) -> str:
+        given = {**latent(image, seed), **({} if mask is None else {"noise_mask": mask})}
+        return host.latent_use(model_of("four channels"), given, 1.0).digest
+
     def batches(other: float) -> list[int]:
         """With another model, of so many rows, on a device that is not the CPU."""
         model = model_of("four channels")
@@ -213,6 +219,13 @@ def main() -> None:
             "runs": {name: same(*case) for name, case in cases.items()},
             "walked": walked(),
             "free": {name: free(mask) for name, mask in free_of.items()},
+            "digests": {
+                "one": digest(left),
+                "again": digest(left.clone()),
+                "other": digest(torch.cat([left[:, :-1], left[:, -1:] + 0.1], 1)),
+                "none": digest(None),
+                "start": digest(left, seed=2),
+            },
             "batches": batches(0.0),
             "beside": batches(0.4),
             "tried": {str(fits): tried(fits) for fits in SMALL_DEVICES},

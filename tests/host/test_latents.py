@@ -131,6 +131,23 @@ def test_inpainting_is_optimised_and_sampled(
     assert entry["outputs"]["save"]["finite"] == [True]
 
 
+def test_the_size_of_an_empty_batch_makes_no_difference(server: ComfyServer) -> None:
+    for count, rows in ((1, 2 * BUDGET), (3, 0)):
+        graph = optimize_graph("edm", budget=BUDGET, denoise=0.5)
+        given = {"shapes": json.dumps([[count, 1, 8, 8]]), "seed": 0}
+        graph["latent"] = {"class_type": "AYSTestLatent", "inputs": given}
+        server.get("/ays_test/reset")
+        server.run(graph)
+        assert (network_rows(server) > 0) == (rows > 0)
+        assert network_rows(server) <= rows
+
+
+def test_masks_that_differ_in_one_row_are_different_requests(measured: dict[str, Any]) -> None:
+    digests = measured["digests"]
+    assert digests["again"] == digests["one"]
+    assert len({digests["one"], digests["other"], digests["none"], digests["start"]}) == 4
+
+
 def test_a_mask_that_leaves_nothing_to_sample_is_refused(server: ComfyServer) -> None:
     with pytest.raises(PromptError, match="noise mask of the linked latent is zero everywhere"):
         server.run(masked(latent_graph("four channels", "eps", [[1, 4, 8, 8]], 1), value=0.0))
