@@ -49,25 +49,27 @@ GOLDEN = (5**0.5 - 1) / 2
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes an element
 DEPTH = 64  # of nested values
 PLAIN = bool, int, float, complex, str, bytes, slice, range, types.EllipsisType
-# Where a sampling run stands, in the host's objects that conditionings and patches hold.
-RUNNING = {
-    "_curr_t",
-    "_current_index",
-    "_current_keyframe",
-    "_current_strength",
-    "_current_used_steps",
-    "curr_t",
-    "start_t",
-}
-# What a guider holds beside its settings: its model, and what a run leaves behind.
-NO_SETTINGS = {
-    "conds",
-    "inner_model",
-    "loaded_models",
-    "model_options",
-    "model_patcher",
-    "uncond_inner",
-    "uncond_loaded",
+# What sampling leaves behind in objects of the host, by their class.
+STATE_OF_RUNS = {
+    "CFGGuider": {"model_options", "conds", "inner_model", "loaded_models"},
+    "Guider_DualModel": {"uncond_inner", "uncond_loaded", "_uncond_neg", "_uncond_conds"},
+    "Guider_LTXAVDualCFG": {"_v_numel"},
+    "ControlBase": {
+        "cond_hint",
+        "timestep_range",
+        "extra_concat",
+        "model_sampling_current",
+        "multigpu_clones",
+    },
+    "HookKeyframe": {"start_t"},
+    "HookKeyframeGroup": {
+        "_current_keyframe",
+        "_current_used_steps",
+        "_current_index",
+        "_current_strength",
+        "_curr_t",
+        "curr_t",
+    },
 }
 
 log = logging.getLogger("align_your_steps")
@@ -88,11 +90,7 @@ def model_identity(model: Any) -> str | None:
 
 def guidance_digest(guider: Any) -> str:
     """The digest of a GUIDER's class, settings, conditioning and further models."""
-    settings = {
-        key: value
-        for key, value in vars(guider).items()
-        if key not in NO_SETTINGS and not key.startswith("_")
-    }
+    settings = {name: value for name, value in _lasting(guider).items() if name != "model_patcher"}
     return comparable_digest({"class": _class_names(guider), "settings": settings})
 
 
@@ -184,8 +182,7 @@ class _Digests:
         if callable(value) and hasattr(value, "__qualname__"):
             return self._function(value)
         if hasattr(value, "__dict__"):
-            settings = {k: v for k, v in vars(value).items() if k not in RUNNING}
-            return self._join("object", [_class_names(value), settings])
+            return self._join("object", [_class_names(value), _lasting(value)])
         raise _NotDescribed(f"a {type(value).__name__} has no stable description")
 
     def _function(self, value: Any) -> bytes:
@@ -333,6 +330,12 @@ def _settings(value: Any) -> dict[str, Any]:
         if isinstance(setting, int | float | str) and key != "training" and "comfy" not in key
     }
     return {**plain, "sigmas": getattr(value, "sigmas", None)}
+
+
+def _lasting(value: Any) -> dict[str, Any]:
+    """An object's attributes without those that sampling leaves behind."""
+    state = {name for cls in type(value).__mro__ for name in STATE_OF_RUNS.get(cls.__name__, ())}
+    return {name: content for name, content in vars(value).items() if name not in state}
 
 
 def _filled(value: Any) -> Any:
