@@ -51,8 +51,9 @@ DEPTH = 64  # of nested values
 PLAIN = bool, int, float, complex, str, bytes, slice, range, types.EllipsisType
 # What sampling leaves behind in objects of the host, by their class.
 STATE_OF_RUNS = {
-    "CFGGuider": {"model_patcher", "model_options", "conds", "inner_model", "loaded_models"},
-    "Guider_DualModel": {"uncond_inner", "uncond_loaded"},
+    "CFGGuider": {"model_options", "conds", "inner_model", "loaded_models"},
+    "Guider_DualModel": {"uncond_inner", "uncond_loaded", "_uncond_neg", "_uncond_conds"},
+    "Guider_LTXAVDualCFG": {"_v_numel"},
     "ControlBase": {
         "cond_hint",
         "timestep_range",
@@ -89,11 +90,7 @@ def model_identity(model: Any) -> str | None:
 
 def guidance_digest(guider: Any) -> str:
     """The digest of a GUIDER's class, settings, conditioning and further models."""
-    settings = {
-        key: value
-        for key, value in _lasting(guider).items()
-        if key != "model_patcher" and not key.startswith("_")  # a private one may be a run's state
-    }
+    settings = {name: value for name, value in _lasting(guider).items() if name != "model_patcher"}
     return comparable_digest({"class": _class_names(guider), "settings": settings})
 
 
@@ -322,12 +319,6 @@ def _positions(count: int) -> np.ndarray:
     return (starts[:, None] + np.arange(RUN)).reshape(-1)
 
 
-def _lasting(value: Any) -> dict[str, Any]:
-    """An object's attributes without those that sampling leaves behind."""
-    state = {name for cls in type(value).__mro__ for name in STATE_OF_RUNS.get(cls.__name__, ())}
-    return {name: content for name, content in vars(value).items() if name not in state}
-
-
 def _settings(value: Any) -> dict[str, Any]:
     """The numbers and texts among a module's attributes, and a model_sampling's levels.
 
@@ -339,6 +330,12 @@ def _settings(value: Any) -> dict[str, Any]:
         if isinstance(setting, int | float | str) and key != "training" and "comfy" not in key
     }
     return {**plain, "sigmas": getattr(value, "sigmas", None)}
+
+
+def _lasting(value: Any) -> dict[str, Any]:
+    """An object's attributes without those that sampling leaves behind."""
+    state = {name for cls in type(value).__mro__ for name in STATE_OF_RUNS.get(cls.__name__, ())}
+    return {name: content for name, content in vars(value).items() if name not in state}
 
 
 def _filled(value: Any) -> Any:

@@ -131,6 +131,11 @@ def lost(journal: InMemory) -> None:
     del journal.kept["00003"]
 
 
+def lost_on_either_side(journal: InMemory) -> None:
+    """Two stages on one batch of noise, with one on the other batch between them."""
+    del journal.kept["00004"], journal.kept["00006"]
+
+
 def of_another_run(journal: InMemory) -> None:
     journal.kept["00003"] = journal.kept["00004"]
 
@@ -139,7 +144,7 @@ def empty(journal: InMemory) -> None:
     journal.kept = {key: {} for key in journal.kept}
 
 
-@pytest.mark.parametrize("damage", [lost, of_another_run, empty])
+@pytest.mark.parametrize("damage", [lost, lost_on_either_side, of_another_run, empty])
 def test_a_stage_that_is_lost_or_does_not_fit_is_run_again(
     damage: Callable[[InMemory], None],
 ) -> None:
