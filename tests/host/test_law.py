@@ -34,7 +34,7 @@ def test_samplers_of_second_order_with_fresh_noise_can_be_run_along_a_path(
     assert {"dpmpp_2m", "euler_ancestral", "dpmpp_2s_ancestral_cfg_pp", "sa_solver"} <= set(
         measured["without"]
     )
-    assert {"ODE: SamplerER_SDE", "eta 0: SamplerDPMPP_3M_SDE"} <= set(measured["without"])
+    assert "ODE: SamplerER_SDE" in measured["without"]
 
 
 @each_prediction
