@@ -205,7 +205,7 @@ class GuidedModel:
         if len(first) != len(second) or not all(map(torch.equal, first, second)):
             raise ValueError(
                 f"No schedule can be optimised for the sampler '{self.sampler.name}': it adds "
-                "fresh noise, and has no option 'eta' to switch it off. Choose another sampler, "
+                "fresh noise, and no option 'eta' switches it off. Choose another sampler, "
                 "for example dpmpp_2m_sde."
             )
         return max(1, -(-len(first) // TRIAL_STEPS))

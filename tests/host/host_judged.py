@@ -3,11 +3,12 @@
 `host_judged.py PREDICTION WHICH` prints JSON with a row for each sampler. WHICH is `names` for
 those of the drop-down; `objects` for SAMPLERs, those of the host's nodes and some that are not the
 host's; or `all` for both, without the optimisation, and `warnings`: what the user is told of
-(guider, steps). A row is
+(guider, steps), and `again`: the digests of the options of SAMPLERs made once more. A row is
 
     refused    why the sampler is refused, in one sentence; nothing else is given then
     name       what the sampler is called
     note       what the report says about it
+    options    the digest of its options
     by_law     whether it can be judged by the law of its samples
     order, reference_order, calls_per_step, spare_level
     asked      network calls that finding these out took
@@ -128,6 +129,7 @@ def main() -> None:
         row = {
             "name": judged.name,
             "note": judged.note,
+            "options": judged.options,
             "by_law": judged.stochastic is not None,
             "order": judged.order,
             "reference_order": judged.reference_order,
@@ -194,6 +196,11 @@ def main() -> None:
         answer = {name: row(name, sampler) for name, sampler in chosen.items()}
         if which == "all":
             answer["warnings"] = warnings()
+            answer["again"] = {
+                label: host.judged_sampler("", sampler).options
+                for label, sampler in node_samplers(model).items()
+                if "refused" not in answer[label]
+            }
     print(json.dumps(answer))
 
 

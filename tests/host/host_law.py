@@ -2,7 +2,8 @@
 
 It prints JSON. For every kind of model of PREDICTIONS:
 
-    samplers   sampler that can be run along a path -> whether two runs of FEW steps along one path
+    samplers   sampler, by name or made by a node of the host with other options than the defaults,
+               that can be run along a path -> whether two runs of FEW steps along one path
                are the `same`, bit for bit, and RMS distances a latent element of such a run: to its
                `twin`, and to runs of MANY steps `along` the same path and along `another`
     without    the samplers that cannot, though they can be judged
@@ -16,10 +17,12 @@ import json
 from typing import Any
 
 from align_your_steps.tests.host.in_host import distance, fine_levels, prompt
+from align_your_steps.tests.host.sampler_nodes import node_samplers
 
 PREDICTIONS = ("eps", "flow")
 FEW, MANY = 20, 120
 NOISES, SIZE, CFG = 4, 8, 2.0
+NODES = ("SamplerDPMPP_2M_SDE", "SamplerER_SDE", "reverse: SamplerER_SDE", "ODE: SamplerER_SDE")
 SAMPLER, STEPS, BUDGET = "dpmpp_2m_sde", 4, 3000
 
 
@@ -43,9 +46,9 @@ def main() -> None:
         source = torch.Generator().manual_seed(seed)
         return BrownianPath(lambda: torch.randn(NOISES, *shape, generator=source))
 
-    def judged(name: str) -> bool:
+    def judged(name: str, sampler: Any = None) -> bool:
         try:
-            host.judged_sampler(name)
+            host.judged_sampler(name, sampler)
         except ValueError:
             return False
         return True
@@ -57,10 +60,10 @@ def main() -> None:
         def schedule(steps: int) -> Tensor:
             return fine_levels(levels, steps)
 
-        def guided(name: str) -> host.GuidedModel:
+        def guided(name: str, sampler: Any = None) -> host.GuidedModel:
             use = host.latent_use(model, {"samples": torch.zeros(1, *shape)}, 1.0)
             guider = host.make_guider(model, prompt(3), prompt(-1), CFG)
-            return host.GuidedModel(guider, levels, use, host.judged_sampler(name))
+            return host.GuidedModel(guider, levels, use, host.judged_sampler(name, sampler))
 
         def runs(solver: Any) -> dict[str, Any]:
             path = brownian(seed=1)
@@ -75,6 +78,9 @@ def main() -> None:
             }
 
         solvers = {name: guided(name).solver() for name in host.sampler_names() if judged(name)}
+        for label, sampler in node_samplers(model).items():
+            if label in NODES and judged("", sampler):
+                solvers[label] = guided("", sampler).solver()
         own = guided(SAMPLER)
         result = optimize(
             own,

@@ -31,7 +31,7 @@ REFUSED = {
     "SamplerLCMUpscale": NO_LIMIT,
     "SamplerLCM": NO_LIMIT,
     "SamplerARVideo": NO_LIMIT,
-    "restless": "it adds fresh noise, and has no option 'eta' to switch it off",
+    "restless": "it adds fresh noise, and no option 'eta' switches it off",
     "other cfg_pp": "CFG++ has no many-step result, and there is no plain sampler 'other'",
 }
 # How the report calls what differs from the sampler, for all with a note of more than MULTISTEP.
@@ -92,7 +92,7 @@ def answer(host_answer: Callable[..., Rows]) -> Rows:
 @pytest.fixture
 def judged(answer: Rows) -> Rows:
     """What is known of every sampler, and measured on a flow model."""
-    return {name: row for name, row in answer.items() if name != "warnings"}
+    return {name: row for name, row in answer.items() if name not in ("warnings", "again")}
 
 
 def usable(rows: Rows) -> Rows:
@@ -152,6 +152,16 @@ def test_a_sampler_object_is_called_what_the_drop_down_calls_it(judged: Rows) ->
     for name in ("uni_pc", "uni_pc: KSamplerSelect", "dpm_2", "dpm_2_ancestral"):
         assert judged[name]["spare_level"], name
     assert not judged["euler"]["spare_level"]
+
+
+def test_the_digest_of_options_tells_samplers_apart_and_nothing_else(answer: Rows) -> None:
+    again = answer["again"]
+    assert "SamplerER_SDE" in again
+    for label, digest in again.items():
+        assert answer[label]["options"] == digest, label
+    of_one_kind = [digest for label, digest in again.items() if label.endswith("SamplerER_SDE")]
+    assert len(set(of_one_kind)) == len(of_one_kind) == 4
+    assert again["ddim: KSamplerSelect"] != again["uni_pc: KSamplerSelect"]
 
 
 def assert_optimised(rows: Rows) -> None:
