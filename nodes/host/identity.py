@@ -221,7 +221,7 @@ class _Digests:
                 patches,
                 {k: v for k, v in model.object_patches.items() if k != "model_sampling"},
                 _filled(getattr(model, "weight_wrapper_patches", {})),
-                _filled(model.model_options),
+                _filled({k: v for k, v in model.model_options.items() if k != "multigpu_clones"}),
                 _filled({kind: _foreign(by_key) for kind, by_key in wrappers.items()}),
                 _filled(getattr(model, "callbacks", {})),
                 _filled(getattr(model, "injections", {})),

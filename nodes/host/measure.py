@@ -417,7 +417,9 @@ def _room(models: list[Any]) -> float:
     """
     management = comfy.model_management
     device = models[0].load_device
-    free: float = management.get_free_memory(device) - management.extra_reserved_memory()
+    # Newer hosts' models know what can be had back from weights that are paged in and out.
+    available = getattr(models[0], "get_free_memory", management.get_free_memory)
+    free: float = available(device) - management.extra_reserved_memory()
     if device == models[0].offload_device:  # the weights are where they are used
         return free
     there = [loaded for loaded in management.current_loaded_models if loaded.device == device]
