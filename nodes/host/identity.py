@@ -18,13 +18,14 @@ themselves: their weights may be patched at the moment, by this model's LoRAs or
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
 import logging
 import secrets
 import types
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -49,6 +50,14 @@ GOLDEN = (5**0.5 - 1) / 2
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes an element
 DEPTH = 64  # of nested values
 PLAIN = bool, int, float, complex, str, bytes, slice, range, types.EllipsisType
+# What the host notes on a network while it loads it.
+HOSTS_OWN = {
+    "training",
+    "model_loaded_weight_memory",
+    "model_offload_buffer_memory",
+    "model_lowvram",
+    "lowvram_patch_counter",
+}
 # What sampling leaves behind in objects of the host, by their class.
 STATE_OF_RUNS = {
     "CFGGuider": {"model_options", "conds", "inner_model", "loaded_models"},
@@ -61,6 +70,7 @@ STATE_OF_RUNS = {
         "model_sampling_current",
         "multigpu_clones",
     },
+    "IndexListContextHandler": {"_step"},
     "HookKeyframe": {"start_t"},
     "HookKeyframeGroup": {
         "_current_keyframe",
@@ -123,6 +133,7 @@ class _Digests:
         self.known: dict[int, tuple[Any, bytes]] = {}
         self.above: set[int] = set()
         self.sampled = False  # whether tensors are weights
+        self.state: set[int] = set()  # cells that hold what functions keep between their calls
 
     def of(self, value: Any) -> bytes:
         """The digest of a value. Raises _NotDescribed for what has no stable description."""
@@ -150,6 +161,8 @@ class _Digests:
         if isinstance(value, torch.Tensor):
             return self._tensor(value)
         if isinstance(value, comfy.model_patcher.ModelPatcher):
+            if not hasattr(value.model, "model_sampling"):  # of a ControlNet or a VAE
+                return self._join("patcher", [value.model, value.patches])
             return self._model(value)
         if isinstance(value, torch.nn.Module):
             return self._module(value)
@@ -187,7 +200,8 @@ class _Digests:
 
     def _function(self, value: Any) -> bytes:
         """A function's name, code and all that it was made with; a class by its name."""
-        cells = [_content(cell) for cell in getattr(value, "__closure__", None) or ()]
+        closure = getattr(value, "__closure__", None) or ()
+        cells = [_content(cell) for cell in closure if id(cell) not in self.state]
         parts = ("__code__", "__defaults__", "__kwdefaults__", "__self__")
         made_of = [getattr(value, name, None) for name in parts]
         return self._join("function", [_qualified(value), *made_of, *cells])
@@ -200,6 +214,7 @@ class _Digests:
         for name, module in [*model.model.named_modules(), *originals.items()]:
             if id(module) not in placed:
                 self.known[id(module)] = module, _hashed(b"own module", name.encode())
+        self.state |= {id(cell) for cell in _written([model.model_options, model.wrappers])}
         model_sampling = model.get_model_object("model_sampling")
         wrappers = getattr(model, "wrappers", {})
         models = getattr(model, "additional_models", {})
@@ -319,6 +334,19 @@ def _positions(count: int) -> np.ndarray:
     return (starts[:, None] + np.arange(RUN)).reshape(-1)
 
 
+def _written(value: Any) -> Iterator[types.CellType]:
+    """The variables that functions in nested containers write to when they are called."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for inner in value:
+            yield from _written(inner)
+    elif isinstance(value, types.FunctionType):
+        stores = (i.argval for i in dis.get_instructions(value) if i.opname == "STORE_DEREF")
+        cells = dict(zip(value.__code__.co_freevars, value.__closure__ or (), strict=True))
+        yield from (cells[name] for name in set(stores) if name in cells)
+
+
 def _settings(value: Any) -> dict[str, Any]:
     """The numbers and texts among a module's attributes, and a model_sampling's levels.
 
@@ -327,7 +355,9 @@ def _settings(value: Any) -> dict[str, Any]:
     plain = {
         key: setting
         for key, setting in vars(value).items()
-        if isinstance(setting, int | float | str) and key != "training" and "comfy" not in key
+        if isinstance(setting, int | float | str)
+        and key not in HOSTS_OWN
+        and "comfy" not in key
     }
     return {**plain, "sigmas": getattr(value, "sigmas", None)}
 
