@@ -31,6 +31,7 @@ from dataclasses import dataclass
 import numpy as np
 
 __all__ = [
+    "FINE",
     "FLOW",
     "FLOW_TOP",
     "VE",
