@@ -93,7 +93,7 @@ class AYSOptimize(io.ComfyNode):
                 io.Latent.Input(
                     "latent_image",
                     tooltip="An empty latent of the size that you will sample: it gives the size "
-                    "only. Encoded images are used as example data. With denoise below 1, or with a "
+                    "only. Encoded images are used as example data. With denoise below 1 or a "
                     "noise mask: the image to start from.",
                 ),
                 io.Int.Input(
