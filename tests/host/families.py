@@ -8,6 +8,7 @@ from typing import Any
 from align_your_steps.tests.host.server import Graph
 
 __all__ = [
+    "AGAIN",
     "FAMILIES",
     "GUIDERS",
     "ROWS_A_CALL",
@@ -24,6 +25,7 @@ __all__ = [
 
 STEPS = 4
 CFG = 3.0
+AGAIN = " again"  # in the name of a file with the same weights, which the host loads anew
 # One or two samplers of each group.
 SAMPLERS = {
     "euler": "first order",
@@ -202,9 +204,9 @@ def chosen(schedule: str, steps: int, model: str = "model") -> dict[str, Any]:
 
 
 def auto(name: str) -> Graph:
-    """What 'auto' means for the loaded model at the number of steps of `optimized`; shown."""
+    """What 'auto' means for another load of a model, at the number of steps of `optimized`."""
     return {
-        **family_graph(name),
+        "model": node("UNETLoader", unet_name=f"{name}{AGAIN}.safetensors", weight_dtype="default"),
         "scheduler": chosen("auto", STEPS),
         "sigmas": node("AYSTestShowSigmas", sigmas=["scheduler", 0]),
     }

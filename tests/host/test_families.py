@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from align_your_steps.tests.host.families import (
+    AGAIN,
     FAMILIES,
     GUIDERS,
     ROWS_A_CALL,
@@ -43,13 +45,15 @@ ROWS = [*COVERING, *(pytest.param(*row, marks=pytest.mark.full) for row in REST)
 
 @pytest.fixture(scope="session")
 def checkpoint(server: ComfyServer) -> Callable[[str], None]:
-    """Write a family's checkpoint into the server's folder, once."""
+    """Write a family's checkpoint into the server's folder, once, under two names."""
     written = set()
 
     def write(family: str) -> None:
         if family not in written:
             inputs = {"family": family, "file": family, "runs": FAMILIES[family].runs}
-            server.run({"checkpoint": node("AYSTestCheckpoint", **inputs)})
+            entry = server.run({"checkpoint": node("AYSTestCheckpoint", **inputs)})
+            path = Path(entry["outputs"]["checkpoint"]["path"][0])
+            path.with_stem(f"{family}{AGAIN}").hardlink_to(path)
             written.add(family)
 
     return write

@@ -190,8 +190,9 @@ class AYSTestCheckpoint(io.ComfyNode):
         }
         folder = Path(folder_paths.get_folder_paths("diffusion_models")[-1])
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(weights, folder / f"{file}.safetensors")
-        return io.NodeOutput(ui={"file": [file]})
+        path = folder / f"{file}.safetensors"
+        save_file(weights, path)
+        return io.NodeOutput(ui={"path": [str(path)]})
 
 
 class AYSTestEmbedding(io.ComfyNode):
