@@ -9,6 +9,7 @@ model: the user's own objects stay as they are.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -219,12 +220,15 @@ class GuidedModel:
             return x / (1.0 + level**2)  # ideal for normal data
 
         noise = torch.randn(1, *self.shape, generator=torch.Generator().manual_seed(0))
+        latent = self.latent
+        # Some samplers noise what a mask keeps by the seed: that is not the fresh noise meant here.
+        self.latent = dataclasses.replace(latent, mask=None)
         self.stand_in = answer
         try:
             torch.manual_seed(seed)
             self.sample(noise, simple_schedule(self.levels, TRIAL_STEPS), self.sampler.run, seed)
         finally:
-            self.stand_in = None
+            self.stand_in, self.latent = None, latent
         return asked
 
     def solver(self) -> HostSolver:

@@ -184,7 +184,7 @@ def main() -> None:
         own = guided(model_of("four channels"), latent(image, 0), 1.0)
         sizes: list[int | None] = []
 
-        def run(batch: int) -> int:
+        def run(batch: int, made: int) -> int:
             sizes.append(batch)
             own.sample(torch.zeros(batch, *own.shape), torch.tensor([2.0, 0.0]), sampler, 0)
             if batch > fits:
@@ -203,7 +203,7 @@ def main() -> None:
         own = guided(model_of("four channels"), latent(image, 0), 1.0)
         count = 0
 
-        def run(batch: int) -> None:
+        def run(batch: int, made: int) -> None:
             nonlocal count
             count += 1
             raise management.InterruptProcessingException

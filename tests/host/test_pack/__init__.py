@@ -16,7 +16,6 @@ from .latents import (
     AYSTestLatent,
     AYSTestLatentModel,
     AYSTestShowLatent,
-    AYSTestSmallDevice,
 )
 from .model import AYSTestConditioning, AYSTestModel, AYSTestPatch
 
@@ -41,8 +40,7 @@ class TestExtension(ComfyExtension):
             AYSTestShowSigmas,
             AYSTestShowText,
             AYSTestSigmas,
-            AYSTestSmallDevice,
-        ]
+                ]
 
 
 async def comfy_entrypoint() -> TestExtension:

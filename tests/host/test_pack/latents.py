@@ -1,4 +1,4 @@
-"""Latents of all shapes, models that sample them, and a device with little memory."""
+"""Latents of all shapes, and models that sample them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Any
 import comfy.conds
 import comfy.latent_formats
 import comfy.model_base
-import comfy.model_management
 import comfy.utils
 import torch
-from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -22,7 +20,6 @@ __all__ = [
     "AYSTestLatent",
     "AYSTestLatentModel",
     "AYSTestShowLatent",
-    "AYSTestSmallDevice",
     "latent",
 ]
 
@@ -166,30 +163,3 @@ class AYSTestLatentModel(io.ComfyNode):
     def execute(cls, latents: str, prediction: str) -> io.NodeOutput:
         """Build the model."""
         return io.NodeOutput(build("gaussian mixture", prediction, 7, 1.0, **KINDS[latents]))
-
-
-class AYSTestSmallDevice(io.ComfyNode):
-    """A model whose calls run out of the device's memory above a number of rows."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        """Describe the node."""
-        return io.Schema(
-            node_id="AYSTestSmallDevice",
-            category="tests",
-            inputs=[io.Model.Input("model"), io.Int.Input("rows", min=0)],
-            outputs=[io.Model.Output()],
-        )
-
-    @classmethod
-    def execute(cls, model: Any, rows: int) -> io.NodeOutput:
-        """Raise what the host raises when memory is exhausted."""
-
-        def crowded(executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-            if len(x) > rows:
-                raise comfy.model_management.OOM_EXCEPTION("Allocation on device")
-            return executor(x, *args, **kwargs)
-
-        model = model.clone()
-        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "ays_test_memory", crowded)
-        return io.NodeOutput(model)

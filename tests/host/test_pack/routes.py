@@ -3,8 +3,9 @@
     GET /ays_test/calls       {"calls": n, "rows": n}: network calls since the last reset
     GET /ays_test/cpu         {"seconds": s}: processor time of the server's process
     GET /ays_test/delay?ms=x  every network call takes x milliseconds more
+    GET /ays_test/fits?rows=n memory is exhausted by network calls of more rows
     GET /ays_test/sigmas      the lines recorded by AYSTestRecord
-    GET /ays_test/reset       no calls, no delay, no lines
+    GET /ays_test/reset       no calls, no delay, no lines, memory for any number of rows
     GET /ays_test/objects     {"patchers": n, "models": n, "wrapped": n, "bytes": n}: live MODELs,
                               the networks behind them, those MODELs that carry a wrapper around
                               their prediction, and the memory of the process
@@ -35,6 +36,7 @@ def add() -> None:
     routes.get("/ays_test/calls")(calls)
     routes.get("/ays_test/cpu")(cpu)
     routes.get("/ays_test/delay")(delay)
+    routes.get("/ays_test/fits")(fits)
     routes.get("/ays_test/sigmas")(sigmas)
     routes.get("/ays_test/reset")(reset)
     routes.get("/ays_test/objects")(objects)
@@ -54,6 +56,12 @@ async def delay(request: web.Request) -> web.Response:
     """Set the delay of each network call."""
     METER.delay_ms = float(request.query["ms"])
     return web.json_response({"ms": METER.delay_ms})
+
+
+async def fits(request: web.Request) -> web.Response:
+    """Set the most rows of a network call."""
+    METER.fits = int(request.query["rows"])
+    return web.json_response({"rows": METER.fits})
 
 
 async def sigmas(request: web.Request) -> web.Response:
