@@ -8,6 +8,9 @@
     distilled.py    what to tell users of models distilled to few steps
     guidance.py     a GUIDER that can be watched, and what may be assumed of it
     measure.py      a MODEL with its guidance, bound to the optimiser
+    solver.py       sampling runs with one SAMPLER, as the optimiser calls them
+    walker.py       the sampler that evaluates the model along given points
+    memory.py       how many latents fit into the device at once
     pair.py         two of them that share a sampling run
     identity.py     the digest that tells models apart
     latents.py      what a LATENT means to an optimisation

@@ -8,7 +8,6 @@ model: the user's own objects stay as they are.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator
@@ -17,8 +16,6 @@ from itertools import chain
 from typing import Any, TypeVar
 
 import comfy.model_management
-import comfy.model_patcher
-import comfy.sampler_helpers
 import comfy.samplers
 import comfy.utils
 import numpy as np
@@ -26,18 +23,18 @@ import torch
 from torch import Tensor
 
 from ...optimizer import Meter
-from ...optimizer.brownian import BrownianPath
-from ...optimizer.coordinate import OwnLevel, edm_level
-from ...optimizer.solvers import StochasticSolver
+from ...optimizer.coordinate import edm_level
 from .guidance import is_plain, watched, without_caches, wraps_calls
 from .latents import LatentUse
+from .memory import is_out_of_memory, largest_batch
 from .model import NoiseLevels, simple_schedule
 from .reference import reference_sampler
 from .samplers import JudgedSampler
+from .solver import HostSolver
+from .walker import Walker
 
-__all__ = ["GuidedModel", "HostSolver", "make_guider"]
+__all__ = ["GuidedModel", "make_guider"]
 
-LARGEST_BATCH = 16
 TRIAL_STEPS = 6
 COUPLED = 0.01  # of the distance between two rows' predictions: less may be rounding
 # What fails with two rows may work with one. An interrupt is none of these.
@@ -98,26 +95,12 @@ class GuidedModel:
 
     @property
     def batch_size(self) -> int:
-        """Rows of a call that fit beside the model's weights, a power of two from 1 to 16.
+        """Rows of a call that fit into memory, a power of two from 1 to 16.
 
-        As the host counts: both prompts in one call, and half as much again to be sure. 1 where
-        rows run together differ from rows run alone, as the user runs them; to find out may take a
-        few calls.
+        1 where rows run together differ from rows run alone, as the user runs them; to find out may
+        take a few calls.
         """
-        if self.rows_are_coupled:
-            return 1
-        patcher = self.guider.model_patcher
-        conds = getattr(self.guider, "original_conds", {})
-        helpers = comfy.sampler_helpers
-        others, more = helpers.get_additional_models(conds, patcher.model_dtype())
-        room = _room([patcher, *others]) - more
-        batch = LARGEST_BATCH
-        while batch > 1:
-            needed, _ = helpers.estimate_memory(patcher, [batch, *self.shape], conds)
-            if 1.5 * needed <= room:
-                break
-            batch //= 2
-        return batch
+        return 1 if self.rows_are_coupled else largest_batch(self.guider, self.shape)
 
     @cached_property
     def rows_are_coupled(self) -> bool:
@@ -152,7 +135,7 @@ class GuidedModel:
         """
         if self.latent.mask is None:
             return None
-        walker = _Walker(self.levels, torch.empty(0), iter(()))  # the host prepares the mask
+        walker = Walker(self.levels, torch.empty(0), iter(()))  # the host prepares the mask
         ends = torch.tensor([self.levels.sigma_max, 0.0])
         self.sample(torch.zeros(self.batch_size, *self.shape), ends, walker, seed=0)
         assert walker.mask is not None
@@ -176,7 +159,7 @@ class GuidedModel:
             try:
                 return run(batch, made)
             except Exception as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
             # Out of the handler: the exception holds on to what the failed call had computed.
             self.meter.forget()
@@ -284,7 +267,7 @@ class GuidedModel:
             seed=seed,
             disable_pbar=True,
         )
-        if not self.asked and not isinstance(sampler, _Walker):
+        if not self.asked and not isinstance(sampler, Walker):
             raise ValueError(
                 f"The guider {type(self.guider).__name__} does not run the model that it holds as "
                 "'model_patcher', so nothing can be measured: link a guider that does, for example "
@@ -300,7 +283,7 @@ class GuidedModel:
         """The guided E[x_0 | x] along one forward path of each sample, in one sampling run."""
         host = torch.from_numpy(self.levels.coordinate.level(sigmas.numpy())).float()
         first = next(points)
-        walker = _Walker(self.levels, host, chain([first], points))
+        walker = Walker(self.levels, host, chain([first], points))
         # What the mask leaves out is noised with one noise at all levels, as in every run.
         noise = torch.randn(first[0].shape, generator=torch.Generator().manual_seed(0))
         self.sample(noise, host, walker, seed=0, fine=True)
@@ -323,116 +306,3 @@ class GuidedModel:
         return self.meter(
             x, level, lambda: executor(x, timestep, model_options, seed), recall=recall
         )
-
-
-class HostSolver:
-    """A Solver of the optimiser: one sampling run of the host.
-
-    noisy:     the stochastic SAMPLER whose twin `sampler` is; None: there is none, or none to run
-    own_level: in which the sampler measures its steps, of the EDM level
-    fine:      whether its runs take many steps
-    """
-
-    def __init__(
-        self,
-        model: GuidedModel,
-        sampler: Any,
-        calls_per_step: int,
-        order: int,
-        noisy: Any = None,
-        own_level: OwnLevel = edm_level,
-        fine: bool = False,
-    ):
-        self.model = model
-        self.own_level = own_level
-        self.sampler = sampler
-        self.calls_per_step = calls_per_step
-        self.order = order
-        self.noisy = noisy
-        self.fine = fine
-
-    @property
-    def stochastic(self) -> StochasticSolver | None:
-        """(noise, sigmas, path) -> x_0: the stochastic sampler along given noise."""
-        return None if self.noisy is None else self._along
-
-    def _along(self, noise: Tensor, sigmas: Tensor, path: BrownianPath) -> Tensor:
-        coordinate = self.model.levels.coordinate
-
-        def unit_noise(s: Tensor, t: Tensor) -> Tensor:
-            """What the host's samplers ask for a step from level s down to t."""
-            levels = coordinate.finite_edm(np.array([float(s), float(t)]))
-            return path.noise(*levels.tolist()).to(s)
-
-        sampler = copy.copy(self.noisy)
-        sampler.extra_options = {**sampler.extra_options, "noise_sampler": unit_noise}
-        return self.model.sample(noise, sigmas, sampler, seed=0)
-
-    def __call__(self, noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
-        """(noise [B, ...], sigmas [n+1], seed) -> x_0 [B, ...]."""
-        return self.model.sample(noise, sigmas, self.sampler, seed, fine=self.fine)
-
-
-class _Walker(comfy.samplers.Sampler):
-    """A sampler that evaluates the guided prediction along given points and samples nothing."""
-
-    def __init__(
-        self, levels: NoiseLevels, sigmas: Tensor, points: Iterator[tuple[Tensor, Tensor]]
-    ):
-        self.levels = levels
-        self.sigmas = sigmas
-        self.points = points
-        self.outputs: list[Tensor] = []
-        self.mask: Tensor | None = None
-
-    def sample(
-        self,
-        model_wrap,
-        sigmas,
-        extra_args,
-        callback,
-        noise,
-        latent_image=None,
-        denoise_mask=None,
-        disable_pbar=False,
-    ):
-        """Called by the host in place of a sampler."""
-        # Its samplers see a masked model: what the mask leaves out is the start image, noised.
-        model = comfy.samplers.KSamplerX0Inpaint(model_wrap, sigmas)
-        model.latent_image, model.noise = latent_image, noise
-        self.mask = None if denoise_mask is None else denoise_mask.cpu()
-        for (x, _), level in zip(self.points, self.sigmas, strict=True):
-            options = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
-            output = model(
-                (self.levels.signal(float(level)) * x).to(noise),
-                level.to(noise).expand(len(x)),
-                denoise_mask,
-                model_options=options,
-                seed=extra_args.get("seed"),
-            )
-            self.outputs.append(output.float().cpu())
-        return noise
-
-
-def _room(models: list[Any]) -> float:
-    """Bytes that a model's calls can take on its device beside the weights of these models.
-
-    For a run the host unloads whatever else is there.
-    """
-    management = comfy.model_management
-    device = models[0].load_device
-    # Newer hosts' models know what can be had back from weights that are paged in and out.
-    available = getattr(models[0], "get_free_memory", management.get_free_memory)
-    free: float = available(device) - management.extra_reserved_memory()
-    if device == models[0].offload_device:  # the weights are where they are used
-        return free
-    there = [loaded for loaded in management.current_loaded_models if loaded.device == device]
-    free += sum(loaded.model_loaded_memory() for loaded in there if loaded.model is not None)
-    return free - 1.1 * sum(model.model_size() for model in models)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether the device's memory was exhausted; newer hosts know more ways to tell."""
-    management = comfy.model_management
-    known = getattr(management, "is_oom", lambda e: isinstance(e, management.OOM_EXCEPTION))
-    return bool(known(error))

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from .latents import LatentUse
-from .measure import GuidedModel, HostSolver
+from .measure import GuidedModel
 from .model import NoiseLevels, noise_levels, simple_schedule
 from .samplers import JudgedSampler
 from .scheduler import steps_of_the_first
+from .solver import HostSolver
 
 __all__ = ["GuidedPair", "boundary_level", "pair_levels", "with_model"]
 

@@ -1,0 +1,243 @@
+"""The result of a request: found among the saved ones, or measured now and saved.
+
+A request is everything that makes two results the same: model, guidance, sampler, steps, latent,
+method, budget and seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from ..optimizer import Result, optimize
+from ..schedules import Provenance, SavedSchedule, Schedule, Store, Unfinished
+from ..schedules.curves import time_uniform
+from . import host
+from .choose import published
+from .report import comparison, report_text, snapped
+
+__all__ = ["METHODS", "found_result", "given_schedules", "joined_results"]
+
+METHODS = {"measured": "measured", "paper (KLUB)": "paper"}
+PAPER_STEPS = 10
+OTHER_STEPS = (4, 5, 6, 8, 10, 12, 15, 20, 25, 30)  # saved with every result
+
+log = logging.getLogger("align_your_steps")
+
+
+def found_result(
+    guided: host.GuidedModel,
+    request: dict[str, Any],
+    name: str,
+    again: bool,
+    progress: host.Progress,
+    warning: str | None,
+) -> tuple[SavedSchedule, str]:
+    """The result of a request, saved before or measured and saved now, and its report.
+
+    again: whether it is measured even if it is saved
+    """
+    if warning:
+        log.warning(warning)
+    store = host.store()
+    saved = None if again else store.find(request)
+    if saved is None:
+        judged = guided.sampler
+        steps, denoise = request["steps"], request["denoise"]
+        others = given_schedules(guided.levels, steps, denoise, judged.spare_level)
+        unfinished = _unfinished(request, afresh=again)
+        try:
+            saved = _measured(guided, request, others, name, progress, unfinished, warning)
+        except BaseException as error:  # an interrupt is not an Exception on every host
+            resume = "; queue the same again to continue" if unfinished is not None else ""
+            progress.stopped(str(error) or f"Stopped{resume}.")
+            raise
+        if not name:
+            saved = _renamed(saved, store.free_name(saved.schedule.name, saved.digest))
+        progress.done(saved.notes["summary"])
+        text = f"{saved.notes['report']}\n\n{_keep(store, saved, unfinished)}"
+        if progress.continued:
+            text += f"\n\nContinued: {progress.continued} calls had been made before."
+        return saved, text
+    text = f"Saved result taken, no model call made.\n\n{saved.notes.get('report', '')}"
+    if name not in ("", saved.schedule.name):
+        saved = _renamed(saved, name)
+        text += f"\n\n{_keep(store, saved, None)}"
+    progress.done(f"Saved result taken: {saved.schedule.name}")
+    return saved, text
+
+
+def joined_results(found: list[tuple[SavedSchedule, str]]) -> tuple[SavedSchedule, str]:
+    """The first result, with the levels of the others for their numbers of steps, and all reports.
+
+    These take the place of levels derived for the same numbers.
+    """
+    (saved, text), *more = found
+    if not more:
+        return saved, text
+    optimised = {result.schedule.steps: result.schedule.levels for result, _ in more}
+    derived = {len(levels) - 1: levels for levels in saved.schedule.others}
+    others = tuple({**derived, **optimised}.values())
+    if others != saved.schedule.others:
+        schedule = dataclasses.replace(saved.schedule, others=others)
+        saved = dataclasses.replace(saved, schedule=schedule)
+        kept = _keep(host.store(), saved, None)
+        text += f"\n\nWith the levels for {_listed(optimised)} steps. {kept}"
+    return saved, "\n\n".join([text, *(report for _, report in more)])
+
+
+def given_schedules(
+    levels: host.NoiseLevels, steps: int, denoise: float, spare_level: bool
+) -> dict[str, torch.Tensor]:
+    """What the user already has: the host's schedules and, where they fit, the published ones."""
+    others = host.host_schedules(levels, steps, denoise, spare_level=spare_level)
+    if levels.flow:
+        return others
+    start = host.start_level(levels, steps, denoise)
+    total = steps if denoise >= 1.0 else int(steps / denoise)
+    for name, table in published(levels, total).items():
+        sigmas = torch.tensor(table[-(steps + 1) :])
+        # The comparison needs one start; a published table may begin a little above or below it.
+        if denoise < 1.0 or abs(float(sigmas[0]) / start - 1.0) < 0.1:
+            sigmas[0] = start
+        others[f"AYS {name}"] = sigmas
+    return others
+
+
+def _starts(
+    levels: host.NoiseLevels, method: str, steps: int, denoise: float
+) -> dict[str, Any]:
+    """Where Algorithm 1 starts beside EDM's schedule: time-uniform, in EDM levels.
+
+    The paper starts there on discrete-time models only, and always with 10 steps.
+    """
+    if denoise < 1.0 or (method == "paper" and levels.timesteps is None):
+        return {}
+    count = PAPER_STEPS if method == "paper" else steps
+    return {"time-uniform": levels.coordinate.finite_edm(time_uniform(count, levels.table()))}
+
+
+def _unfinished(request: dict[str, Any], *, afresh: bool) -> Unfinished | None:
+    """What was measured for this request before it was interrupted, and where to keep more.
+
+    None where nobody could tell that a request is the same, and to begin afresh, which deletes it.
+    """
+    if not host.is_comparable(request):
+        return None
+    unfinished = Unfinished(host.unfinished_folder(), request)
+    if afresh:
+        unfinished.discard()
+        return None
+    return unfinished
+
+
+def _measured(
+    guided: host.GuidedModel,
+    request: dict[str, Any],
+    others: dict[str, torch.Tensor],
+    name: str,
+    progress: host.Progress,
+    unfinished: Unfinished | None,
+    warning: str | None,
+) -> SavedSchedule:
+    """Run the optimisation that a request asks for."""
+    steps, denoise = request["steps"], request["denoise"]
+    levels, judged = guided.levels, guided.sampler
+    method = METHODS[request["method"]]
+    elements = guided.elements
+    result = guided.fitted(
+        lambda batch_size, made: optimize(
+            guided,
+            guided.shape,
+            sigma_max=host.start_level(levels, steps, denoise),
+            sigma_min=levels.sigma_min,
+            steps=steps,
+            solver=guided.solver(),
+            samples=guided.latent.samples,
+            elements=elements,
+            candidates=others,
+            budget=request["budget"] - made,
+            seed=request["seed"],
+            progress=progress,
+            method=method,
+            starts=_starts(levels, method, steps, denoise),
+            coordinate=levels.coordinate,
+            reference=guided.reference(),
+            order=judged.order,
+            batch_size=batch_size,
+            meter=guided.meter,
+            journal=unfinished,
+        )
+    )
+    cfg = "" if request["cfg"] is None else f" cfg {request['cfg']:g}"
+    boundary = request.get("boundary")
+    second = "" if boundary is None else f", a second model from noise level {boundary:.4g} on"
+    measured = Provenance(
+        who="Optimize AYS",
+        what=f"{judged.name}, {steps} steps{cfg}, denoise {denoise:g}, latent {request['shape']}"
+        f"{second}: {result.method}, on {result.noises} noises with {result.total_calls} calls"
+        + (f"; {snapped(result)}" if snapped(result) else ""),
+        when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
+    name = name or f"{guided.model_name}{judged.name} {steps} steps{cfg}"
+    report = report_text(result, judged, steps, boundary, warning)
+    if guided.note:
+        report += f"\n\nNote: {guided.note}"
+    return SavedSchedule(
+        schedule=Schedule(
+            tuple(result.sigmas.tolist()), name, measured, _other_steps(result, denoise)
+        ),
+        identity=request["identity"],
+        request=request,
+        tensors=result.profile.to_tensors(),
+        notes={
+            "report": report,
+            "summary": comparison(result),
+            "method": result.method,
+            "error": result.error.mean,
+            "calls": result.calls,
+            "flow": levels.flow,
+            "spare_level": judged.spare_level,
+            "sigma_min": levels.sigma_min,
+            "boundary": boundary,
+        },
+    )
+
+
+def _other_steps(result: Result, denoise: float) -> tuple[tuple[float, ...], ...]:
+    """Levels for other numbers of steps, which take no calls; none for a part of the path."""
+    if result.surrogate is None or denoise < 1.0:
+        return ()
+    known = result.coordinate.table
+    counts = [
+        count
+        for count in OTHER_STEPS
+        if count != len(result.sigmas) - 1 and (known is None or count <= len(known))
+    ]
+    return tuple(tuple(levels.tolist()) for levels in result.at_step_counts(counts))
+
+
+def _renamed(saved: SavedSchedule, name: str) -> SavedSchedule:
+    """The same result under another name."""
+    return dataclasses.replace(saved, schedule=dataclasses.replace(saved.schedule, name=name))
+
+
+def _keep(store: Store, saved: SavedSchedule, unfinished: Unfinished | None) -> str:
+    """Save the result and drop what it was made from; a failure loses nothing but the file."""
+    try:
+        path = store.save(saved)
+        if unfinished is not None:
+            unfinished.discard()
+    except (OSError, ValueError) as error:
+        log.error("The schedule was not saved: %s", error)
+        return f"NOT SAVED: {error}"
+    return f"Saved as '{saved.schedule.name}' in {path} (press R to see it in the lists)."
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(str(number) for number in numbers)
