@@ -152,8 +152,9 @@ class GuidedModel:
 
         Raises ValueError when it is not enough for one row.
         """
+        before = self.meter.rows
         batch = self.batch_size
-        made = self.meter.rows
+        made = self.meter.rows - before
         while True:
             self.rows = batch
             try:
@@ -208,7 +209,6 @@ class GuidedModel:
         self.latent = dataclasses.replace(latent, mask=None)
         self.stand_in = answer
         try:
-            torch.manual_seed(seed)
             self.sample(noise, simple_schedule(self.levels, TRIAL_STEPS), self.sampler.run, seed)
         finally:
             self.stand_in, self.latent = None, latent
@@ -257,6 +257,7 @@ class GuidedModel:
     ) -> Any:
         """What the host's sampling returns, from a start image and noise of unit variance."""
         self.asked = False
+        torch.manual_seed(seed)  # some nodes draw from the common generator, which a user seeds too
         guider = self.uncached if fine else self.guider
         samples = guider.sample(
             self.latent.unpacked(noise),
