@@ -160,6 +160,7 @@ def optimize(
     elements: Tensor | None = None,
     candidates: Mapping[str, object] | Sequence[object] = (),
     budget: int = 4000,
+    spent: int = 0,
     seed: int = 0,
     progress: Progress | None = None,
     method: str = "measured",
@@ -189,6 +190,7 @@ def optimize(
             these. None: all.
         candidates: schedules in the host's units that must not be beaten, by name or in order.
         budget: denoiser rows to spend at most.
+        spent: rows of these that the caller has spent already, to prepare.
         seed: the same seed gives the same result.
         progress: called as progress(phase, rows so far).
         method: "measured", the whole method; "paper", the paper's procedure alone with its early
@@ -218,13 +220,12 @@ def optimize(
     (5, 0.0, True)
     """
     _check(steps, sigma_max, sigma_min, order, method, coordinate)
-    runs = Runs(
-        denoise, solver, reference, meter, shape, seed, budget, progress, journal, elements
-    )
-    by_law = method == "measured" and _law_fits(budget, steps, runs)
+    granted = budget - spent
+    runs = Runs(denoise, solver, reference, meter, shape, seed, granted, progress, journal, elements)
+    by_law = method == "measured" and _law_fits(granted, steps, runs)
     if by_law:
-        runs.twin_budget = int(TWIN_SHARE * budget)
-    plan = _plan(runs.twin_budget, steps, runs, batch_size)
+        runs.twin_budget = int(TWIN_SHARE * granted)
+    plan = _plan(runs.twin_budget, steps, runs, batch_size, spent)
     t_max = float(coordinate.finite_edm(np.asarray(sigma_max)))
     t_min = float(coordinate.edm(np.asarray(sigma_min)))
 
@@ -393,7 +394,7 @@ def _law_fits(budget: int, steps: int, runs: Runs) -> bool:
     return runs.stochastic is not None and enough <= (1.0 - TWIN_SPENT) * budget
 
 
-def _plan(budget: int, steps: int, runs: Runs, batch_size: int) -> _Plan:
+def _plan(budget: int, steps: int, runs: Runs, batch_size: int, spent: int) -> _Plan:
     """Shares of the budget, rounded down to whole batches.
 
     Raises ValueError when the budget does not allow two references, one path and three runs.
@@ -415,8 +416,8 @@ def _plan(budget: int, steps: int, runs: Runs, batch_size: int) -> _Plan:
     least = tracked_rows + PROFILE_LEVELS + comparison
     if budget < least:
         raise ValueError(
-            f"The budget was {budget} calls: at {steps} steps at least {least} are needed to "
-            "compare anything, and 4000 are usual. Raise the budget."
+            f"The budget was {budget + spent} calls: at {steps} steps at least {least + spent} are "
+            "needed to compare anything, and 4000 are usual. Raise the budget."
         )
     noises = max(1, int(REFERENCE_SHARE * budget / tracked_rows))
     batch = min(max(1, noises // BATCHES, min(BATCH, noises // 2)), batch_size)
