@@ -220,11 +220,11 @@ def optimize(
     (5, 0.0, True)
     """
     _check(steps, sigma_max, sigma_min, order, method, coordinate)
-    granted = budget - spent
-    runs = Runs(denoise, solver, reference, meter, shape, seed, granted, progress, journal, elements)
-    by_law = method == "measured" and _law_fits(granted, steps, runs)
+    left = budget - spent
+    runs = Runs(denoise, solver, reference, meter, shape, seed, left, progress, journal, elements)
+    by_law = method == "measured" and _law_fits(left, steps, runs)
     if by_law:
-        runs.twin_budget = int(TWIN_SHARE * granted)
+        runs.twin_budget = int(TWIN_SHARE * left)
     plan = _plan(runs.twin_budget, steps, runs, batch_size, spent)
     t_max = float(coordinate.finite_edm(np.asarray(sigma_max)))
     t_min = float(coordinate.edm(np.asarray(sigma_min)))
@@ -286,8 +286,8 @@ def optimize(
         learnt = None  # of the twin, which is not what chose
         winner = min(scores, key=lambda score: score.mean)
     else:
-        left = runs.left - runs.reference_cost
-        room = max(FEWEST, int(FIRST_ROUND_SHARE * left / runs.cost(steps)))
+        share = FIRST_ROUND_SHARE * (runs.left - runs.reference_cost)
+        room = max(FEWEST, int(share / runs.cost(steps)))
         winner, scores = halving(pool[:room], lambda c, k: runs.errors(c, plan.batches + k))
     if method == "paper":
         ours = [s for s in scores if not s.candidate.given and s.errors]

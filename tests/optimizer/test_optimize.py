@@ -127,6 +127,12 @@ def test_budget_one_call_too_small_is_refused(solver):
         found(solver=solver, steps=10, budget=enough - 1)
 
 
+def test_calls_spent_before_are_part_of_the_budget() -> None:
+    least = least_budget()
+    assert least_budget(spent=7) == least + 7
+    assert found(budget=least + 7, spent=7).total_calls <= least
+
+
 def test_same_seed_gives_the_same_result_and_another_seed_other_noise():
     one, again, other = (found(seed=seed, candidates=given(5)) for seed in (0, 0, 1))
     assert torch.equal(one.sigmas, again.sigmas)
