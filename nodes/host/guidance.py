@@ -12,6 +12,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import comfy.utils
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider
@@ -64,7 +65,9 @@ def watched(guider: Any, predict: Callable[..., Any]) -> Any:
     patcher.wrappers[kind] = {WRAPPER_KEY: [predict], **patcher.wrappers.get(kind, {})}
     watched.model_patcher = patcher
     if hasattr(guider, "model_options"):
-        watched.model_options = copy.deepcopy(guider.model_options)  # as `clone` has copied its own
+        # As `clone` has copied the model's own: newer hosts keep things in it that have no copy.
+        copied = getattr(comfy.utils, "deepcopy_list_dict", copy.deepcopy)
+        watched.model_options = copied(guider.model_options)
     return watched
 
 

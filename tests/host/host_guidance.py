@@ -51,9 +51,14 @@ class Studio:
         self.model = unet()
 
     def node(self, node: str, *arguments: Any, **inputs: Any) -> Any:
-        """The outputs of a node of the host, or its only one."""
+        """The outputs of a node of the host, or its only one.
+
+        What is not given stands at its default: newer hosts' nodes have more inputs.
+        """
         cls = self.nodes[node]
-        out = getattr(cls(), cls.FUNCTION)(*arguments, **inputs)
+        widgets = {} if arguments else cls.INPUT_TYPES()["required"]
+        usual = {name: w[1]["default"] for name, w in widgets.items() if "default" in dict(*w[1:])}
+        out = getattr(cls(), cls.FUNCTION)(*arguments, **{**usual, **inputs})
         outputs = getattr(out, "result", out)
         return outputs[0] if len(outputs) == 1 else outputs
 
