@@ -107,7 +107,7 @@ class Progress:
     def done(self, text: str) -> None:
         """Fill this part of the bar and leave a last line of text."""
         self.bar.update_absolute(self.before + self.total, self.whole)
-        show_text(self.node_id, text)
+        show_text(self.node_id, self.label + text)
 
 
 def show_text(node_id: str | None, text: str) -> None:
