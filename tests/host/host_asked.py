@@ -40,7 +40,6 @@ def main() -> None:
     comfy.cli_args.args.cpu = True  # before the host looks for a GPU
     importlib.import_module("utils.install_util")  # before a module of the host hides `utils`
     import comfy.samplers
-    import comfy.utils
     import torch
     from align_your_steps.nodes import host
     from align_your_steps.schedules import Provenance, Schedule
@@ -116,14 +115,16 @@ def main() -> None:
         }
 
     def progress() -> list[list[float]]:
+        # Off the bar itself: newer hosts do not send everything on that comes within a moment.
         bar: list[list[float]] = []
-        comfy.utils.set_progress_bar_global_hook(
-            lambda value, total, preview, node_id: bar.append([value, total])
-        )
         second = host.Progress(None, 100, (1, 3), "8 steps")
-        second("reference", 40)
-        second("candidates", 120)  # more than the budget
-        second.done("")
+        for tell in (
+            lambda: second("reference", 40),
+            lambda: second("candidates", 120),  # more than the budget
+            lambda: second.done(""),
+        ):
+            tell()
+            bar.append([second.bar.current, second.bar.total])
         return bar
 
     answers: dict[str, Any] = {
