@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,6 @@ from align_your_steps.tests.host.host_pair import BUDGET, PREDICTIONS, SAMPLERS,
 SCRIPT = Path(__file__).with_name("host_pair.py")
 
 each_prediction = pytest.mark.parametrize("prediction", PREDICTIONS)
-
-
-@pytest.fixture
-def measured(host_answer: Callable[..., dict[str, Any]], prediction: str) -> dict[str, Any]:
-    """What the script has measured on one kind of model."""
-    found: dict[str, Any] = host_answer(SCRIPT)[prediction]
-    return found
 
 
 @each_prediction
