@@ -7,7 +7,7 @@ from typing import Any
 import comfy.model_management
 import comfy.sampler_helpers
 
-__all__ = ["LARGEST_BATCH", "is_out_of_memory", "largest_batch"]
+__all__ = ["is_out_of_memory", "largest_batch"]
 
 LARGEST_BATCH = 16
 

@@ -34,8 +34,6 @@ class NoiseLevels:
     sigma_min, sigma_max: the ends of the model's levels
     coordinate:           host levels <-> EDM levels
     flow:                 whether the signal is scaled down as the noise goes up
-    timesteps:            the ascending levels of a model that is called at the nearest of them;
-                          None: it is called at any level
     model_sampling:       the host's object
     """
 
@@ -43,8 +41,13 @@ class NoiseLevels:
     sigma_max: float
     coordinate: Coordinate
     flow: bool
-    timesteps: list[float] | None
     model_sampling: Any
+
+    @property
+    def timesteps(self) -> list[float] | None:
+        """The ascending levels of a model that is called at the nearest of them; else None."""
+        table = self.coordinate.table
+        return None if table is None else table.tolist()
 
     def table(self) -> NoiseTable:
         """The model's levels and its clock, for the hand-made curves."""
@@ -85,13 +88,12 @@ def noise_levels(model: Any) -> NoiseLevels:
             "samplers undo, (1 + k sigma) image + c sigma noise: no schedule can be optimised for "
             "it. Use a model of another kind."
         )
-    timesteps = _timesteps(model_sampling)
+    coordinate = affine(round(k, 6), round(c, 6))
     return NoiseLevels(
         sigma_min=sigma_min,
         sigma_max=sigma_max,
-        coordinate=dataclasses.replace(affine(round(k, 6), round(c, 6)), table=timesteps),
+        coordinate=dataclasses.replace(coordinate, table=_timesteps(model_sampling)),
         flow=bool(k < -1e-3),
-        timesteps=None if timesteps is None else timesteps.tolist(),
         model_sampling=model_sampling,
     )
 
