@@ -252,7 +252,7 @@ class AYSOptimize(io.ComfyNode):
             "seed": seed,
         }
         again = reuse == REUSE[1]
-        found = []
+        found, given = [], []
         for part, count in enumerate(counts):
             progress = host.Progress(
                 cls.hidden.unique_id, budget, (part, len(counts)), f"{count} steps"
@@ -262,13 +262,15 @@ class AYSOptimize(io.ComfyNode):
                 own_name += f", {count} steps"
             wanted = {**request, "steps": count}
             warning = host.distilled_warning(guider, count)
-            found.append(found_result(guided, wanted, own_name, again, progress, warning))
+            given.append(given_schedules(guided.levels, count, denoise, judged.spare_level))
+            found.append(
+                found_result(guided, wanted, given[-1], own_name, again, progress, warning)
+            )
         saved, text = joined_results(found)
-        others = given_schedules(guided.levels, steps, denoise, judged.spare_level)
         if _other_model(model, measured_model, saved.identity):
             text = f"{OTHER_MODEL}\n\n{text}"
             log.warning(OTHER_MODEL)
-        plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas, **others})
+        plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas, **given[0]})
         # The report is in the history too, for clients that link nothing to its output.
         shown: dict[str, Any] = {"text": [text]}
         if plot is not None:

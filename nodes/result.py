@@ -33,6 +33,7 @@ log = logging.getLogger("align_your_steps")
 def found_result(
     guided: host.GuidedModel,
     request: dict[str, Any],
+    given: dict[str, torch.Tensor],
     name: str,
     again: bool,
     progress: host.Progress,
@@ -40,6 +41,7 @@ def found_result(
 ) -> tuple[SavedSchedule, str]:
     """The result of a request, saved before or measured and saved now, and its report.
 
+    given: what the user already has, at the request's number of steps
     again: whether it is measured even if it is saved
     """
     if warning:
@@ -47,12 +49,9 @@ def found_result(
     store = host.store()
     saved = None if again else store.find(request)
     if saved is None:
-        judged = guided.sampler
-        steps, denoise = request["steps"], request["denoise"]
-        others = given_schedules(guided.levels, steps, denoise, judged.spare_level)
         unfinished = _unfinished(request, afresh=again)
         try:
-            saved = _measured(guided, request, others, name, progress, unfinished, warning)
+            saved = _measured(guided, request, given, name, progress, unfinished, warning)
         except BaseException as error:  # an interrupt is not an Exception on every host
             resume = "; queue the same again to continue" if unfinished is not None else ""
             progress.stopped(str(error) or f"Stopped{resume}.")
@@ -139,7 +138,7 @@ def _unfinished(request: dict[str, Any], *, afresh: bool) -> Unfinished | None:
 def _measured(
     guided: host.GuidedModel,
     request: dict[str, Any],
-    others: dict[str, torch.Tensor],
+    given: dict[str, torch.Tensor],
     name: str,
     progress: host.Progress,
     unfinished: Unfinished | None,
@@ -160,7 +159,7 @@ def _measured(
             solver=guided.solver(),
             samples=guided.latent.samples,
             elements=elements,
-            candidates=others,
+            candidates=given,
             budget=request["budget"],
             spent=made,
             seed=request["seed"],
