@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import Deadline, Result
 from align_your_steps.optimizer.runs import FEWEST
 from align_your_steps.schedules.curves import hand_made
