@@ -27,7 +27,7 @@ from safetensors import torch as safetensors_torch
 from torch import Tensor
 
 from .saved import digest_of
-from .store import write_whole
+from .files import write_whole
 
 __all__ = ["Unfinished"]
 
