@@ -144,11 +144,11 @@ def compare(
     running, left_out = _checked(schedules, sigma_max)
     runs = Runs(denoise, solver, reference, meter, shape, seed, 0, progress, None, elements)
     counts = [len(score.candidate.sigmas) - 1 for score in running]
-    solvers = runs.calls_per_step, runs.reference_order, runs.reference_calls
-    runs.budget = most_calls(counts, noises, *solvers)
-    fine = fine_levels(fine_steps(max(counts), *solvers[:2]), coordinate, sigma_max, sigma_min)
-    batch = min(BATCH, batch_size, noises)
-    runs.begin(fine, _every(len(fine) - 1, max(counts)), batch, coordinate, noises, first_noise)
+    steps, batch = max(counts), min(BATCH, batch_size, noises)
+    count = fine_steps(steps, runs.calls_per_step, runs.reference_order)
+    fine = fine_levels(count, coordinate, sigma_max, sigma_min)
+    every = _every(len(fine) - 1, steps)
+    runs.begin(fine, every, batch, steps, coordinate, noises, first_noise)
     race = _Race(runs, running, left_out, finish or (lambda: False))
     for number in range(-(-noises // batch)):
         race.run(number)
