@@ -9,6 +9,7 @@ import { t } from "./strings.js";
 /**
  * @typedef {object} Schedule
  * @property {string} name
+ * @property {string} digest the same after renaming
  * @property {number} steps
  * @property {number[]} sigmas steps + 1 levels, the last 0
  * @property {string | null} sampler
