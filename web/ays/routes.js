@@ -97,8 +97,9 @@ export async function exported(name, format) {
 /**
  * @param {string} name
  * @param {string} tool "comfyui", "diffusers" or "a1111"
- * @returns {Promise<string>} the levels as that tool wants them
+ * @returns {Promise<{text: string, hint: string}>} the levels as that tool wants them, and where
+ *     they go there
  */
 export async function textFor(name, tool) {
-  return (await (await ask(`/schedules/text?${query({ name, for: tool })}`)).json()).text;
+  return (await ask(`/schedules/text?${query({ name, for: tool })}`)).json();
 }
