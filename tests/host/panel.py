@@ -83,6 +83,11 @@ class OurPage:
         """The value of a JavaScript expression about a node `n`."""
         return self.page.evaluate(f"id => (n => {of_node})(app.graph.getNodeById(id))", node)
 
+    def workflow(self) -> dict[str, Any]:
+        """The open workflow, as the page saves it."""
+        saved: dict[str, Any] = json.loads(self.page.evaluate("JSON.stringify(app.graph)"))
+        return saved
+
     def queue(self) -> tuple[str, dict[str, Any]]:
         """Click "Run"; the prompt's id, and what is sent with it."""
         with self.page.expect_request(lambda request: request.url.endswith("/prompt")) as request:

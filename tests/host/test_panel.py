@@ -107,7 +107,7 @@ def test_finish_now_ends_the_measurement_and_the_result_is_listed(
 def test_finish_now_is_no_part_of_workflow_or_prompt(ours: OurPage) -> None:
     ours.host.load(optimize_graph(seed=3, name="kept"), centre="optimize")
     values = ours.node("optimize", "n.widgets.filter(w => w.type !== 'button').map(w => w.value)")
-    workflow = ours.page.evaluate("app.graph.serialize()")
+    workflow = ours.workflow()
     prompt = ours.page.evaluate("app.graphToPrompt().then(made => made.output)")
     (node,) = (node for node in workflow["nodes"] if node["type"] == "AYSOptimize")
     assert node["widgets_values"] == values
@@ -121,7 +121,7 @@ def test_finish_now_is_no_part_of_workflow_or_prompt(ours: OurPage) -> None:
 def test_levels_travel_with_the_workflow(ours: OurPage, server: ComfyServer) -> None:
     name = imported(server, f"travels {ours.vue}")
     ours.host.load(scheduler_graph(name), centre="scheduler")
-    assert carried(ours.page.evaluate("app.graph.serialize()")) is None
+    assert carried(ours.workflow()) is None
     prompt_id, _ = ours.queue()
     levels = levels_of(server.wait(prompt_id))
     assert levels == pytest.approx(LEVELS, rel=1e-3)
@@ -140,7 +140,7 @@ def test_levels_travel_with_the_workflow(ours: OurPage, server: ComfyServer) -> 
     ours.page.locator(".ays-header").get_by_label("Read the list again").click()
     ours.act(other, "use")
     ours.toast(f"AYS Scheduler now uses {other}.")
-    assert carried(ours.page.evaluate("app.graph.serialize()")) is None
+    assert carried(ours.workflow()) is None
     server.post("/ays/schedules/delete", {"name": other})
 
 
@@ -168,7 +168,7 @@ def test_a_schedule_is_imported_used_shared_renamed_and_deleted(
         "app.graph.getNodeById('scheduler').widgets[0].value === 'mine'"
     )
     ours.rename("mine", HACK)
-    ours.toast("name")  # it is taken
+    ours.toast(f"There is already a schedule called '{HACK}'")
 
     ours.act("mine", "copy", "comfyui")
     ours.toast("ManualSigmas")

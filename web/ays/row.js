@@ -37,15 +37,15 @@ function facts({ steps, sampler, cfg, denoise, error, when }) {
     cfg !== null && t("cfg", { cfg }),
     denoise !== null && denoise < 1 && t("denoise", { denoise }),
     error !== null && t("error", { error: Number(error.toPrecision(3)) }),
-    when && day(when),
+    day(when),
   ];
   return known.filter(Boolean).join(" · ");
 }
 
-/** @param {string} when */
+/** @param {string | null} when of an imported schedule it may be any text */
 function day(when) {
-  const date = new Date(when);
-  return isNaN(date.getTime()) ? when : date.toLocaleDateString(language(), { dateStyle: "medium" });
+  const date = new Date(when ?? "");
+  return !isNaN(date.getTime()) && date.toLocaleDateString(language(), { dateStyle: "medium" });
 }
 
 /** @param {import("./routes.js").Schedule} schedule */
