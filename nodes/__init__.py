@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import host
 from .apply import AYSApply
+from .compare import AYSCompare
 from .optimize import AYSOptimize
 from .scheduler import AYSScheduler
 
@@ -17,7 +18,7 @@ class AlignYourSteps(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes of the pack."""
-        return [AYSScheduler, AYSOptimize, AYSApply]
+        return [AYSScheduler, AYSApply, AYSOptimize, AYSCompare]
 
 
 def extension() -> AlignYourSteps:
