@@ -16,7 +16,7 @@ READY := $(VENV)/ready
 TORCH_READY := $(VENV)/torch-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host demo bench bench-full overhead overhead-host test test-full lint clean
+.PHONY: help setup host browser newcomer demo bench bench-full overhead overhead-host test test-full lint clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 \t/'
@@ -47,6 +47,9 @@ $(READY): $(TORCH_READY) requirements.txt requirements-dev.txt
 host: $(READY)  ## a real ComfyUI for the tests, and what it requires
 	$(BIN)/python tests/host/get_host.py --constraint $(VENV)/constraints.txt
 
+browser: $(READY)  ## a chromium for the tests: yours, else one is installed where that can be done
+	$(BIN)/python -m align_your_steps.tests.host.get_browser
+
 demo: $(READY)  ## optimise a schedule for a small denoiser that comes with the project
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m align_your_steps.benchmarks.demo
 
@@ -72,10 +75,10 @@ lint: $(READY)  ## ruff and mypy
 	  -p align_your_steps.nodes -p align_your_steps.benchmarks
 
 # One thread: on few cores more of them only get into each other's way.
-test: lint host  ## ruff, mypy and every test, those in a real ComfyUI included
+test: lint host browser  ## ruff, mypy and every test, those in a real ComfyUI included
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-test-full: lint host  ## the same, with every row of the long tables
+test-full: lint host browser  ## the same, with every row of the long tables
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ""
 
 clean:  ## delete the set-up and all caches

@@ -6,36 +6,24 @@ works in the pages of ComfyUI 0.3.75 and 0.33.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from align_your_steps.tests.host.server import ComfyServer, Graph, HostError
 from playwright.sync_api import Locator, Page, Response, TimeoutError, sync_playwright
 
 __all__ = ["ARTEFACTS", "NO_BROWSER", "HostPage", "find_browser", "open_page"]
 
 ARTEFACTS = Path(__file__).resolve().parents[1] / "artefacts"
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-NO_BROWSER = (
-    f"NOTHING WAS TESTED IN A BROWSER: neither AYS_CHROMIUM nor {', '.join(NAMES)} on PATH is a "
-    "program. Install one (Debian: apt-get install chromium), or set AYS_CHROMIUM to its path."
-)
 # No sandbox, because it refuses to run as root; no /dev/shm, because containers make it small.
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 ATTEMPTS = 8  # at opening the search
 # A result of the search; older pages give the same role to a row for chosen filters.
 FOUND = "[role=option]:not(.p-autocomplete-input-chip)"
-
-
-def find_browser() -> str | None:
-    """The chromium to test with: AYS_CHROMIUM, else the first of `NAMES` on PATH, else None."""
-    given = os.environ.get("AYS_CHROMIUM")
-    return next(filter(None, map(shutil.which, [given] if given else NAMES)), None)
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from align_your_steps.tests.host.browser import NO_BROWSER, HostPage, find_browser, open_page
+from align_your_steps.tests.host.browser import HostPage, open_page
+from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from align_your_steps.tests.host.server import ComfyServer
 from align_your_steps.tests.host.test_nodes import optimize_graph
 
