@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-__all__ = ["plot_schedules"]
+__all__ = ["picture_row", "plot_errors", "plot_schedules"]
 
 BACKGROUND, TEXT, MUTED, ACCENT = "#1f1f1f", "#e6e6e6", "#7d8590", "#4cc9f0"
 PUBLISHED = "#f4a261"
@@ -60,3 +60,15 @@ def plot_schedules(schedules: Mapping[str, torch.Tensor]) -> torch.Tensor | None
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]
     return torch.from_numpy(pixels.astype(np.float32) / 255.0)[None]
+
+
+def plot_errors(
+    schedules: Mapping[str, torch.Tensor], errors: Mapping[str, tuple[float, float]]
+) -> torch.Tensor | None:
+    """The curves alone, for now."""
+    return plot_schedules(schedules)
+
+
+def picture_row(images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Pictures [H, W, 3] side by side, [1, H, W, 3], without labels, for now."""
+    return torch.cat(list(images.values()), 1)[None]
