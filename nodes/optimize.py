@@ -102,6 +102,17 @@ class AYSOptimize(io.ComfyNode):
                     "(each worth two network evaluations when cfg is not 1), so 4000 calls take "
                     "as long as 200 such images. More calls give a surer choice.",
                 ),
+                io.Float.Input(
+                    "minutes",
+                    default=0.0,
+                    min=0.0,
+                    max=10_000.0,
+                    step=1.0,
+                    round=0.1,
+                    tooltip="The most minutes to spend, also on all of more_steps together; 0: no "
+                    "limit. When time is short, fewer schedules are tried and the best one so far "
+                    "is taken. Queue again with more minutes, and the measurement goes on.",
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -211,6 +222,7 @@ class AYSOptimize(io.ComfyNode):
         denoise: float,
         latent_image: dict[str, Any],
         budget: int,
+        minutes: float,
         seed: int,
         method: str,
         reuse: str,
@@ -256,19 +268,18 @@ class AYSOptimize(io.ComfyNode):
         }
         again = reuse == REUSE[1]
         found, given = [], []
-        for part, count in enumerate(counts):
-            progress = host.Progress(
-                cls.hidden.unique_id, budget, (part, len(counts)), f"{count} steps"
-            )
-            own_name = name.strip()
-            if own_name and count != steps:
-                own_name += f", {count} steps"
-            wanted = {**request, "steps": count}
-            warning = host.distilled_warning(guider, count)
-            given.append(given_schedules(guided.levels, count, denoise, judged.spare_level))
-            found.append(
-                found_result(guided, wanted, given[-1], own_name, again, progress, warning)
-            )
+        with host.Progress(cls.hidden.unique_id, budget, len(counts)) as progress:
+            for part, count in enumerate(counts):
+                progress.part(part, f"{count} steps")
+                own_name = name.strip()
+                if own_name and count != steps:
+                    own_name += f", {count} steps"
+                wanted = {**request, "steps": count}
+                warning = host.distilled_warning(guider, count)
+                given.append(given_schedules(guided.levels, count, denoise, judged.spare_level))
+                found.append(
+                    found_result(guided, wanted, given[-1], own_name, again, progress, warning)
+                )
         saved, text = joined_results(found)
         if _other_model(model, measured_model, saved.identity):
             text = f"{OTHER_MODEL}\n\n{text}"

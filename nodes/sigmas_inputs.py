@@ -1,7 +1,7 @@
 """A growing list of SIGMAS inputs, and the levels that are linked to it.
 
-Hosts with `io.Autogrow` show a further input whenever the last one is linked, and `execute` receives
-{"sigmas": {"sigmas_1": levels, ...}}. Older hosts show all inputs at once, and `execute` receives
+Hosts with `io.Autogrow` show a further input whenever the last one is linked; `execute` receives
+{"sigmas": {"sigmas_1": levels, ...}}. Older hosts show all inputs at once; `execute` receives
 {"sigmas.sigmas_1": levels, ...}. Workflows and API graphs name the inputs "sigmas.sigmas_1" on all
 of them, so that a workflow survives an update of the host.
 """

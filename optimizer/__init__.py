@@ -5,6 +5,7 @@ together by `optimize`. The mathematics stands in the modules' docstrings; level
 """
 
 from . import gaussian
+from .compare import Comparison, compare
 from .coordinate import FLOW, VE, Coordinate, affine
 from .journal import Journal
 from .klub import klub, klub_standard_error
@@ -21,6 +22,7 @@ __all__ = [
     "FLOW",
     "SOLVERS",
     "VE",
+    "Comparison",
     "Coordinate",
     "Denoiser",
     "DenoiserError",
@@ -31,6 +33,7 @@ __all__ = [
     "Solver",
     "affine",
     "builtin_solver",
+    "compare",
     "coordinate_search",
     "edm_schedule",
     "gaussian",
