@@ -7,11 +7,13 @@ workflow on the host's page.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from align_your_steps.tests.host.server import REPOSITORY, Graph
+from PIL import Image
 
-__all__ = ["EXAMPLES", "FOLDER", "Column", "Example", "Node"]
+__all__ = ["EXAMPLES", "FOLDER", "Column", "Example", "Node", "place_files"]
 
 FOLDER = REPOSITORY / "example_workflows"
 
@@ -22,6 +24,16 @@ NEGATIVE = "blurry, low quality"
 SEED = 42
 # Room in the page's units, for a prompt of several lines and for a picture.
 PROMPT_ROOM, PICTURE_ROOM = 70, 260
+
+
+# Input of a loader: the folder in which the host looks for its files.
+FOLDERS = {
+    "ckpt_name": "checkpoints",
+    "unet_name": "diffusion_models",
+    "clip_name1": "text_encoders",
+    "clip_name2": "text_encoders",
+    "vae_name": "vae",
+}
 
 
 @dataclass(frozen=True)
@@ -339,3 +351,18 @@ EXAMPLES = {
     example.name: example
     for example in (PRESET, CUSTOM_SAMPLER, OPTIMISE, COMPARE, IMAGE, FLUX)
 }
+
+
+def place_files(base: Path) -> None:
+    """Put an empty file of every name that an example chooses, and an image, where a host looks.
+
+    base: base directory of the host
+    """
+    for example in EXAMPLES.values():
+        for node in example.graph().values():
+            for name, folder in FOLDERS.items():
+                if name in node["inputs"]:
+                    path = base / "models" / folder / node["inputs"][name]
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.touch()
+    Image.new("RGB", (256, 256), "grey").save(base / "input" / "example.png")

@@ -13,19 +13,11 @@ from typing import Any
 
 import pytest
 from align_your_steps.tests.host.browser import HostPage, find_browser, open_page
-from align_your_steps.tests.host.examples import EXAMPLES, FOLDER
+from align_your_steps.tests.host.examples import EXAMPLES, FOLDER, place_files
 from align_your_steps.tests.host.get_browser import NO_BROWSER
 from align_your_steps.tests.host.server import ComfyServer, Graph
-from PIL import Image
 
 PACK = "align_your_steps_pack"
-MODELS = {  # input of a loader: the folder in which the host looks for its files
-    "ckpt_name": "checkpoints",
-    "unet_name": "diffusion_models",
-    "clip_name1": "text_encoders",
-    "clip_name2": "text_encoders",
-    "vae_name": "vae",
-}
 SIZE = 64  # pixels of a picture, eight for each of a digit's latent
 LABEL, NO_LABEL = 3, -1
 
@@ -33,6 +25,7 @@ LABEL, NO_LABEL = 3, -1
 # value is not among those that they offer, and every message that is shown.
 FAULTS = """
 () => {
+  const SHOWN = '.p-toast-message, [role=dialog], [role=alert], [role=status]';
   const faults = [];
   for (const node of app.graph.nodes) {
     if (!LiteGraph.registered_node_types[node.type] || node.has_errors)
@@ -52,7 +45,7 @@ FAULTS = """
         faults.push(`${node.type}.${widget.name}: ${widget.value} is out of range`);
     }
   }
-  for (const shown of document.querySelectorAll('.p-toast-message, [role=dialog], [role=alert], [role=status]'))
+  for (const shown of document.querySelectorAll(SHOWN))
     if (shown.innerText?.trim()) faults.push(`message: ${shown.innerText}`);
   return faults;
 }
@@ -74,14 +67,7 @@ def page(
     if browser is None:
         pytest.skip(NO_BROWSER)
     server = ComfyServer(host_path, tmp_path_factory.mktemp("examples"))
-    for example in EXAMPLES.values():
-        for node in example.graph().values():
-            for name, folder in MODELS.items():
-                if name in node["inputs"]:
-                    path = server.base / "models" / folder / node["inputs"][name]
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.touch()
-    Image.new("RGB", (SIZE, SIZE), "grey").save(server.base / "input" / "example.png")
+    place_files(server.base)
     with server, open_page(server, browser) as opened:
         yield opened, server
 
@@ -154,27 +140,33 @@ def test_the_host_offers_the_examples_with_their_pictures(
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_loads_without_a_fault_and_runs(
+def test_an_example_loads_without_a_fault(
     page: tuple[HostPage, ComfyServer], name: str
 ) -> None:
-    opened, server = page
+    opened, _ = page
     saved = loaded(opened, name)
     assert opened.page.evaluate(FAULTS) == []
     assert opened.page.evaluate("() => app.graph.nodes.length") == len(saved["nodes"])
     assert opened.page.evaluate("() => app.graph.links.size") == len(saved["links"])
     opened.screenshot(f"example {name}")
 
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_what_its_description_says_and_runs_to_a_picture(
+    page: tuple[HostPage, ComfyServer], name: str
+) -> None:
+    opened, server = page
+    loaded(opened, name)
     graph: Graph = opened.page.evaluate("async () => (await app.graphToPrompt()).output")
-    wanted = EXAMPLES[name].graph()
-    for key, node in wanted.items():  # the file is what examples.py says
+    for key, node in EXAMPLES[name].graph().items():
         given = dict(node["inputs"])
-        given.pop("control_after_generate", None)
+        given.pop("control_after_generate", None)  # the page's own
         assert graph[key]["class_type"] == node["class_type"]
         assert given.items() <= graph[key]["inputs"].items()
 
     entry = server.run(substituted(graph))
-    shows = {key for key, node in graph.items()
-             if node["class_type"] in ("SaveImage", "AYSCompare", "AYSPlot")}
+    kinds = {key: node["class_type"] for key, node in graph.items()}
+    shows = [key for key, kind in kinds.items() if kind in ("SaveImage", "AYSCompare", "AYSPlot")]
     assert shows
     for key in shows:
-        assert entry["outputs"][key]["images"], f"{graph[key]['class_type']} shows no picture"
+        assert entry["outputs"][key]["images"], f"{kinds[key]} shows no picture"
