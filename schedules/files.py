@@ -27,6 +27,7 @@ __all__ = [
     "forget",
     "free_path",
     "in_folder",
+    "label_of",
     "one_line",
     "read_bytes",
     "read_whole",
@@ -54,12 +55,17 @@ class Entry:
     @property
     def label(self) -> str:
         """The result's name on one short line."""
-        return one_line(self.saved.schedule.name)[:LONGEST_NAME].strip() or "schedule"
+        return label_of(self.saved)
 
     @property
     def with_digits(self) -> str:
         """The name that no other result has."""
         return f"{self.label} [{self.digest[:6]}]"
+
+
+def label_of(saved: SavedSchedule) -> str:
+    """A result's name on one line of at most 100 printable characters."""
+    return one_line(saved.schedule.name)[:LONGEST_NAME].strip() or "schedule"
 
 
 def one_line(name: str) -> str:

@@ -111,6 +111,13 @@ class Store:
             entry = next(iter([*own, *named]), None)
         return read_whole(entry.path) if entry else None
 
+    def holds(self, name: str, digest: str) -> bool:
+        """Whether a name may stand for the result with a digest."""
+        return any(
+            entry.digest == digest and name in (entry.label, entry.with_digits)
+            for entry in self._entries()
+        )
+
     def free_name(self, name: str, digest: str) -> str:
         """The name, or 'name (2)', 'name (3)', ... if another result has it already."""
         taken = {entry.label for entry in self._entries() if entry.digest != digest}

@@ -29,16 +29,21 @@ __all__ = ["TOOLS", "paste_hint", "paste_text"]
 
 TOOLS = ("comfyui", "diffusers", "a1111")
 
+# Samplers of ComfyUI that are another scheduler of diffusers than Euler's, by its class.
+_TAKES_TIMESTEPS = {"dpmpp_2m": "DPMSolverMultistepScheduler", "heun": "HeunDiscreteScheduler"}
 _SHIFTED = "shift=1.0, use_dynamic_shifting=False, shift_terminal=None"
 
 
-def paste_text(sigmas: Sequence[float], tool: str, *, flow: bool) -> str:
+def paste_text(
+    sigmas: Sequence[float], tool: str, *, flow: bool, sampler: str | None = None
+) -> str:
     """The text to copy for one of `TOOLS`.
 
     Arguments:
         sigmas: steps+1 levels, ending in 0.
         tool: "comfyui", "diffusers" or "a1111".
         flow: whether the levels are those of a flow model.
+        sampler: what ComfyUI calls the sampler, if it is known.
 
     Raises ValueError for another tool.
 
@@ -50,7 +55,7 @@ def paste_text(sigmas: Sequence[float], tool: str, *, flow: bool) -> str:
     if tool == "comfyui":
         return _listed(sigmas)
     if tool == "diffusers":
-        return _flow_pipeline(sigmas) if flow else _pipeline(sigmas)
+        return _flow_pipeline(sigmas) if flow else _pipeline(sigmas, sampler)
     if tool == "a1111":
         return f"[{_listed(sigmas[:-1])}]"
     raise ValueError(f"There is no text for {tool!r}; choose one of {', '.join(TOOLS)}.")
@@ -68,32 +73,26 @@ def paste_hint(sigmas: Sequence[float], tool: str) -> str:
     }[tool]
 
 
-def _pipeline(sigmas: Sequence[float]) -> str:
-    lines = [
-        "from diffusers import EulerDiscreteScheduler",
-        "pipe.scheduler = EulerDiscreteScheduler.from_config(",
-        "    pipe.scheduler.config, use_karras_sigmas=False)",
-        f"image = pipe(prompt, sigmas=[{_listed(sigmas)}]).images[0]",
-    ]
+def _pipeline(sigmas: Sequence[float], sampler: str | None) -> str:
     timesteps = _timesteps(sigmas)
-    if timesteps is not None:
-        lines += [
-            "# or with DPM-Solver++(2M), which takes timesteps:",
-            "# from diffusers import DPMSolverMultistepScheduler",
-            "# pipe.scheduler = DPMSolverMultistepScheduler.from_config(",
-            "#     pipe.scheduler.config, use_karras_sigmas=False)",
-            f"# image = pipe(prompt, timesteps={timesteps}).images[0]",
-        ]
-    return "\n".join(lines)
+    if sampler in _TAKES_TIMESTEPS and timesteps is not None:
+        scheduler, levels = _TAKES_TIMESTEPS[sampler], f"timesteps={timesteps}"
+    else:
+        scheduler, levels = "EulerDiscreteScheduler", f"sigmas=[{_listed(sigmas)}]"
+    return _python(scheduler, "use_karras_sigmas=False", levels)
 
 
 def _flow_pipeline(sigmas: Sequence[float]) -> str:
+    levels = f"sigmas=[{_listed(sigmas[:-1])}]"
+    return _python("FlowMatchEulerDiscreteScheduler", _SHIFTED, levels)
+
+
+def _python(scheduler: str, options: str, levels: str) -> str:
     return "\n".join(
         [
-            "from diffusers import FlowMatchEulerDiscreteScheduler",
-            "pipe.scheduler = FlowMatchEulerDiscreteScheduler.from_config(",
-            f"    pipe.scheduler.config, {_SHIFTED})",
-            f"image = pipe(prompt, sigmas=[{_listed(sigmas[:-1])}]).images[0]",
+            f"from diffusers import {scheduler}",
+            f"pipe.scheduler = {scheduler}.from_config(pipe.scheduler.config, {options})",
+            f"image = pipe(prompt, {levels}).images[0]",
         ]
     )
 

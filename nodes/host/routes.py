@@ -110,7 +110,8 @@ async def text(request: web.Request) -> web.Response:
     saved = await asyncio.to_thread(_loaded, request.query.get("name", ""))
     sigmas = saved.schedule.sigmas.tolist()
     tool = request.query.get("for", "comfyui")
-    pasted = paste_text(sigmas, tool, flow=bool(saved.notes.get("flow")))
+    flow, sampler = bool(saved.notes.get("flow")), _text(saved.request.get("sampler"))
+    pasted = paste_text(sigmas, tool, flow=flow, sampler=sampler)
     return web.json_response({"text": pasted, "hint": paste_hint(sigmas, tool)})
 
 
