@@ -53,8 +53,9 @@ async function save(name, format) {
  * @param {string} tool
  */
 async function copy(name, tool) {
-  await writeClipboard(await routes.textFor(name, tool));
-  say("success", t("copied"));
+  const { text, hint } = await routes.textFor(name, tool);
+  await writeClipboard(text);
+  say("success", t("copied", { hint }));
 }
 
 /** @param {string} text */

@@ -22,9 +22,10 @@ export function element(tag, attributes = {}, ...children) {
  * @param {string} icon a PrimeIcons name
  * @param {string} label
  * @param {Record<string, any>} attributes
- * @param {string} [tag]
+ * @returns {HTMLElement}
  */
-export function iconButton(icon, label, attributes, tag = "button") {
+export function iconButton(icon, label, attributes) {
   const picture = element("i", { class: `pi pi-${icon}`, "aria-hidden": "true" });
-  return element(tag, { class: "ays-icon", title: label, "aria-label": label, ...attributes }, picture);
+  const shared = { type: "button", class: "ays-icon", title: label, "aria-label": label };
+  return element("button", { ...shared, ...attributes }, picture);
 }

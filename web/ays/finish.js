@@ -7,7 +7,10 @@ import { attempt, say } from "./toast.js";
 /** @param {any} node */
 export function addFinishButton(node) {
   const press = () => attempt(finishNow);
-  const button = node.addWidget("button", t("finishNow"), null, press, { serialize: false });
+  const button = node.addWidget("button", t("finishNow"), null, press, {
+    serialize: false,
+    severity: "secondary", // else Nodes 2.0 of older pages paints it like the page's main button
+  });
   // Both: options.serialize keeps it out of the prompt, this one out of the saved workflow.
   button.serialize = false;
   button.tooltip = t("finishTip");

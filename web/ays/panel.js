@@ -50,8 +50,8 @@ function header() {
     "header",
     { class: "ays-header" },
     element("span", {}, t("tabTitle")),
-    iconButton("refresh", t("refresh"), { type: "button", click: refresh }),
-    iconButton("upload", t("import"), { type: "button", click: () => files.click() }),
+    iconButton("refresh", t("refresh"), { click: refresh }),
+    iconButton("upload", t("import"), { click: () => files.click() }),
     files,
   );
 }
@@ -92,8 +92,8 @@ function show(list, schedules) {
  * @returns {string | null} a selector that finds a button of the list again when it is made anew
  */
 function focusOf(active) {
-  const name = active?.closest(".ays-row")?.dataset.name;
+  const digest = active?.closest(".ays-row")?.dataset.digest;
   const action = active?.dataset?.action;
-  if (name === undefined || action === undefined) return null;
-  return `[data-name="${CSS.escape(name)}"] [data-action="${CSS.escape(action)}"]`;
+  if (digest === undefined || action === undefined) return null;
+  return `[data-digest="${CSS.escape(digest)}"] [data-action="${CSS.escape(action)}"]`;
 }

@@ -9,6 +9,7 @@ import { t } from "./strings.js";
 /**
  * @typedef {object} Schedule
  * @property {string} name
+ * @property {string} digest the same after renaming
  * @property {number} steps
  * @property {number[]} sigmas steps + 1 levels, the last 0
  * @property {string | null} sampler
@@ -96,8 +97,9 @@ export async function exported(name, format) {
 /**
  * @param {string} name
  * @param {string} tool "comfyui", "diffusers" or "a1111"
- * @returns {Promise<string>} the levels as that tool wants them
+ * @returns {Promise<{text: string, hint: string}>} the levels as that tool wants them, and where
+ *     they go there
  */
 export async function textFor(name, tool) {
-  return (await (await ask(`/schedules/text?${query({ name, for: tool })}`)).json()).text;
+  return (await ask(`/schedules/text?${query({ name, for: tool })}`)).json();
 }

@@ -17,7 +17,7 @@ export function row(schedule) {
   const levels = schedule.sigmas.map((sigma) => Number(sigma.toPrecision(4))).join(", ");
   return element(
     "li",
-    { class: "ays-row", "data-name": schedule.name },
+    { class: "ays-row", "data-digest": schedule.digest },
     element("div", { class: "ays-curve", title: levels }, curve(schedule.sigmas)),
     element(
       "div",
@@ -37,15 +37,15 @@ function facts({ steps, sampler, cfg, denoise, error, when }) {
     cfg !== null && t("cfg", { cfg }),
     denoise !== null && denoise < 1 && t("denoise", { denoise }),
     error !== null && t("error", { error: Number(error.toPrecision(3)) }),
-    when && day(when),
+    day(when),
   ];
   return known.filter(Boolean).join(" · ");
 }
 
-/** @param {string} when */
+/** @param {string | null} when of an imported schedule it may be any text */
 function day(when) {
-  const date = new Date(when);
-  return isNaN(date.getTime()) ? when : date.toLocaleDateString(language());
+  const date = new Date(when ?? "");
+  return !isNaN(date.getTime()) && date.toLocaleDateString(language(), { dateStyle: "medium" });
 }
 
 /** @param {import("./routes.js").Schedule} schedule */
@@ -70,8 +70,8 @@ function actions(schedule) {
       { class: "ays-use", title: t("useTip"), ...doing("use", () => ACTIONS.use(name)) },
       t("use"),
     ),
-    menu("copy", t("copy"), TOOLS, copy),
-    menu("download", t("export"), FORMATS, save),
+    ...menu("copy", t("copy"), TOOLS, copy),
+    ...menu("download", t("export"), FORMATS, save),
     ...(schedule.writable ? own : []),
   );
 }
@@ -85,29 +85,29 @@ function doing(action, act) {
 }
 
 /**
- * A button that opens a choice.
+ * A button that opens a choice. The page closes it at Escape and at a click elsewhere.
  *
  * @param {string} icon
  * @param {string} label
  * @param {Record<string, string>} choices what is passed on: what is shown
  * @param {(choice: string) => unknown} act
+ * @returns {HTMLElement[]} the button and what it opens
  */
 function menu(icon, label, choices, act) {
-  const opened = element("details", { name: "ays-menu", class: "ays-menu" });
   const choose = (choice) => {
-    opened.removeAttribute("open");
-    opened.querySelector("summary").focus();
+    opened.hidePopover();
     return act(choice);
   };
   const buttons = Object.entries(choices).map(([choice, shown]) =>
-    element("button", doing(`${icon}-${choice}`, () => choose(choice)), shown),
+    element("button", doing(choice, () => choose(choice)), shown),
   );
-  opened.append(
-    iconButton(icon, label, { "data-action": icon }, "summary"),
-    element("div", { class: "ays-choices", role: "group", "aria-label": label }, ...buttons),
-  );
-  opened.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") opened.removeAttribute("open");
-  });
-  return opened;
+  const place = () => {
+    const { left, bottom } = button.getBoundingClientRect();
+    Object.assign(opened.style, { left: `${left}px`, top: `${bottom}px` });
+  };
+  const attributes = { popover: "", class: "ays-menu", "aria-label": label, beforetoggle: place };
+  const opened = element("div", { role: "group", ...attributes }, ...buttons);
+  const button = iconButton(icon, label, { "data-action": icon });
+  button.popoverTargetElement = opened;
+  return [button, opened];
 }
