@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from comfy_api.latest import io
+import torch
+from comfy_api.latest import io, ui
 
 from . import host
-from .schema import supported
+from .choose import fingerprint
+from .compare_report import comparison_report
+from .comparison import compared, pictures_of, plot_of
+from .guided import guided_model, prompt_guider
+from .named import named_schedules, parsed_names
+from .schema import linked_sigmas, sigmas_inputs, supported
 
 __all__ = ["AYSCompare"]
 
 DEFAULT = "auto, simple, normal, karras, beta"
 MOST_STEPS = 1000
 MOST_NOISES = 1024
+BLANK = torch.zeros(1, 64, 64, 3)  # in place of a plot, where nothing can draw one
+
+log = logging.getLogger("align_your_steps")
 
 
 class AYSCompare(io.ComfyNode):
@@ -125,15 +135,7 @@ class AYSCompare(io.ComfyNode):
                     tooltip="Link a VAE to see the pictures themselves: the first noise in many "
                     "steps, and with every schedule.",
                 ),
-                *(
-                    io.Sigmas.Input(
-                        f"sigmas_{number}",
-                        optional=True,
-                        tooltip="A schedule to compare with the others, from any node that makes "
-                        "sigmas.",
-                    )
-                    for number in range(1, 9)
-                ),
+                *sigmas_inputs(fewest=0),
             ],
             outputs=[
                 io.Sigmas.Output(
@@ -170,6 +172,93 @@ class AYSCompare(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **inputs: Any) -> io.NodeOutput:
+    def validate_inputs(cls, schedules: str | None = None) -> bool | str:
+        """A name that nothing has is told before anything is loaded."""
+        try:
+            parsed_names(schedules or "")  # None: linked, not yet known
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, schedules: str | None = None, **_: Any) -> Any:
+        """A cached output holds until a saved schedule that is compared changes."""
+        try:
+            names = parsed_names(schedules or "")
+        except ValueError:
+            return ""
+        hosts = {*host.scheduler_names(), host.SCHEDULER_NAME}
+        return " ".join(fingerprint(name) for name in names if name not in hosts)
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        cfg: float,
+        sampler_name: str,
+        steps: int,
+        denoise: float,
+        latent_image: dict[str, Any],
+        schedules: str,
+        noises: int,
+        seed: int,
+        positive: Any = None,
+        negative: Any = None,
+        guider: Any = None,
+        sampler: Any = None,
+        vae: Any = None,
+        **sigmas: Any,
+    ) -> io.NodeOutput:
         """Measure, rank, draw."""
-        raise NotImplementedError
+        names, linked = parsed_names(schedules), linked_sigmas(sigmas, strict=False)
+        if not names and not linked:
+            raise ValueError(
+                "There is nothing to compare: write names into 'schedules', for example "
+                f"'{DEFAULT}', or link SIGMAS."
+            )
+        cfg, denoise = float(cfg), float(denoise)
+        if guider is None:
+            guider = prompt_guider(model, positive, negative, cfg)
+        measured_model = host.model_of(guider)
+        host.refuse_frames(measured_model)
+        judged = host.judged_sampler(sampler_name, sampler, twin_alone=True)
+        guided = guided_model(guider, judged, latent_image, steps, denoise)
+        named = named_schedules(
+            names, measured_model, guided.levels, steps, denoise, judged.spare_level
+        )
+        warning = host.distilled_warning(guider, steps)
+        if warning:
+            log.warning(warning)
+        start = host.start_level(guided.levels, steps, denoise)
+        found = compared(
+            guided,
+            {**named.schedules, **linked},
+            start,
+            noises,
+            seed,
+            host.first_noise(measured_model, latent_image, seed),
+            cls.hidden.unique_id,
+        )
+        notes = [*named.notes, guided.note]
+        if denoise < 1.0:
+            notes.append(
+                f"at denoise {denoise:g} every named schedule starts at the noise level of "
+                f"'simple', {start:.4g}: from another one it would change more or less of the image"
+            )
+        pictures = None
+        if vae is not None:
+            try:
+                pictures = pictures_of(found, guided, vae)
+            except ValueError as error:
+                log.error("Compare Schedules has no pictures: %s", error)
+                notes.append(f"there are no pictures: {error}")
+        text = comparison_report(found, judged, noises, notes, named.left_out, warning)
+        plot = plot_of(found)
+        shown: dict[str, Any] = {"text": [text]}
+        for image in (plot, pictures):
+            if image is not None:
+                drawn = ui.PreviewImage(image, cls=cls).as_dict()
+                shown = {**drawn, **shown, "images": [*shown.get("images", []), *drawn["images"]]}
+        plot = BLANK if plot is None else plot
+        images = plot if pictures is None else pictures
+        return io.NodeOutput(found.best.candidate.sigmas, text, plot, images, ui=shown)
