@@ -25,6 +25,7 @@ __all__ = ["workflow"]
 BUILD = """
 async ([graph, columns, note]) => {
   const TITLE = 30, GAP = 50, BETWEEN = 80, MARGIN = 20, WIDTH = 310;
+  app.clean();  // what was shown under nodes of the same ids goes too
   await app.loadApiJson(graph, 'example');
   let x = WIDTH + BETWEEN;
   for (const [title, nodes] of columns) {
@@ -45,7 +46,7 @@ async ([graph, columns, note]) => {
   const text = LiteGraph.createNode('MarkdownNote');
   app.graph.add(text);
   text.widgets[0].value = note;
-  text.setSize([WIDTH, 300]);
+  text.setSize([WIDTH, 240]);
   text.pos = [0, TITLE];
   return JSON.stringify(app.graph.serialize());  // leaves out what is undefined
 }

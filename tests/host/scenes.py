@@ -5,7 +5,15 @@ Titles say what a node is: a test model is called so.
 
 from __future__ import annotations
 
-from align_your_steps.tests.host.examples import PICTURE_ROOM, Column, Example, Node, ksampler
+from align_your_steps.tests.host.examples import (
+    PICTURE_ROOM,
+    RESULT_ROOM,
+    TEXT_ROOM,
+    Column,
+    Example,
+    Node,
+    ksampler,
+)
 
 __all__ = ["COMPARE", "LOOK", "USE"]
 
@@ -44,7 +52,7 @@ USE = Example(
     "",
     (
         Column("Your model and prompts", MODEL),
-        Column("Optimise", {"optimize": Node("AYSOptimize", GUIDED, room=PICTURE_ROOM)}),
+        Column("Optimise", {"optimize": Node("AYSOptimize", GUIDED, room=RESULT_ROOM)}),
         Column("Use", {
             "sample": digits_sampler("optimize"),
             **VAE,
@@ -67,7 +75,7 @@ COMPARE = Example(
                 "vae": ("vae", 0),
                 "schedules": "auto, simple, karras, beta, SD1.5",
                 "noises": 32,
-            }, room=PICTURE_ROOM),
+            }, room=2 * PICTURE_ROOM),
         }),
         Column("Keep", {
             "plot": Node(
@@ -90,7 +98,8 @@ LOOK = Example(
             **PROMPTS,
         }),
         Column("Schedules", {
-            "scheduler": Node("AYSScheduler", {"model": ("checkpoint", 0), "steps": STEPS}),
+            "scheduler": Node("AYSScheduler", {"model": ("checkpoint", 0), "steps": STEPS},
+                              room=TEXT_ROOM),
             "karras": Node(
                 "BasicScheduler",
                 {"model": ("checkpoint", 0), "scheduler": "karras", "steps": STEPS, "denoise": 1.0},
@@ -102,11 +111,16 @@ LOOK = Example(
                 "sigmas.sigmas_1": ("scheduler", 0),
                 "sigmas.sigmas_2": ("karras", 0),
                 "labels": "optimised, karras",
-            }, room=PICTURE_ROOM),
+            }, room=RESULT_ROOM),
         }),
         Column("Attach and sample", {
-            "apply": Node("AYSApply", {"model": ("checkpoint", 0)}),
+            "apply": Node("AYSApply", {"model": ("checkpoint", 0)}, room=TEXT_ROOM),
             "sample": digits_sampler("apply"),
+        }),
+        Column("Picture", {
+            **VAE,
+            "decode": Node("VAEDecode", {"samples": ("sample", 0), "vae": ("vae", 0)}),
+            "picture": Node("PreviewImage", {"images": ("decode", 0)}, room=PICTURE_ROOM),
         }),
     ),
 )
