@@ -52,10 +52,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Column:
-    """Nodes that stand above each other in a frame with a title."""
+    """Nodes that stand above each other in a frame with a title.
+
+    width: of the nodes, in the page's units
+    """
 
     title: str
     nodes: dict[str, Node]
+    width: int = 310
 
 
 @dataclass(frozen=True)
@@ -263,8 +267,8 @@ COMPARE = Example(
                 "cfg": 7.0,
                 "sampler_name": "dpmpp_2m",
                 "steps": 10,
-            }, room=2 * PICTURE_ROOM),
-        }),
+            }, room=RESULT_ROOM),
+        }, width=460),
         Column("Look", {
             "karras": Node("BasicScheduler", {
                 "model": ("checkpoint", 0), "scheduler": "karras", "steps": 10, "denoise": 1.0,

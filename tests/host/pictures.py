@@ -90,6 +90,7 @@ class Studio:
             "() => app.graph.nodes.filter(node => node.type === 'MarkdownNote')"
             ".forEach(node => app.graph.remove(node))"
         )
+        self.photograph()  # a node that the window does not show loads no picture
         return scene.ids()
 
     def photograph(
@@ -148,7 +149,9 @@ def use_pictures(studio: Studio) -> None:
     save(studio.photograph(), README / "4_use.png")
     save(studio.photograph([ids["optimize"]]), HELP / "AYSOptimize.png")
     another = studio.page.evaluate("async () => (await app.graphToPrompt()).output")
-    another[ids["optimize"]]["inputs"] |= {"sampler_name": "euler", "steps": 8, "budget": 1000}
+    another[ids["optimize"]]["inputs"] |= {
+        "name": "", "sampler_name": "euler", "steps": 8, "budget": 1000
+    }
     studio.server.run(another)  # so that the panel has a list to show
 
 

@@ -17,7 +17,8 @@ from align_your_steps.tests.host.examples import (
 
 __all__ = ["COMPARE", "LOOK", "USE"]
 
-STEPS, SCALE = 5, 3.0
+STEPS, SCALE = 4, 3.0
+NAME = "my schedule"
 PROMPTS = {
     "positive": Node("AYSTestConditioning", {"label": 3}, "Prompt: a three"),
     "negative": Node("AYSTestConditioning", {"label": -1}, "Negative: any digit"),
@@ -52,7 +53,9 @@ USE = Example(
     "",
     (
         Column("Your model and prompts", MODEL),
-        Column("Optimise", {"optimize": Node("AYSOptimize", GUIDED, room=RESULT_ROOM)}),
+        Column("Optimise", {"optimize": Node(
+            "AYSOptimize", {**GUIDED, "name": NAME}, room=RESULT_ROOM
+        )}),
         Column("Use", {
             "sample": digits_sampler("optimize"),
             **VAE,
@@ -73,10 +76,10 @@ COMPARE = Example(
             "compare": Node("AYSCompare", {
                 **GUIDED,
                 "vae": ("vae", 0),
-                "schedules": "auto, simple, karras, beta, SD1.5",
+                "schedules": f"{NAME}, simple, karras, beta, SD1.5",
                 "noises": 32,
-            }, room=2 * PICTURE_ROOM),
-        }),
+            }, room=RESULT_ROOM),
+        }, width=460),
         Column("Keep", {
             "plot": Node(
                 "SaveImage", {"images": ("compare", 2), "filename_prefix": "plot"}, room=260
