@@ -20,7 +20,7 @@ COMFY_CLI := 1.23.0
 CLI_READY := $(VENV)/cli/ready-$(COMFY_CLI)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host browser newcomer pack icons demo bench bench-full overhead overhead-host test test-full lint clean
+.PHONY: help setup host browser newcomer locales pack icons demo bench bench-full overhead overhead-host test test-full lint clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 \t/'
@@ -60,6 +60,9 @@ $(CLI_READY): | $(READY)
 	$(PYTHON) -m venv $(VENV)/cli
 	$(VENV)/cli/bin/python -m pip -qq --disable-pip-version-check install "comfy-cli==$(COMFY_CLI)"
 	touch $@
+
+locales: host  ## the English texts in locales/, from the nodes
+	$(BIN)/python -m align_your_steps.tests.host.locales
 
 pack: $(CLI_READY)  ## the registry's checks, and the archive that it would get, in .pack/
 	$(BIN)/python -m align_your_steps.tests.host.archive .pack

@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from align_your_steps.tests.host.archive import (
-    REPOSITORY,
     can_make_archive,
     make_archive,
     validate,
