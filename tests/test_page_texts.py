@@ -31,7 +31,8 @@ def test_every_language_has_every_text_with_its_placeholders(language: str) -> N
 
 
 def test_the_page_uses_every_text_and_no_other() -> None:
-    source = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "web").rglob("*.js"))
+    files = (REPOSITORY / "web").rglob("*.js")
+    source = "\n".join(path.read_text(encoding="utf-8") for path in files)
     # t("key"), and t(condition ? "key" : "other")
     used = {
         key

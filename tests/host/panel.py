@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from align_your_steps.tests.host.browser import HostPage
-from playwright.sync_api import ConsoleMessage, Error, Locator
+from align_your_steps.tests.host.renderers import VueNodes
+from playwright.sync_api import Locator
 
 __all__ = ["OurPage"]
 
-OURS = "/extensions/align_your_steps_pack/"  # where the host serves web/
 # The middle of a node's button, in pixels of the window; nodes are painted on a canvas.
 BUTTON = """
 id => {
@@ -36,31 +36,11 @@ DROP = """
 
 
 class OurPage:
-    """What a person does with our extension, and sees of it.
+    """What a person does with our extension, and sees of it."""
 
-    `complaints` are the errors and warnings of our files since the last reload.
-    """
-
-    def __init__(self, host: HostPage, vue: bool) -> None:
-        self.host, self.page, self.vue = host, host.page, vue
-        self.complaints: list[str] = []
-        self.page.on("console", self._note_message)
-        self.page.on("pageerror", self._note_error)
-
-    def _note_message(self, message: ConsoleMessage) -> None:
-        told = f"{message.text} ({message.location['url']})"
-        if message.type in ("error", "warning") and OURS in told:
-            self.complaints.append(told)
-
-    def _note_error(self, error: Error) -> None:
-        if OURS in str(error.stack):
-            self.complaints.append(str(error.stack))
-
-    def reload(self) -> None:
-        """Load the page again, with the workflow that it has kept."""
-        self.complaints.clear()
-        self.page.reload()
-        self.page.wait_for_function("() => window.app?.canvas && app.graph?.nodes?.length")
+    def __init__(self, host: HostPage) -> None:
+        self.host, self.page = host, host.page
+        self.vue = isinstance(host.nodes, VueNodes)
 
     def toast(self, text: str) -> None:
         """Wait for a message in the corner of the page, and close it."""
@@ -73,9 +53,8 @@ class OurPage:
 
     def finish_now(self, node: str) -> None:
         """Press a node's button."""
-        if self.vue:
-            element = self.page.locator(f'.lg-node[data-node-id="{node}"]')
-            element.get_by_role("button", name="Finish now").click()
+        if isinstance(self.host.nodes, VueNodes):
+            self.host.nodes.node(node).get_by_role("button", name="Finish now").click()
         else:
             self.page.mouse.click(*self.page.evaluate(BUTTON, node))
 
@@ -85,7 +64,9 @@ class OurPage:
 
     def workflow(self) -> dict[str, Any]:
         """The open workflow, as the page saves it."""
-        saved: dict[str, Any] = json.loads(self.page.evaluate("JSON.stringify(app.graph)"))
+        saved: dict[str, Any] = json.loads(
+            self.page.evaluate("JSON.stringify(app.graph.serialize())")
+        )
         return saved
 
     def queue(self) -> tuple[str, dict[str, Any]]:
