@@ -8,6 +8,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from . import host
+from .carried import carried_by, carry
 from .guided import guided_model, prompt_guider
 from .plot import plot_schedules
 from .result import METHODS, found_result, given_schedules, joined_results
@@ -202,7 +203,7 @@ class AYSOptimize(io.ComfyNode):
                     "first output again.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             is_output_node=True,
             **supported(search_aliases=["ays", "align your steps", "optimize", "scheduler"]),
         )
@@ -268,6 +269,8 @@ class AYSOptimize(io.ComfyNode):
         }
         again = reuse == REUSE[1]
         found, given = [], []
+        place = cls.hidden.unique_id, cls.hidden.extra_pnginfo
+        came = carried_by(*place)
         with host.Progress(cls.hidden.unique_id, budget, len(counts)) as progress:
             for part, count in enumerate(counts):
                 progress.part(part, f"{count} steps")
@@ -277,16 +280,18 @@ class AYSOptimize(io.ComfyNode):
                 wanted = {**request, "steps": count}
                 warning = host.distilled_warning(guider, count)
                 given.append(given_schedules(guided.levels, count, denoise, judged.spare_level))
-                found.append(
-                    found_result(guided, wanted, given[-1], own_name, again, progress, warning)
+                result = found_result(
+                    guided, wanted, given[-1], own_name, again, came, progress, warning
                 )
+                found.append(result)
         saved, text = joined_results(found)
         if _other_model(model, measured_model, saved.identity):
             text = f"{OTHER_MODEL}\n\n{text}"
             log.warning(OTHER_MODEL)
         plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas, **given[0]})
         # The report is in the history too, for clients that link nothing to its output.
-        shown: dict[str, Any] = {"text": [text]}
+        more = [result for result, _ in found[1:]]
+        shown: dict[str, Any] = {"text": [text], **carry(*place, saved, more)}
         if plot is not None:
             shown |= ui.PreviewImage(plot, cls=cls).as_dict()
         measured = host.Measured(

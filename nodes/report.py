@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ..optimizer import Result
+from ..schedules import SavedSchedule
+from ..schedules.text import TOOLS, paste_hint, paste_text
 from . import host
 
-__all__ = ["comparison", "report_text", "snapped"]
+__all__ = ["comparison", "for_other_tools", "report_text", "snapped"]
 
 ROWS = 20  # candidates listed
 
@@ -56,6 +58,17 @@ def report_text(
     for name, why in result.left_out.items():
         paragraphs.append(f"Not compared: {name}, because {why}.")
     return "\n\n".join(paragraphs)
+
+
+def for_other_tools(saved: SavedSchedule) -> str:
+    """A result's levels as text to copy into other tools, a code block for each."""
+    sigmas = saved.schedule.sigmas.tolist()
+    flow, sampler = bool(saved.notes.get("flow")), saved.request.get("sampler")
+    return "\n\n".join(
+        f"Copy for {paste_hint(sigmas, tool)}:\n"
+        f"```\n{paste_text(sigmas, tool, flow=flow, sampler=sampler)}\n```"
+        for tool in TOOLS
+    )
 
 
 def snapped(result: Result) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -17,9 +17,10 @@ import torch
 from ..optimizer import Result, optimize
 from ..schedules import Provenance, SavedSchedule, Schedule, Store, Unfinished
 from ..schedules.curves import time_uniform
+from ..schedules.saved import digest_of
 from . import host
 from .choose import published
-from .report import comparison, report_text, snapped
+from .report import comparison, for_other_tools, report_text, snapped
 
 __all__ = ["METHODS", "found_result", "given_schedules", "joined_results"]
 
@@ -36,6 +37,7 @@ def found_result(
     given: dict[str, torch.Tensor],
     name: str,
     again: bool,
+    came: Sequence[SavedSchedule],
     progress: host.Progress,
     warning: str | None,
 ) -> tuple[SavedSchedule, str]:
@@ -43,11 +45,16 @@ def found_result(
 
     given: what the user already has, at the request's number of steps
     again: whether it is measured even if it is saved
+    came:  results that came with the workflow: an equal one is as good as a saved one
     """
     if warning:
         log.warning(warning)
     store = host.store()
     saved = None if again else store.find(request)
+    if saved is None and not again:
+        brought = _equal(came, request)
+        if brought is not None:
+            return _brought(store, brought, name, progress)
     if saved is None:
         unfinished = _unfinished(request, afresh=again)
         try:
@@ -62,13 +69,36 @@ def found_result(
         text = f"{saved.notes['report']}\n\n{_keep(store, saved, unfinished)}"
         if progress.continued:
             text += f"\n\nContinued: {progress.continued} calls had been made before."
-        return saved, text
+        return saved, f"{text}\n\n{for_other_tools(saved)}"
     text = f"Saved result taken, no model call made.\n\n{saved.notes.get('report', '')}"
     if name not in ("", saved.schedule.name):
         saved = _renamed(saved, name)
         text += f"\n\n{_keep(store, saved, None)}"
     progress.done(f"Saved result taken: {saved.schedule.name}")
-    return saved, text
+    return saved, f"{text}\n\n{for_other_tools(saved)}"
+
+
+def _equal(came: Iterable[SavedSchedule], request: dict[str, Any]) -> SavedSchedule | None:
+    """The result of exactly this request among those that came with the workflow."""
+    if not host.is_comparable(request):
+        return None
+    wanted = digest_of(request)
+    return next((saved for saved in came if saved.digest == wanted), None)
+
+
+def _brought(
+    store: Store, saved: SavedSchedule, name: str, progress: host.Progress
+) -> tuple[SavedSchedule, str]:
+    """A result that came with the workflow, saved here under a name that is free."""
+    saved = _renamed(saved, name or store.free_name(saved.schedule.name, saved.digest))
+    label = saved.schedule.name
+    log.info("The result '%s' came with this workflow: no model call is made for it.", label)
+    summary = saved.notes.get("summary", "")
+    report = f"{saved.schedule.provenance.what}.\n\n{summary}"
+    saved = dataclasses.replace(saved, notes={**saved.notes, "report": report})
+    progress.done(f"Came with this workflow: {label}")
+    text = f"This result came with the workflow, no model call made.\n\n{report}"
+    return saved, f"{text}\n\n{_keep(store, saved, None)}\n\n{for_other_tools(saved)}"
 
 
 def joined_results(found: list[tuple[SavedSchedule, str]]) -> tuple[SavedSchedule, str]:

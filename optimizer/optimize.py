@@ -260,14 +260,14 @@ def optimize(
             f"The budget was {budget} calls: at {steps} steps at least {plan.least + spent} are "
             "needed to compare anything, and 4000 are usual. Raise the budget."
         )
-    levels = begun(plan)
-    try:
-        tracked = _tracked(plan, runs)
-    except _TooMuch:
-        runs.budget.ended_early = True
-        plan = _plan(share(runs.left), steps, runs, batch_size)
+    while True:
         levels = begun(plan)
-        tracked = _tracked(plan, runs)
+        try:
+            tracked = _tracked(plan, runs)
+            break
+        except _TooMuch:
+            runs.budget.ended_early = True
+            plan = _plan(share(int(runs.budget.offered)), steps, runs, plan.batch - 1)
 
     x_0 = torch.cat(runs.whole) if samples is None else samples
     runs.whole.clear()

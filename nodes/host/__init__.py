@@ -16,6 +16,7 @@
     identity.py     the digest that tells models apart
     latents.py      what a LATENT means to an optimisation
     environment.py  folders, menu category
+    running.py      what the host runs at the moment
     progress.py     the bar and the text under a node, "Finish now"
     routes.py       the HTTP routes
 """
@@ -45,6 +46,7 @@ from .pair import GuidedPair, boundary_level, pair_levels, with_model
 from .pictures import decoded
 from .progress import Progress, show_text
 from .routes import add_routes
+from .running import running_node
 from .samplers import JudgedSampler, judged_sampler, sampler_names
 from .scheduler import (
     SCHEDULER_NAME,
@@ -85,6 +87,7 @@ __all__ = [
     "refuse_frames",
     "register_folders",
     "register_scheduler",
+    "running_node",
     "sampler_names",
     "scheduler_category",
     "scheduler_names",
