@@ -249,7 +249,8 @@ def test_what_is_saved_here_under_that_name_counts_before_an_equal_one_that_came
 def test_another_schedule_of_the_same_name_does_not_count(
     node: str, away: ComfyServer, mine: str, found: dict[str, Any]
 ) -> None:
-    away.run(optimize(mine, node, seed=3))
+    request = {**found["request"], "seed": 3}
+    away.post("/ays/schedules/import", {**found, "request": request})
     assert mine in away.choices("AYSApply", "schedule")
     entry = away.run(scheduler(mine, node), pnginfo=workflow(node, ays_schedule=found))
     assert entry["outputs"][node][PROPERTY] == [found]
