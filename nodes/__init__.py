@@ -8,6 +8,7 @@ from . import host
 from .apply import AYSApply
 from .carried import carry_ahead
 from .optimize import AYSOptimize
+from .plot_sigmas import AYSPlot
 from .scheduler import AYSScheduler
 
 __all__ = ["extension"]
@@ -18,7 +19,7 @@ class AlignYourSteps(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes of the pack."""
-        return [AYSScheduler, AYSOptimize, AYSApply]
+        return [AYSScheduler, AYSApply, AYSOptimize, AYSPlot]
 
 
 def extension() -> AlignYourSteps:

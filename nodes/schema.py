@@ -9,8 +9,9 @@ from comfy_api.latest import io
 
 from ..schedules import PRESETS
 from . import host
+from .sigmas_inputs import linked_sigmas, sigmas_inputs
 
-__all__ = ["AUTO", "schedule_input", "supported"]
+__all__ = ["AUTO", "linked_sigmas", "schedule_input", "sigmas_inputs", "supported"]
 
 AUTO = "auto"
 

@@ -1,0 +1,19 @@
+"""Pictures that the nodes show: readable in the host's dark theme at the width of a node.
+
+    sheet.py      a page measured in points, its texts, and the picture that comes of it
+    panel.py      axes for noise levels and for step sizes
+    schedules.py  noise levels over steps, and the size of every step
+    errors.py     the same levels beside the measured errors, ranked
+    pictures.py   decoded images side by side
+    preview.py    the small curve that is shown while a node works
+
+matplotlib is imported when the first picture is drawn: a host without these nodes in its workflow
+never pays for it.
+"""
+
+from .errors import plot_errors
+from .pictures import picture_row
+from .preview import preview_curve
+from .schedules import plot_schedules
+
+__all__ = ["picture_row", "plot_errors", "plot_schedules", "preview_curve"]

@@ -1,0 +1,67 @@
+"""Decoded images side by side, each under its name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from .schedules import ROW
+from .sheet import BACKGROUND, WIDTH, Sheet, have_matplotlib, own_style, shortened
+
+__all__ = ["picture_row"]
+
+MOST_COLUMNS = 3  # more would leave no room for the names
+GAP = 4  # points between images
+LEAST_DOTS = 2  # pixels a point, for names that can be read
+
+
+def picture_row(images: Mapping[str, Tensor]) -> Tensor:
+    """An image [1, H, W, 3] of images [h, w, 3] in rows of at most three, each under its name.
+
+    Their pixels are kept as they are; small images are enlarged by a whole number, pixel by pixel.
+    Without matplotlib there are no names.
+    """
+    columns = min(len(images), MOST_COLUMNS)
+    width = max(image.shape[1] for image in images.values())
+    inner = WIDTH - GAP * (columns + 1)  # points of the page that are images
+    scale = math.ceil(LEAST_DOTS * inner / (columns * width))
+    tiles = [_enlarged(image, scale) for image in images.values()]
+    width *= scale
+    gap = math.ceil(GAP * columns * width / inner)
+    page_width = columns * width + (columns + 1) * gap
+    dots = page_width / WIDTH
+    name_height = math.ceil(ROW * dots)
+
+    places, bottom = [], 0
+    for start in range(0, len(tiles), columns):
+        row = tiles[start : start + columns]
+        top = bottom + name_height
+        places += [(gap + column * (width + gap), top, tile) for column, tile in enumerate(row)]
+        bottom = top + max(tile.shape[0] for tile in row) + gap
+    page = _names(list(images), places, bottom, dots, width / dots)
+    for left, top, tile in places:
+        page[0, top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+    return page
+
+
+def _names(
+    names: list[str], places: list[tuple[int, int, Tensor]], height: int, dots: float, room: float
+) -> Tensor:
+    """The page, without the images yet."""
+    if not have_matplotlib():
+        colour = [int(BACKGROUND[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        return torch.tensor(colour).expand(1, height, round(WIDTH * dots), 3).clone()
+    with own_style():
+        sheet = Sheet(height / dots, dots)
+        for name, (left, top, _) in zip(shortened(names, room), places, strict=True):
+            sheet.text(left / dots, top / dots - ROW / 2, name)
+        return sheet.image()
+
+
+def _enlarged(image: Tensor, scale: int) -> Tensor:
+    """An image on the CPU, every pixel `scale` times as wide and as high."""
+    image = image.detach().to("cpu", torch.float32).nan_to_num().clamp(0.0, 1.0)
+    return image.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
