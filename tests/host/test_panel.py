@@ -20,6 +20,8 @@ from align_your_steps.tests.host.test_nodes import optimize_graph
 LEVELS = [14.0, 6.0, 3.0, 1.0, 0.4, 0.0]
 BUDGET = 100_000  # calls; longer than any test waits
 DELAY = 20  # ms a call
+# The page notes what has changed at the next click, and keeps it a little later.
+KEPT = "Object.values(localStorage).some(text => text.includes('ays_schedule'))"
 HACK = '<img src=x onerror="window.hacked = true"> & co'
 
 
@@ -120,7 +122,8 @@ def test_levels_travel_with_the_workflow(ours: OurPage, server: ComfyServer) -> 
     levels = levels_of(server.wait(prompt_id))
     assert levels[1:] == pytest.approx(LEVELS[1:], rel=1e-3)  # the first is the model's highest
     ours.page.wait_for_function("app.graph.getNodeById('scheduler').properties.ays_schedule")
-    ours.page.locator("#graph-canvas").click(position={"x": 700, "y": 900})  # the page saves
+    ours.page.locator("#graph-canvas").click(position={"x": 700, "y": 1000})
+    ours.page.wait_for_function(KEPT)
 
     server.post("/ays/schedules/delete", {"name": name})
     other = imported(server, f"other {ours.vue}", [9.0, 1.0, 0.0])
