@@ -74,12 +74,12 @@ def _is_enough(note: object, minutes: float) -> bool:
 
 
 def account(
-    result: Result, budget: int, given: Mapping[str, Any], progress: host.Progress, goes_on: bool
+    result: Result, budget: int, given: Mapping[str, Any], progress: host.Progress, kept: bool
 ) -> str:
     """The report's paragraph on a measurement that ended early; empty if it did not.
 
-    given:   the schedules that the user had
-    goes_on: whether a later one goes on from here
+    given: the schedules that the user had
+    kept:  whether what was measured is kept for a later one
     """
     if not result.ended_early:
         return ""
@@ -93,7 +93,7 @@ def account(
         more = f"For a surer choice set 'minutes' to more than {progress.took:.1f}"
     else:
         more = "For a surer choice set 'minutes' to more, or to 0 for no limit"
-    on = ": the measurement goes on from here" if goes_on else ""
+    on = ": what was measured up to here is not measured again" if kept and result.resumable else ""
     return (
         f"Ended early after {result.total_calls:,} of {budget:,} calls, {why}: {compared} "
         f"schedules were compared, among them {had} of the {usable} that you had{best}. "
