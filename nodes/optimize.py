@@ -295,7 +295,7 @@ class AYSOptimize(io.ComfyNode):
         if _other_model(model, measured_model, saved.identity):
             text = f"{OTHER_MODEL}\n\n{text}"
             log.warning(OTHER_MODEL)
-        plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas, **given[0]})
+        plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas}, given[0])
         # The report is in the history too, for clients that link nothing to its output.
         more = [result for result, _ in found[1:]]
         shown: dict[str, Any] = {"text": [text], **carry(*place, saved, more)}
