@@ -20,7 +20,8 @@ COMFY_CLI := 1.23.0
 CLI_READY := $(VENV)/cli/ready-$(COMFY_CLI)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host browser newcomer locales pack icons demo bench bench-full overhead overhead-host import-time test test-full lint clean
+.PHONY: help setup host browser newcomer locales pack icons examples pictures demo bench bench-full \
+  overhead overhead-host import-time test test-full lint clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 \t/'
