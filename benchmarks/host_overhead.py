@@ -96,6 +96,7 @@ def optimize_graph(case: Case, budget: int) -> Graph:
         **_links(case),
         "steps": STEPS,
         "budget": budget,
+        "minutes": 0.0,
         "seed": SEED,
         "method": "measured",
         "reuse": "measure again",

@@ -22,7 +22,8 @@ class AlignYourSteps(ComfyExtension):
 
 
 def extension() -> AlignYourSteps:
-    """Register the scheduler name and the folders, which every host version needs here."""
+    """Register the scheduler name, the folders and the routes: all host versions need it here."""
     host.register_scheduler()
     host.register_folders()
+    host.add_routes()
     return AlignYourSteps()

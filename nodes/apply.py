@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from . import host
+from .carried import carried_by, carry
 from .choose import choose, fingerprint
 from .schema import schedule_input, supported
 
@@ -40,7 +41,7 @@ class AYSApply(io.ComfyNode):
                     tooltip="The same model; the scheduler 'ays_model' now uses this schedule."
                 )
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             **supported(search_aliases=["ays", "align your steps", "scheduler", "ays_model"]),
         )
 
@@ -57,6 +58,8 @@ class AYSApply(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, schedule: str) -> io.NodeOutput:
         """The model with the schedule attached."""
-        choice = choose(model, schedule)
+        place = cls.hidden.unique_id, cls.hidden.extra_pnginfo
+        choice = choose(model, schedule, carried=next(iter(carried_by(*place)), None))
         host.show_text(cls.hidden.unique_id, choice.why)
-        return io.NodeOutput(host.attach(model, choice.schedule, choice.measured))
+        attached = host.attach(model, choice.schedule, choice.measured)
+        return io.NodeOutput(attached, ui=carry(*place, choice.saved))

@@ -15,10 +15,14 @@ from ..schedules import (
     preset_for_model,
     starting_at,
 )
+from ..schedules.files import label_of
 from . import host
+from .carried import carried_by
 from .schema import AUTO
 
 __all__ = ["Choice", "choose", "fingerprint", "published"]
+
+CARRIED = "came with this workflow"
 
 log = logging.getLogger("align_your_steps")
 
@@ -31,12 +35,14 @@ class Choice:
     levels:   the model's noise levels
     why:      which schedule it is, and why, in a line for the user
     measured: what it was measured for
+    saved:    the result that it comes from, if it is one
     """
 
     schedule: Schedule | None
     levels: host.NoiseLevels
     why: str
     measured: host.Measured = field(default_factory=host.Measured)
+    saved: SavedSchedule | None = None
 
     def at(self, steps: int) -> tuple[float, ...]:
         """steps+1 levels, ending in 0."""
@@ -51,12 +57,17 @@ class Choice:
         )
 
 
-def choose(model: Any, name: str, *, steps: int | None = None) -> Choice:
+def choose(
+    model: Any, name: str, *, steps: int | None = None, carried: SavedSchedule | None = None
+) -> Choice:
     """The schedule that a name stands for; what was chosen is logged.
 
     A preset is fitted to the model's own noise levels; a saved result is used on any model, and
     says so if it was measured on another; 'auto' and names unknown here go by the model: its own
     nearest saved result, else its family's preset, else the host's 'simple'.
+
+    carried: the schedule that came with the workflow. It stands for its name where no result of
+    this name is the same, and for 'auto' where nothing is saved for the model that it is of.
 
     Raises ValueError for a preset on a flow model, or a flow schedule on another kind of model.
     """
@@ -64,13 +75,17 @@ def choose(model: Any, name: str, *, steps: int | None = None) -> Choice:
     if name in PRESETS:
         return Choice(_preset(name, levels), levels, f"published: {name}")
     identity = host.model_identity(model)
-    saved = None if name == AUTO else host.store().load(name, identity)
+    saved, where = None, "saved"
+    if name != AUTO and carried is not None and _stands_for(carried, name):
+        saved, where = carried, CARRIED
+    elif name != AUTO:
+        saved = host.store().load(name, identity)
     if saved is not None:
         other = saved.identity is None or saved.identity != identity
-        why = f"saved: {name}{', of another model' if other else ''}{_measured_for(saved, steps)}"
+        why = f"{where}: {name}{', of another model' if other else ''}{_measured_for(saved, steps)}"
         choice = _saved(saved, levels, why)
     else:
-        choice = _auto(model, identity, levels, steps)
+        choice = _auto(model, identity, levels, steps, carried)
         if name != AUTO:
             log.warning("There is no schedule '%s' on this machine: using 'auto'.", name)
             choice = replace(choice, why=f"'{name}' is not on this machine; {choice.why}")
@@ -92,15 +107,29 @@ def fingerprint(name: str) -> str:
     if name in PRESETS:
         return name
     entries = host.store().list()
-    if name in entries:
-        entry = entries[name]
-        return f"{entry.digest} {entry.modified}"
     # The model that decides what 'auto' means is not known here: any change to the results counts.
-    return " ".join(f"{entry.digest} {entry.modified}" for entry in entries.values())
+    known = [entries[name]] if name in entries else list(entries.values())
+    parts = [f"{entry.digest} {entry.modified}" for entry in known]
+    digests = {entry.digest for entry in entries.values()}
+    # What came with the workflow is no input of the node, and counts where nothing here is equal.
+    came = carried_by(*host.running_node())
+    parts += [f"{s.digest} {s.schedule.levels}" for s in came if s.digest not in digests]
+    return " ".join(parts)
+
+
+def _stands_for(carried: SavedSchedule, name: str) -> bool:
+    """Whether a name means the schedule that came with the workflow."""
+    digest, label = carried.digest, label_of(carried)
+    named = name in (label, f"{label} [{digest[:6]}]")
+    return named and not host.store().holds(name, digest)
 
 
 def _auto(
-    model: Any, identity: str | None, levels: host.NoiseLevels, steps: int | None
+    model: Any,
+    identity: str | None,
+    levels: host.NoiseLevels,
+    steps: int | None,
+    carried: SavedSchedule | None,
 ) -> Choice:
     asked = steps or 10
     # What was measured for the whole path is nearer than what was for a part of it.
@@ -110,6 +139,10 @@ def _auto(
         name, saved = found
         why = f"auto: saved for this model: {name}{_measured_for(saved, steps)}"
         return _saved(saved, levels, why)
+    if carried is not None and identity is not None and carried.identity == identity:
+        name = label_of(carried)
+        why = f"auto: nothing saved for this model; {CARRIED}: {name}"
+        return _saved(carried, levels, why + _measured_for(carried, steps))
     family = host.family(model)
     if family is not None and not levels.flow:
         why = f"auto: nothing saved for this model; published: {family}"
@@ -154,7 +187,7 @@ def _saved(saved: SavedSchedule, levels: host.NoiseLevels, why: str) -> Choice:
             "schedule for this model."
         )
     conditions = host.Measured(
-        denoise=float(saved.request.get("denoise", 1.0)),
+        denoise=_denoise(saved.request.get("denoise", 1.0)),
         spare_level=bool(saved.notes.get("spare_level")),
         sigma_min=_level(saved.notes.get("sigma_min")),
         boundary=_level(saved.notes.get("boundary")),
@@ -165,9 +198,16 @@ def _saved(saved: SavedSchedule, levels: host.NoiseLevels, why: str) -> Choice:
     if conditions.boundary is not None:
         first = host.steps_of_the_first(schedule.levels, conditions.boundary)
         why += f"; for two models, the second after step {first} of {schedule.steps}"
-    return Choice(schedule, levels, why, conditions)
+    return Choice(schedule, levels, why, conditions, saved)
+
+
+def _denoise(value: Any) -> float:
+    """A denoise from the request of a file, which may hold anything."""
+    proper = isinstance(value, int | float) and 0 < value <= 1
+    return float(value) if proper else 1.0
 
 
 def _level(note: Any) -> float | None:
     """A noise level from the notes of a file, which may hold anything."""
-    return float(note) if isinstance(note, int | float) and note > 0 else None
+    proper = isinstance(note, int | float) and 0 < note < 1e30
+    return float(note) if proper else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from comfy_api.latest import io, ui
 
 from . import host
-from .plot import plot_schedules
+from .carried import carried_by, carry
+from .plot import plot_schedules, preview_curve
 from .result import METHODS, found_result, given_schedules, joined_results
 from .schema import supported
 
@@ -101,6 +103,17 @@ class AYSOptimize(io.ComfyNode):
                     "(each worth two network evaluations when cfg is not 1), so 4000 calls take "
                     "as long as 200 such images. More calls give a surer choice.",
                 ),
+                io.Float.Input(
+                    "minutes",
+                    default=0.0,
+                    min=0.0,
+                    max=10_000.0,
+                    step=1.0,
+                    round=0.1,
+                    tooltip="The most minutes to spend, also on all of more_steps together; 0: no "
+                    "limit. When time is short, fewer schedules are tried and the best one so far "
+                    "is taken. Queue again with more minutes, and the measurement goes on.",
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -190,7 +203,7 @@ class AYSOptimize(io.ComfyNode):
                     "first output again.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             is_output_node=True,
             **supported(search_aliases=["ays", "align your steps", "optimize", "scheduler"]),
         )
@@ -210,6 +223,7 @@ class AYSOptimize(io.ComfyNode):
         denoise: float,
         latent_image: dict[str, Any],
         budget: int,
+        minutes: float,
         seed: int,
         method: str,
         reuse: str,
@@ -227,6 +241,7 @@ class AYSOptimize(io.ComfyNode):
         # A workflow may write 7 where the widget writes 7.0: they are the same request.
         cfg, denoise = float(cfg), float(denoise)
         counts = [steps, *_more(more_steps, steps)]
+        progress = host.Progress(cls.hidden.unique_id, budget, len(counts), minutes)
         scale: float | None = cfg
         if guider is None:
             guider = _guider(model, positive, negative, cfg)
@@ -253,26 +268,34 @@ class AYSOptimize(io.ComfyNode):
         }
         again = reuse == REUSE[1]
         found, given = [], []
-        for part, count in enumerate(counts):
-            progress = host.Progress(
-                cls.hidden.unique_id, budget, (part, len(counts)), f"{count} steps"
-            )
-            own_name = name.strip()
-            if own_name and count != steps:
-                own_name += f", {count} steps"
-            wanted = {**request, "steps": count}
-            warning = host.distilled_warning(guider, count)
-            given.append(given_schedules(guided.levels, count, denoise, judged.spare_level))
-            found.append(
-                found_result(guided, wanted, given[-1], own_name, again, progress, warning)
-            )
+        place = cls.hidden.unique_id, cls.hidden.extra_pnginfo
+        came = carried_by(*place)
+        with progress:
+            for part, count in enumerate(counts):
+                if part > 0 and progress.finish_requested:
+                    break
+                own_name = name.strip()
+                if own_name and count != steps:
+                    own_name += f", {count} steps"
+                wanted = {**request, "steps": count}
+                warning = host.distilled_warning(guider, count)
+                given.append(given_schedules(guided.levels, count, denoise, judged.spare_level))
+                progress.part(part, f"{count} steps", partial(preview_curve, muted=given[-1]))
+                result = found_result(
+                    guided, wanted, given[-1], own_name, again, came, progress, warning
+                )
+                found.append(result)
         saved, text = joined_results(found)
+        if left_out := counts[len(found) :]:
+            listed = ", ".join(str(count) for count in left_out)
+            text += f"\n\nNot optimised for {listed} steps, because you asked to finish."
         if _other_model(model, measured_model, saved.identity):
             text = f"{OTHER_MODEL}\n\n{text}"
             log.warning(OTHER_MODEL)
         plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas}, given[0])
         # The report is in the history too, for clients that link nothing to its output.
-        shown: dict[str, Any] = {"text": [text]}
+        more = [result for result, _ in found[1:]]
+        shown: dict[str, Any] = {"text": [text], **carry(*place, saved, more)}
         if plot is not None:
             shown |= ui.PreviewImage(plot, cls=cls).as_dict()
         measured = host.Measured(

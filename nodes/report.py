@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ..optimizer import Result
+from ..schedules import SavedSchedule
+from ..schedules.text import TOOLS, paste_hint, paste_text
 from . import host
 
-__all__ = ["comparison", "report_text", "snapped"]
+__all__ = ["comparison", "for_other_tools", "report_text", "snapped"]
 
 ROWS = 20  # candidates listed
 
@@ -16,11 +18,13 @@ def report_text(
     steps: int,
     boundary: float | None = None,
     warning: str | None = None,
+    early: str = "",
 ) -> str:
     """What was found, what each candidate scored, what was spent, and what was left out.
 
     boundary: the level at and below which a second model answers, if there is one
     warning:  why the whole measurement may mean little
+    early:    that it ended early
 
     Paragraphs and a code block, because the host shows text as Markdown in some places.
     """
@@ -35,6 +39,8 @@ def report_text(
         + ", ".join(f"{phase} {rows}" for phase, rows in result.calls.items())
         + ").",
     ]
+    if early:
+        paragraphs.insert(1, early)
     if boundary is not None:
         first = host.steps_of_the_first(result.sigmas.tolist(), boundary)
         paragraphs.insert(
@@ -56,6 +62,17 @@ def report_text(
     for name, why in result.left_out.items():
         paragraphs.append(f"Not compared: {name}, because {why}.")
     return "\n\n".join(paragraphs)
+
+
+def for_other_tools(saved: SavedSchedule) -> str:
+    """A result's levels as text to copy into other tools, a code block for each."""
+    sigmas = saved.schedule.sigmas.tolist()
+    flow, sampler = bool(saved.notes.get("flow")), saved.request.get("sampler")
+    return "\n\n".join(
+        f"Copy for {paste_hint(sigmas, tool)}:\n"
+        f"```\n{paste_text(sigmas, tool, flow=flow, sampler=sampler)}\n```"
+        for tool in TOOLS
+    )
 
 
 def snapped(result: Result) -> str:

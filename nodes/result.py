@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,9 +18,11 @@ import torch
 from ..optimizer import Result, optimize
 from ..schedules import Provenance, SavedSchedule, Schedule, Store, Unfinished
 from ..schedules.curves import time_uniform
+from ..schedules.saved import digest_of
 from . import host
 from .choose import published
-from .report import comparison, report_text, snapped
+from .early import account, early_request, equal_result, how_it_ended
+from .report import comparison, for_other_tools, report_text, snapped
 
 __all__ = ["METHODS", "found_result", "given_schedules", "joined_results"]
 
@@ -36,6 +39,7 @@ def found_result(
     given: dict[str, torch.Tensor],
     name: str,
     again: bool,
+    came: Sequence[SavedSchedule],
     progress: host.Progress,
     warning: str | None,
 ) -> tuple[SavedSchedule, str]:
@@ -43,11 +47,16 @@ def found_result(
 
     given: what the user already has, at the request's number of steps
     again: whether it is measured even if it is saved
+    came:  results that came with the workflow: an equal one is as good as a saved one
     """
     if warning:
         log.warning(warning)
     store = host.store()
-    saved = None if again else store.find(request)
+    saved = None if again else equal_result(store.find, request, progress.minutes)
+    if saved is None and not again:
+        brought = equal_result(partial(_equal, came), request, progress.minutes)
+        if brought is not None:
+            return _brought(store, brought, name, progress)
     if saved is None:
         unfinished = _unfinished(request, afresh=again)
         try:
@@ -57,18 +66,45 @@ def found_result(
             progress.stopped(str(error) or f"Stopped{resume}.")
             raise
         if not name:
-            saved = _renamed(saved, store.free_name(saved.schedule.name, saved.digest))
+            digests = saved.digest, digest_of(early_request(request))
+            saved = _renamed(saved, store.free_name(saved.schedule.name, *digests))
         progress.done(saved.notes["summary"])
-        text = f"{saved.notes['report']}\n\n{_keep(store, saved, unfinished)}"
+        whole = saved.request == request
+        text = f"{saved.notes['report']}\n\n{_keep(store, saved, unfinished if whole else None)}"
+        if whole:
+            store.forget(early_request(request))
         if progress.continued:
             text += f"\n\nContinued: {progress.continued} calls had been made before."
-        return saved, text
+        return saved, f"{text}\n\n{for_other_tools(saved)}"
     text = f"Saved result taken, no model call made.\n\n{saved.notes.get('report', '')}"
     if name not in ("", saved.schedule.name):
         saved = _renamed(saved, name)
         text += f"\n\n{_keep(store, saved, None)}"
     progress.done(f"Saved result taken: {saved.schedule.name}")
-    return saved, text
+    return saved, f"{text}\n\n{for_other_tools(saved)}"
+
+
+def _equal(came: Iterable[SavedSchedule], request: Mapping[str, Any]) -> SavedSchedule | None:
+    """The result of exactly this request among those that came with the workflow."""
+    if not host.is_comparable(request):
+        return None
+    wanted = digest_of(request)
+    return next((saved for saved in came if saved.digest == wanted), None)
+
+
+def _brought(
+    store: Store, saved: SavedSchedule, name: str, progress: host.Progress
+) -> tuple[SavedSchedule, str]:
+    """A result that came with the workflow, saved here under a name that is free."""
+    saved = _renamed(saved, name or store.free_name(saved.schedule.name, saved.digest))
+    label = saved.schedule.name
+    log.info("The result '%s' came with this workflow: no model call is made for it.", label)
+    summary = saved.notes.get("summary", "")
+    report = f"{saved.schedule.provenance.what}.\n\n{summary}"
+    saved = dataclasses.replace(saved, notes={**saved.notes, "report": report})
+    progress.done(f"Came with this workflow: {label}")
+    text = f"This result came with the workflow, no model call made.\n\n{report}"
+    return saved, f"{text}\n\n{_keep(store, saved, None)}\n\n{for_other_tools(saved)}"
 
 
 def joined_results(found: list[tuple[SavedSchedule, str]]) -> tuple[SavedSchedule, str]:
@@ -172,6 +208,8 @@ def _measured(
             batch_size=batch_size,
             meter=guided.meter,
             journal=unfinished,
+            finish=progress,
+            better=progress.better,
         )
     )
     cfg = "" if request["cfg"] is None else f" cfg {request['cfg']:g}"
@@ -185,7 +223,8 @@ def _measured(
         when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
     name = name or f"{guided.model_name}{judged.name} {steps} steps{cfg}"
-    report = report_text(result, judged, steps, boundary, warning)
+    early = account(result, request["budget"], given, progress, unfinished is not None)
+    report = report_text(result, judged, steps, boundary, warning, early)
     if guided.note:
         report += f"\n\nNote: {guided.note}"
     return SavedSchedule(
@@ -193,7 +232,7 @@ def _measured(
             tuple(result.sigmas.tolist()), name, measured, _other_steps(result, denoise)
         ),
         identity=request["identity"],
-        request=request,
+        request=early_request(request) if result.ended_early else request,
         tensors=result.profile.to_tensors(),
         notes={
             "report": report,
@@ -205,6 +244,7 @@ def _measured(
             "spare_level": judged.spare_level,
             "sigma_min": levels.sigma_min,
             "boundary": boundary,
+            **(how_it_ended(progress) if result.ended_early else {}),
         },
     )
 

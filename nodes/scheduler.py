@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..schedules import with_denoise
 from . import host
+from .carried import carried_by, carry
 from .choose import choose, fingerprint
 from .schema import schedule_input, supported
 
@@ -63,7 +64,7 @@ class AYSScheduler(io.ComfyNode):
                 ),
             ],
             outputs=[io.Sigmas.Output(tooltip="Noise levels from high to low, ending in 0.")],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             **supported(search_aliases=["ays", "align your steps", "scheduler", "sigmas"]),
         )
 
@@ -82,7 +83,10 @@ class AYSScheduler(io.ComfyNode):
         cls, model: Any, schedule: str, steps: int, denoise: float, denoise_mode: str
     ) -> io.NodeOutput:
         """The noise levels."""
-        choice = choose(model, schedule, steps=steps)
+        place = cls.hidden.unique_id, cls.hidden.extra_pnginfo
+        carried = next(iter(carried_by(*place)), None)
+        choice = choose(model, schedule, steps=steps, carried=carried)
         host.show_text(cls.hidden.unique_id, choice.why)
         levels = with_denoise(choice.at, steps, denoise, denoise_mode)
-        return io.NodeOutput(torch.tensor(levels, dtype=torch.float32))
+        sigmas = torch.tensor(levels, dtype=torch.float32)
+        return io.NodeOutput(sigmas, ui=carry(*place, choice.saved))

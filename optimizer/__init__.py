@@ -6,6 +6,7 @@ together by `optimize`. The mathematics stands in the modules' docstrings; level
 
 from . import gaussian
 from .coordinate import FLOW, VE, Coordinate, affine
+from .finish import Deadline, Finish
 from .journal import Journal
 from .klub import klub, klub_standard_error
 from .meter import DenoiserError, Meter
@@ -22,8 +23,10 @@ __all__ = [
     "SOLVERS",
     "VE",
     "Coordinate",
+    "Deadline",
     "Denoiser",
     "DenoiserError",
+    "Finish",
     "Journal",
     "Meter",
     "Profile",

@@ -8,7 +8,10 @@ host or the optimizer.
     curves.py       the host's hand-made curves, as formulas over a NoiseTable
     resample.py     other step counts, and a denoise below 1
     saved.py        SavedSchedule: one optimised schedule, and its file
+    shared.py       the same as a small JSON file, to send and to read
+    files.py        the files of a folder: listed, read with nothing trusted, written whole
     store.py        Store: the saved schedules of several folders
+    text.py         levels as text for other tools
     unfinished.py   Unfinished: what interrupted optimisations had measured
     optimized/      where the store puts them (not under version control)
 """

@@ -25,14 +25,23 @@ from torch import Tensor
 
 from .schedule import Schedule
 
-__all__ = ["FORMAT_VERSION", "SavedSchedule", "digest_of", "read_saved", "to_bytes"]
+__all__ = [
+    "FORMAT",
+    "FORMAT_VERSION",
+    "MAX_LEVELS",
+    "SavedSchedule",
+    "digest_of",
+    "read_saved",
+    "size_of_file",
+    "to_bytes",
+]
 
+FORMAT = "align_your_steps.schedule"
 FORMAT_VERSION = 1
+MAX_LEVELS = 10_001  # the host's nodes ask for 10,000 steps at most
 
-_FORMAT = "align_your_steps.schedule"
 _MAX_HEADER = 16 * 2**20  # bytes
 _MAX_FILE = 512 * 2**20  # bytes
-_MAX_LEVELS = 10_001  # the host's nodes ask for 10,000 steps at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +106,7 @@ def to_bytes(saved: SavedSchedule) -> bytes:
         "request": saved.request,
         "notes": saved.notes,
     }
-    metadata = {"format": _FORMAT, "version": str(FORMAT_VERSION), "result": json.dumps(header)}
+    metadata = {"format": FORMAT, "version": str(FORMAT_VERSION), "result": json.dumps(header)}
     # Copies: safetensors refuses views and tensors that share memory.
     tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
                for key, value in saved.tensors.items()}  # fmt: skip
@@ -111,21 +120,17 @@ def read_saved(path: Path, *, with_tensors: bool) -> SavedSchedule:
 
     Raises ValueError or whatever the parsers raise, saying what is wrong with the file.
     """
-    if not path.resolve().is_relative_to(path.parent.resolve()):
-        raise ValueError("it is a link that leads out of its folder")
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-        raise ValueError("it is not a file")
+    size = size_of_file(path)
     with path.open("rb") as file:
-        _check_size(status.st_size, file.read(8))
+        _check_size(size, file.read(8))
     with safe_open(path, framework="pt") as content:
         metadata = content.metadata() or {}
-        if (metadata.get("format"), metadata.get("version")) != (_FORMAT, str(FORMAT_VERSION)):
+        if (metadata.get("format"), metadata.get("version")) != (FORMAT, str(FORMAT_VERSION)):
             raise ValueError(f"it is not a saved schedule of format version {FORMAT_VERSION}")
         header = json.loads(metadata.get("result", "null"))
         view = content.get_slice("levels")
         shape = view.get_shape()
-        if view.get_dtype() != "F64" or len(shape) != 1 or shape[0] > _MAX_LEVELS:
+        if view.get_dtype() != "F64" or len(shape) != 1 or shape[0] > MAX_LEVELS:
             raise ValueError(f"its levels are {view.get_dtype()} {shape}, not a float64 list")
         levels = content.get_tensor("levels").tolist()
         # Clones: the tensors themselves would keep the file mapped and, on Windows, locked.
@@ -137,6 +142,16 @@ def read_saved(path: Path, *, with_tensors: bool) -> SavedSchedule:
         raise ValueError("its model identity is not text")
     schedule = Schedule.from_dict({**header, "levels": levels})
     return SavedSchedule(schedule, identity, request, tensors, notes)
+
+
+def size_of_file(path: Path) -> int:
+    """The bytes of a file of a folder; ValueError for what is no file, or not of that folder."""
+    if not path.resolve().is_relative_to(path.parent.resolve()):
+        raise ValueError("it is a link that leads out of its folder")
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise ValueError("it is not a file")
+    return status.st_size
 
 
 def _objects(header: object, *keys: str) -> list[dict[str, Any]]:

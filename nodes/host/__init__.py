@@ -14,15 +14,16 @@
     pair.py         two of them that share a sampling run
     identity.py     the digest that tells models apart
     latents.py      what a LATENT means to an optimisation
-    environment.py  folders, progress, menu category
+    environment.py  folders, menu category
+    running.py      what the host runs at the moment
+    progress.py     the bar and the text under a node, "Finish now"
+    routes.py       the HTTP routes
 """
 
 from .distilled import distilled_warning
 from .environment import (
-    Progress,
     register_folders,
     scheduler_category,
-    show_text,
     store,
     unfinished_folder,
 )
@@ -39,6 +40,9 @@ from .model import (
     start_level,
 )
 from .pair import GuidedPair, boundary_level, pair_levels, with_model
+from .progress import Progress, show_text
+from .routes import add_routes
+from .running import running_node
 from .samplers import JudgedSampler, judged_sampler, sampler_names
 from .scheduler import (
     SCHEDULER_NAME,
@@ -57,6 +61,7 @@ __all__ = [
     "Measured",
     "NoiseLevels",
     "Progress",
+    "add_routes",
     "attach",
     "boundary_level",
     "comparable_digest",
@@ -75,6 +80,7 @@ __all__ = [
     "refuse_frames",
     "register_folders",
     "register_scheduler",
+    "running_node",
     "sampler_names",
     "scheduler_category",
     "show_text",

@@ -147,6 +147,7 @@ def optimized(name: str, guider: str, sampler: str, budget: int) -> Graph:
             denoise=1.0,
             latent_image=["latent", 0],
             budget=budget,
+            minutes=0.0,
             seed=0,
             method="measured",
             reuse="saved if equal",

@@ -29,6 +29,7 @@ def optimize_graph(prediction: str = "eps", model: Graph | None = None, **inputs
         "denoise": 1.0,
         "latent_image": ["latent", 0],
         "budget": BUDGET,
+        "minutes": 0.0,
         "seed": 0,
         "method": "measured",
         "reuse": "saved if equal",

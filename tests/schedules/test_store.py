@@ -14,8 +14,8 @@ import pytest
 import torch
 from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store
 from align_your_steps.schedules import saved as module
+from align_your_steps.schedules.files import slug
 from align_your_steps.schedules.saved import FORMAT_VERSION
-from align_your_steps.schedules.store import slug
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file

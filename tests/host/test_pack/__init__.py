@@ -18,6 +18,7 @@ from .latents import (
     AYSTestShowLatent,
 )
 from .model import AYSTestConditioning, AYSTestModel, AYSTestPatch
+from .vae import AYSTestDigitsVAE
 
 
 class TestExtension(ComfyExtension):
@@ -28,6 +29,7 @@ class TestExtension(ComfyExtension):
         return [
             AYSTestCheckpoint,
             AYSTestConditioning,
+            AYSTestDigitsVAE,
             AYSTestEmbedding,
             AYSTestGuider,
             AYSTestLatent,

@@ -1,0 +1,209 @@
+"""The files of schedules in a folder: which there are, what is in each, and how one is written."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+
+from .saved import SavedSchedule, read_saved, to_bytes
+from .shared import from_json, read_shared, to_json_bytes
+
+__all__ = [
+    "JSON",
+    "LONGEST_NAME",
+    "SAFETENSORS",
+    "Entry",
+    "content_of",
+    "forget",
+    "free_path",
+    "in_folder",
+    "label_of",
+    "one_line",
+    "read_bytes",
+    "read_whole",
+    "slug",
+    "write_whole",
+]
+
+SAFETENSORS, JSON = ".safetensors", ".json"
+LONGEST_NAME = 100  # characters
+
+_STALE = 3600.0  # seconds after which a temporary file has no writer any more
+_TEMPORARY = ".ays-{}.tmp"
+_log = logging.getLogger("align_your_steps")
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A file of the store: where it is, when it was written, and its result without tensors."""
+
+    path: Path
+    modified: int  # ns
+    saved: SavedSchedule
+    digest: str
+
+    @property
+    def label(self) -> str:
+        """The result's name on one short line."""
+        return label_of(self.saved)
+
+    @property
+    def with_digits(self) -> str:
+        """The name that no other result has."""
+        return f"{self.label} [{self.digest[:6]}]"
+
+
+def label_of(saved: SavedSchedule) -> str:
+    """A result's name on one line of at most 100 printable characters."""
+    return one_line(saved.schedule.name)[:LONGEST_NAME].strip() or "schedule"
+
+
+def one_line(name: str) -> str:
+    """A name's printable characters, with single spaces."""
+    return "".join(c for c in " ".join(name.split()) if c.isprintable()).strip()
+
+
+def slug(name: str) -> str:
+    """A file name from any text: ASCII letters, digits, '-', '_' and '.', at most 60 characters.
+
+    >>> slug("My model: 10 steps"), slug("../.."), slug("con")
+    ('My-model-10-steps', 'schedule', '_con')
+    """
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")
+    if re.match(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", safe, re.IGNORECASE):
+        safe = f"_{safe}"  # these name devices on Windows, with any extension
+    return safe[:60].rstrip("-.") or "schedule"
+
+
+def content_of(saved: SavedSchedule, suffix: str) -> bytes:
+    """A result's file, by its suffix. Raises ValueError for what could not be read again."""
+    return to_json_bytes(saved) if suffix == JSON else to_bytes(saved)
+
+
+# -- writing --------------------------------------------------------------------------------
+
+
+def write_whole(folder: Path, file_name: str, data: bytes) -> Path:
+    """Write the file beside its place, then move it there: readers never see half of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
+    temporary = folder / _TEMPORARY.format(secrets.token_hex(8))
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, folder / file_name)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    return folder / file_name
+
+
+def free_path(path: Path) -> Path:
+    """The path, or one with a number if there is something already."""
+    numbered = (path if k == 1 else path.with_stem(f"{path.stem}-{k}") for k in count(1))
+    return next(free for free in numbered if not os.path.lexists(free))
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Delete what writers left that did not live to move it."""
+    for path in folder.glob(_TEMPORARY.format("*")):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _STALE:
+                path.unlink()
+
+
+# -- reading --------------------------------------------------------------------------------
+
+
+def in_folder(folder: Path) -> Iterator[Entry]:
+    """The results in a folder; what is none is skipped, with one log line while it stays so."""
+    try:
+        paths = sorted(path for path in folder.iterdir() if _is_listed(path))
+    except OSError:  # no such folder, or not a readable one: nothing saved there
+        return
+    for path in paths:
+        try:
+            status = path.stat() if path.exists() else path.lstat()
+            entry = _entry(path, status.st_mtime_ns, status.st_size)
+        except FileNotFoundError:  # deleted since it was listed
+            continue
+        except OSError as error:  # may pass, so it is tried again, but told once
+            _warn_once(path, str(error))
+            continue
+        if entry is not None:
+            yield entry
+
+
+def _is_listed(path: Path) -> bool:
+    """Hidden files are not: some systems put one beside each file that is copied."""
+    return path.suffix.lower() in (SAFETENSORS, JSON) and not path.name.startswith(".")
+
+
+def _read(path: Path, *, with_tensors: bool) -> SavedSchedule:
+    if path.suffix.lower() == JSON:
+        return read_shared(path)
+    return read_saved(path, with_tensors=with_tensors)
+
+
+def forget() -> None:
+    """Read every file again: one was replaced that may look as old and as long as before."""
+    _entry.cache_clear()
+
+
+@lru_cache(maxsize=4096)
+def _entry(path: Path, modified: int, size: int) -> Entry | None:
+    """The entry of one version of a file; None, and a log line, for what is not a result."""
+    try:
+        saved = _read(path, with_tensors=False)
+        return Entry(path, modified, saved, saved.digest)
+    except OSError:
+        raise
+    except Exception as error:  # a hostile file fails in ways that cannot be listed
+        _log.warning("Skipped the schedule file %s (%d bytes): %s", path, size, error)
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _warn_once(path: Path, reason: str) -> None:
+    _log.warning("Skipped the schedule file %s: %s", path, reason)
+
+
+def read_whole(path: Path) -> SavedSchedule | None:
+    """A listed result with its tensors; None, and a log line, if it is no longer what it was."""
+    try:
+        return _read(path, with_tensors=True)
+    except Exception as error:  # as in _entry
+        _log.warning("Cannot load the schedule file %s: %s", path, error)
+        return None
+
+
+def read_bytes(data: bytes, file_name: str) -> tuple[SavedSchedule, str]:
+    """The result in the content of a file, and the suffix of its format.
+
+    The content tells the format: JSON text never has a safetensors header's length before its
+    first brace. Raises ValueError, saying what is wrong with the file.
+    """
+    name = Path(file_name.replace("\\", "/")).name  # a browser may send the path of its system
+    try:
+        if data[8:9] == b"{" and not any(data[4:8]):
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / f"received{SAFETENSORS}"
+                path.write_bytes(data)
+                return read_saved(path, with_tensors=True), SAFETENSORS
+        return from_json(data, Path(name).stem), JSON
+    except OSError:
+        raise
+    except Exception as error:  # a hostile file fails in ways that cannot be listed
+        raise ValueError(f"The file '{name}' is not a schedule: {error}.") from error

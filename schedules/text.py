@@ -1,0 +1,110 @@
+"""A schedule's levels as text to paste into other tools; each form is one that the tool reads.
+
+Read and, where it could be, run in August 2026:
+
+- ComfyUI 0.33, `ManualSigmas` (comfy_extras/nodes_custom_sampler.py): numbers found in a text, no
+  exponents. KJNodes, `CustomSigmas`: split at ", "; with as many values as
+  `interpolate_to_steps` they are used as they are. Both want the final 0 written out.
+- diffusers 0.42.1: `EulerDiscreteScheduler.set_timesteps(sigmas=...)` takes the final 0 with the
+  others. `FlowMatchEulerDiscreteScheduler` adds it itself, and shifts what it is given unless its
+  configuration says shift 1: the levels here are shifted already. `DPMSolverMultistepScheduler`
+  and `HeunDiscreteScheduler` take whole `timesteps` and no sigmas. Only Stable Diffusion's own
+  table turns levels into timesteps here.
+- AUTOMATIC1111 (commit 02b0092, modules/sd_schedulers.py) has fixed functions and no field for
+  levels. The extension webUI_ExtraSchedulers (commit 1b85c07, scripts/extra_schedulers.py), made
+  for it and for Forge, has one: a list in brackets for the schedule type "custom". Without the
+  final 0 it is resampled to the number of sampling steps, which with as many values changes
+  nothing, and 0 is added; with it, a list that starts at 1 would be stretched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .curves import discrete_table
+
+__all__ = ["TOOLS", "paste_hint", "paste_text"]
+
+TOOLS = ("comfyui", "diffusers", "a1111")
+
+# Samplers of ComfyUI that are another scheduler of diffusers than Euler's, by its class.
+_TAKES_TIMESTEPS = {"dpmpp_2m": "DPMSolverMultistepScheduler", "heun": "HeunDiscreteScheduler"}
+_SHIFTED = "shift=1.0, use_dynamic_shifting=False, shift_terminal=None"
+
+
+def paste_text(
+    sigmas: Sequence[float], tool: str, *, flow: bool, sampler: str | None = None
+) -> str:
+    """The text to copy for one of `TOOLS`.
+
+    Arguments:
+        sigmas: steps+1 levels, ending in 0.
+        tool: "comfyui", "diffusers" or "a1111".
+        flow: whether the levels are those of a flow model.
+        sampler: what ComfyUI calls the sampler, if it is known.
+
+    Raises ValueError for another tool.
+
+    >>> paste_text([14.6, 1.0, 0.0], "comfyui", flow=False)
+    '14.6, 1.0, 0.0'
+    >>> paste_text([14.6, 1.0, 0.0], "a1111", flow=False)
+    '[14.6, 1.0]'
+    """
+    if tool == "comfyui":
+        return _listed(sigmas)
+    if tool == "diffusers":
+        return _flow_pipeline(sigmas) if flow else _pipeline(sigmas, sampler)
+    if tool == "a1111":
+        return f"[{_listed(sigmas[:-1])}]"
+    raise ValueError(f"There is no text for {tool!r}; choose one of {', '.join(TOOLS)}.")
+
+
+def paste_hint(sigmas: Sequence[float], tool: str) -> str:
+    """Where the text of `paste_text` goes, in a line for a person."""
+    steps = len(sigmas) - 1
+    return {
+        "comfyui": f"ComfyUI: 'ManualSigmas', or 'Custom Sigmas' of KJNodes with "
+        f"interpolate_to_steps {steps + 1}",
+        "diffusers": "diffusers (Python)",
+        "a1111": f"AUTOMATIC1111 and Forge, only with the extension webUI_ExtraSchedulers: "
+        f"schedule type 'custom', {steps} sampling steps, and as custom list",
+    }[tool]
+
+
+def _pipeline(sigmas: Sequence[float], sampler: str | None) -> str:
+    timesteps = _timesteps(sigmas)
+    if sampler in _TAKES_TIMESTEPS and timesteps is not None:
+        scheduler, levels = _TAKES_TIMESTEPS[sampler], f"timesteps={timesteps}"
+    else:
+        scheduler, levels = "EulerDiscreteScheduler", f"sigmas=[{_listed(sigmas)}]"
+    return _python(scheduler, "use_karras_sigmas=False", levels)
+
+
+def _flow_pipeline(sigmas: Sequence[float]) -> str:
+    levels = f"sigmas=[{_listed(sigmas[:-1])}]"
+    return _python("FlowMatchEulerDiscreteScheduler", _SHIFTED, levels)
+
+
+def _python(scheduler: str, options: str, levels: str) -> str:
+    return "\n".join(
+        [
+            f"from diffusers import {scheduler}",
+            f"pipe.scheduler = {scheduler}.from_config(pipe.scheduler.config, {options})",
+            f"image = pipe(prompt, {levels}).images[0]",
+        ]
+    )
+
+
+def _timesteps(sigmas: Sequence[float]) -> list[int] | None:
+    """The nearest timesteps of Stable Diffusion; None for levels that are not of its range."""
+    table = discrete_table()
+    within = sigmas[0] < table.sigma_max * 1.001 and sigmas[-2] > table.sigma_min * 0.999
+    found = [int(table.timestep(level)) for level in sigmas[:-1]]
+    return found if within and len(set(found)) == len(found) else None
+
+
+def _listed(sigmas: Sequence[float]) -> str:
+    """The shortest decimals that stand for these float32 numbers; never with an exponent."""
+    return ", ".join(np.format_float_positional(np.float32(level), trim="0") for level in sigmas)
