@@ -75,7 +75,9 @@ SHOWN = """
 ids => ids.every(id => app.graph.getNodeById(id).imgs?.every(
   image => image.complete && image.naturalWidth && image.src.includes('/view')))
 """
-STYLED = "() => [...document.querySelectorAll('link[href*=\"panel.css\"]')].every(link => link.sheet)"
+STYLED = """
+() => [...document.querySelectorAll('link[href*="panel.css"]')].every(link => link.sheet)
+"""
 
 
 class Studio:
