@@ -54,6 +54,9 @@ host: $(READY)  ## a real ComfyUI for the tests, and what it requires
 browser: $(READY)  ## a chromium for the tests: yours, else one is installed where that can be done
 	$(BIN)/python -m align_your_steps.tests.host.get_browser
 
+newcomer: host browser $(CLI_READY)  ## a newcomer's first picture from the archive, click by click, timed
+	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.tests.host.newcomer
+
 # comfy-cli brings many packages of its own: they stay out of what the tests run in.
 $(CLI_READY): | $(READY)
 	rm -rf $(VENV)/cli

@@ -172,8 +172,11 @@ class AYSCompare(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, schedules: str | None = None) -> bool | str:
-        """A name that nothing has is told before anything is loaded."""
+    def validate_inputs(cls, schedules: str | None = None, sigmas: Any = None) -> bool | str:
+        """A name that nothing has is told before anything is loaded.
+
+        sigmas: some hosts hand over a growing list of inputs whether it is asked for or not
+        """
         try:
             parsed_names(schedules or "")  # None: linked, not yet known
         except ValueError as error:

@@ -54,7 +54,7 @@ def compared(
                     batch_size=batch_size,
                     meter=guided.meter,
                     progress=progress,
-                    finish=lambda: progress.finish_requested,
+                    stop=lambda: progress.finish_requested,
                 )
             )
         except BaseException as error:  # an interrupt is not an Exception on every host

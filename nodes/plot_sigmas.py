@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from itertools import zip_longest
 from typing import Any
 
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from . import host
 from .plot import plot_schedules
 from .schema import supported
-from .sigmas_inputs import linked_sigmas, sigmas_inputs
+from .sigmas_inputs import linked_sigmas, sigmas_inputs, unusual
 
 __all__ = ["AYSPlot"]
 
@@ -64,7 +67,50 @@ class AYSPlot(io.ComfyNode):
 
     @classmethod
     def execute(cls, labels: str = "", **sigmas: Any) -> io.NodeOutput:
-        """The picture, shown under the node."""
-        schedules = linked_sigmas(sigmas, strict=False)
+        """The picture and a line about each schedule, both shown under the node."""
+        linked = linked_sigmas(sigmas, strict=False)
+        schedules = dict(zip(labelled(labels, list(linked)), linked.values(), strict=True))
+        text = "\n".join(summary(name, levels) for name, levels in schedules.items())
         plot = plot_schedules(schedules)
-        return io.NodeOutput(plot, ui=ui.PreviewImage(plot, cls=cls))
+        if plot is None:
+            raise RuntimeError(
+                "The picture needs matplotlib, which is not installed: install it with 'pip "
+                "install matplotlib' in ComfyUI's Python, and start ComfyUI again."
+            )
+        host.show_text(cls.hidden.unique_id, text)
+        shown = {"text": [text], **ui.PreviewImage(plot, cls=cls).as_dict()}
+        return io.NodeOutput(plot, ui=shown)
+
+
+def labelled(labels: str, names: list[str]) -> list[str]:
+    """The names with the typed labels in their place, each different from the others.
+
+    >>> labelled("mine, karras, , mine", ["sigmas 1", "sigmas 2", "sigmas 3", "sigmas 4"])
+    ['mine', 'karras', 'sigmas 3', 'mine (2)']
+    """
+    typed = [label.strip() for label in re.split("[,，、\n]", labels)]  # commas of any keyboard
+    found: list[str] = []
+    for label, name in zip_longest(typed[: len(names)], names, fillvalue=""):
+        wanted = unique = label or name
+        number = 1
+        while unique in found:
+            number += 1
+            unique = f"{wanted} ({number})"
+        found.append(unique)
+    return found
+
+
+def summary(name: str, sigmas: Tensor) -> str:
+    """A line about levels [n].
+
+    >>> summary("mine", torch.tensor([14.6, 2.0, 0.0], dtype=torch.float64))
+    'mine: 2 steps, 14.6 to 2, then 0'
+    >>> summary("yours", torch.tensor([14.6, 2.0, 3.0], dtype=torch.float64))
+    'yours: 2 steps, 14.6 to 3; rises at step 2'
+    """
+    levels = sigmas.tolist()
+    steps = len(levels) - 1
+    last = f"{levels[-2]:.4g}, then 0" if steps > 1 and levels[-1] == 0.0 else f"{levels[-1]:.4g}"
+    text = f"{name}: {steps} step{'' if steps == 1 else 's'}, {levels[0]:.4g} to {last}"
+    problem = unusual(sigmas)
+    return f"{text}; {problem}" if problem else text

@@ -115,7 +115,7 @@ def compare(
     batch_size: int = 16,
     meter: Meter | None = None,
     progress: Progress | None = None,
-    finish: Callable[[], bool] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Comparison:
     """Rank schedules by the distance between their end points and those of many steps.
 
@@ -125,7 +125,7 @@ def compare(
         noises: how many initial noises to run from.
         seed: the noises are those on which `optimize` with this seed refines and compares.
         first_noise: [...] unit noise in place of the first of them.
-        finish: asked after every run: once it says yes, the comparison ends with what it has.
+        stop: asked after every run: once it says yes, the comparison ends with what it has.
 
     Raises ValueError for arguments out of range or if no schedule can be compared, DenoiserError
     for a model whose reference runs return NaN, infinities or another shape.
@@ -144,12 +144,12 @@ def compare(
     running, left_out = _checked(schedules, sigma_max)
     runs = Runs(denoise, solver, reference, meter, shape, seed, 0, progress, None, elements)
     counts = [len(score.candidate.sigmas) - 1 for score in running]
-    solvers = runs.calls_per_step, runs.reference_order, runs.reference_calls
-    runs.budget = most_calls(counts, noises, *solvers)
-    fine = fine_levels(fine_steps(max(counts), *solvers[:2]), coordinate, sigma_max, sigma_min)
-    batch = min(BATCH, batch_size, noises)
-    runs.begin(fine, _every(len(fine) - 1, max(counts)), batch, coordinate, noises, first_noise)
-    race = _Race(runs, running, left_out, finish or (lambda: False))
+    steps, batch = max(counts), min(BATCH, batch_size, noises)
+    count = fine_steps(steps, runs.calls_per_step, runs.reference_order)
+    fine = fine_levels(count, coordinate, sigma_max, sigma_min)
+    every = _every(len(fine) - 1, steps)
+    runs.begin(fine, every, batch, steps, coordinate, noises, first_noise)
+    race = _Race(runs, running, left_out, stop or (lambda: False))
     for number in range(-(-noises // batch)):
         race.run(number)
     if not race.running:
@@ -197,9 +197,9 @@ class _Race:
         runs: Runs,
         running: list[Score],
         left_out: dict[str, str],
-        finish: Callable[[], bool],
+        stop: Callable[[], bool],
     ):
-        self.runs, self.running, self.left_out, self.finish = runs, running, left_out, finish
+        self.runs, self.running, self.left_out, self.stop = runs, running, left_out, stop
         self.first_ends: dict[str, Tensor] = {}
 
     def run(self, batch: int) -> None:
@@ -208,12 +208,12 @@ class _Race:
         If even the first batch is, the schedules not yet run are left out.
         """
         first = batch == 0
-        if not first and (self.finish() or not self.running):
+        if not first and (self.stop() or not self.running):
             return
         self._add_reference(batch)
         measured: list[tuple[Score, list[float]]] = []
         for score in list(self.running):
-            if self.finish() and (measured or not first):
+            if self.stop() and (measured or not first):
                 break
             errors = self._errors(score.candidate, batch)
             if errors is None:

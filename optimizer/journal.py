@@ -89,6 +89,10 @@ class Stages:
             self.fresh |= {f"{self.asked} {run}: {name}": x for name, x in tensors.items()}
             self.asked += 1
 
+    def drop(self) -> None:
+        """Record nothing of the current stage: it was cut short."""
+        self.fresh = {}
+
     @property
     def _name(self) -> str:
         return f"{self.number:05d}"

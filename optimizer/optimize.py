@@ -10,7 +10,9 @@ For a stochastic solver all this is done with its deterministic twin. Where that
 given a part of the budget only; with the rest the solver itself is run with a shortlist, and the
 law of its samples chooses (law.py).
 
-The budget counts denoiser rows (one sample at one level) and is never exceeded.
+The budget counts denoiser rows (one sample at one level) and is never exceeded. A limit (finish.py)
+may end it early: whatever it leaves, two references, one path and three runs are made, so that what
+is found is still compared, from fresh noise, with the best of what the caller has.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from .candidates import (
 )
 from .coordinate import VE, Coordinate, edm_level, spread
 from .fine import fine_levels, fine_steps
+from .finish import Finish
 from .journal import Journal
 from .klub import Levels, klub
 from .law import FEWEST_NOISES, law_scores
@@ -41,11 +44,11 @@ from .meter import Meter
 from .pool import SHORTLIST, refined_pool, shortlist
 from .profile import Denoiser, Profile
 from .refine import settled
-from .runs import FEWEST, Progress, Runs
+from .runs import FEWEST, PROFILE_LEVELS, Better, Progress, Runs
 from .select import Candidate, Score, halving
 from .solvers import DETERMINISTIC_TWIN, Solver
 from .step_counts import at_steps, drawn_through
-from .surrogate import Surrogate, joined, measured_slope
+from .surrogate import Surrogate, Track, joined, measured_slope
 
 __all__ = ["Result", "optimize"]
 
@@ -59,7 +62,6 @@ BATCH = 4  # noises in one, if there are so many; nothing is ranked on fewer
 AMPLE = 300  # times a run's calls: a budget for longer references
 COARSE_STEPS = 8  # of the coarse run beside a reference, at least
 FIRST_ROUND_SHARE = 0.25  # of what is left, for running every candidate on the first fresh batch
-PROFILE_LEVELS = 32
 METHODS = ("measured", "paper")
 
 TWIN_SHARE = 0.5  # of the budget, to plan the twin of a stochastic solver judged by its law with
@@ -84,6 +86,8 @@ class Result:
     reference_error: estimated RMS error of the deterministic references; where trajectories part,
                      it may be a few times too low
     surrogate:       what is known about schedules of other lengths; None: nothing
+    ended_early:     whether a limit has changed what was done; if not, the result is the one that
+                     would have been found without it
     """
 
     sigmas: Tensor
@@ -98,6 +102,7 @@ class Result:
     reference_error: float
     coordinate: Coordinate
     surrogate: Surrogate | None
+    ended_early: bool
 
     def at_steps(self, steps: int) -> Tensor:
         """The levels [steps+1] for a number of steps, its own or one of `at_step_counts`."""
@@ -172,6 +177,8 @@ def optimize(
     batch_size: int = 16,
     meter: Meter | None = None,
     journal: Journal | None = None,
+    finish: Finish | None = None,
+    better: Better | None = None,
 ) -> Result:
     """Find the schedule with which a solver comes closest to its own fine-step limit.
 
@@ -208,6 +215,11 @@ def optimize(
         journal: of an optimisation with these very arguments that was interrupted: it goes on
             where the last finished stage of runs ended, with the same result. Stages that end are
             recorded in it.
+        finish: a limit beside the budget, asked as the work goes on: it may end early, with the
+            best schedule so far. The journal of such an optimisation serves a later one with the
+            same arguments and a larger limit.
+        better: called with the levels of the best schedule so far, whenever it is another one:
+            first the best by prediction, then by what was measured.
 
     Raises ValueError for arguments out of range, DenoiserError for a model that returns NaN,
     infinities or another shape.
@@ -222,21 +234,46 @@ def optimize(
     """
     _check(steps, sigma_max, sigma_min, order, method, coordinate)
     left = budget - spent
-    runs = Runs(denoise, solver, reference, meter, shape, seed, left, progress, journal, elements)
+    runs = Runs(
+        denoise, solver, reference, meter, shape, seed, left, progress, journal, elements, finish,
+        better,
+    )  # fmt: skip
     by_law = method == "measured" and _law_fits(left, steps, runs)
     if by_law:
-        runs.twin_budget = int(TWIN_SHARE * left)
-    plan = _plan(runs.twin_budget, steps, runs, batch_size, spent)
+        runs.twin_share = TWIN_SHARE
     t_max = float(coordinate.finite_edm(np.asarray(sigma_max)))
     t_min = float(coordinate.edm(np.asarray(sigma_min)))
-    levels = fine_levels(plan.reference_steps, coordinate, sigma_max, sigma_min)
-    runs.begin(levels, plan.every, plan.batch, coordinate)
-    tracked = [runs.add_tracked_reference() for _ in range(plan.batches)]
+
+    def begun(plan: _Plan) -> Tensor:
+        """Begin with a plan, and return the levels of its reference runs."""
+        levels = fine_levels(plan.reference_steps, coordinate, sigma_max, sigma_min)
+        runs.begin(levels, plan.every, plan.batch, steps, coordinate)
+        return levels
+
+    def share(rows: int) -> int:
+        """What the deterministic solver's runs may be planned with."""
+        return int(runs.twin_share * rows)
+
+    plan = _plan(share(left), steps, runs, batch_size)
+    if share(left) < plan.least:
+        raise ValueError(
+            f"The budget was {budget} calls: at {steps} steps at least {plan.least + spent} are "
+            "needed to compare anything, and 4000 are usual. Raise the budget."
+        )
+    levels = begun(plan)
+    try:
+        tracked = _tracked(plan, runs)
+    except _TooMuch:
+        runs.budget.ended_early = True
+        plan = _plan(share(runs.left), steps, runs, batch_size)
+        levels = begun(plan)
+        tracked = _tracked(plan, runs)
 
     x_0 = torch.cat(runs.whole) if samples is None else samples
     runs.whole.clear()
-    x_0 = x_0[torch.arange(plan.paths) % len(x_0)]
-    along = spread(t_max, t_min, plan.levels)
+    paths = runs.budget.decided(lambda rows: plan.paths(share(rows), len(tracked)))
+    x_0 = x_0[torch.arange(paths) % len(x_0)]
+    along = spread(t_max, t_min, PROFILE_LEVELS)
     if coordinate.table is not None:
         along = coordinate.edm(coordinate.thinned(coordinate.level(along)))
     profile = runs.profile(x_0, along)
@@ -270,11 +307,11 @@ def optimize(
             _stand_in(solver, order, runs.calls_per_step),
             own_level=own_level,
         )
-        pool, learnt = refined_pool(pool, surrogate, runs, coordinate, plan.batches)
+        pool, learnt = refined_pool(pool, surrogate, runs, coordinate, len(tracked))
 
     # The noises compared on are fresh: none of the candidates was made from them.
     noises = -(-FEWEST_NOISES // plan.batch) * plan.batch
-    if by_law and learnt is not None and noises * _law_cost(steps, runs) <= runs.left:
+    if by_law and learnt is not None and runs.fits(noises * _law_cost(steps, runs)):
         criterion = "law"
         law_steps = _law_reference_steps(steps)
         compared_with = fine_levels(law_steps, coordinate, sigma_max, sigma_min)
@@ -282,9 +319,17 @@ def optimize(
         learnt = None  # of the twin, which is not what chose
         winner = min(scores, key=lambda score: score.mean)
     else:
-        share = FIRST_ROUND_SHARE * (runs.left - runs.reference_cost)
-        room = max(FEWEST, int(share / runs.cost(steps)))
-        winner, scores = halving(pool[:room], lambda c, k: runs.errors(c, plan.batches + k))
+
+        def room(rows: int) -> int:
+            """Candidates of the first round."""
+            first = FIRST_ROUND_SHARE * (rows - runs.made - runs.reference_cost)
+            return max(FEWEST, int(first / runs.cost(steps)))
+
+        winner, scores = halving(
+            pool[: runs.budget.decided(room)],
+            lambda candidate, k: runs.errors(candidate, len(tracked) + k),
+            runs.lead,
+        )
     if method == "paper":
         ours = [s for s in scores if not s.candidate.given and s.errors]
         winner = min(ours, key=lambda s: (-len(s.errors), s.mean))
@@ -301,6 +346,7 @@ def optimize(
         reference_error=runs.reference_error,
         coordinate=coordinate,
         surrogate=learnt,
+        ended_early=runs.budget.ended_early,
     )
 
 
@@ -363,14 +409,64 @@ def _given(
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a budget is spent; counts of noises and paths are multiples of the batch."""
+    """How a budget is spent; counts of noises and paths are multiples of the batch.
 
+    tracked:    rows of a reference and the coarse run beside it
+    comparison: rows of the smallest comparison, of one noise
+    """
+
+    budget: int
     reference_steps: int
     every: int
     batch: int
-    batches: int
-    levels: int
-    paths: int
+    tracked: int
+    comparison: int
+
+    @property
+    def least(self) -> int:
+        """Rows of two references, one path and three runs."""
+        return self.tracked + PROFILE_LEVELS + self.comparison
+
+    def noises(self, budget: int) -> int:
+        """Noises to refine schedules on."""
+        return int(REFERENCE_SHARE * budget / self.tracked)
+
+    def paths(self, budget: int, batches: int) -> int:
+        """Samples of the profile; no whole batch only where a limit leaves less."""
+        affordable = budget - self.batch * (batches * self.tracked + self.comparison)
+        paths = min(int(PROFILE_SHARE * budget), affordable) // PROFILE_LEVELS
+        if paths < self.batch and budget < self.budget:
+            return max(1, paths)
+        return max(1, paths // self.batch) * self.batch
+
+
+class _TooMuch(Exception):
+    """A limit leaves less than a plan's first references take."""
+
+
+def _tracked(plan: _Plan, runs: Runs) -> list[tuple[Track, Track] | None]:
+    """The references to refine schedules on, in whole batches.
+
+    Raises _TooMuch as soon as a first batch of several noises is seen to exceed its share.
+    """
+
+    def noises(rows: int) -> int:
+        return plan.noises(int(runs.twin_share * rows))
+
+    def check() -> None:
+        runs.ask()
+        if plan.batch > max(1, noises(runs.budget.rows)):
+            raise _TooMuch
+
+    check()
+    runs.check = check
+    try:
+        tracked = [runs.add_tracked_reference()]
+    finally:
+        runs.check = None
+    while len(tracked) < runs.budget.decided(lambda rows: noises(rows) // plan.batch):
+        tracked.append(runs.add_tracked_reference())
+    return tracked
 
 
 def _law_reference_steps(steps: int) -> int:
@@ -390,28 +486,15 @@ def _law_fits(budget: int, steps: int, runs: Runs) -> bool:
     return runs.stochastic is not None and enough <= (1.0 - TWIN_SPENT) * budget
 
 
-def _plan(budget: int, steps: int, runs: Runs, batch_size: int, spent: int) -> _Plan:
-    """Shares of the budget, rounded down to whole batches.
-
-    Raises ValueError when the budget does not allow two references, one path and three runs.
-    """
+def _plan(budget: int, steps: int, runs: Runs, batch_size: int) -> _Plan:
+    """Shares of the budget, rounded down to whole batches."""
     calls = steps * runs.calls_per_step
     ample = budget >= AMPLE * calls
     reference_steps = fine_steps(steps, runs.calls_per_step, runs.reference_order, ample=ample)
     every = max(1, reference_steps // max(COARSE_STEPS, steps))
     reference_rows = reference_steps * runs.reference_calls
-    tracked_rows = reference_rows + -(-reference_steps // every) * runs.calls_per_step
+    tracked = reference_rows + -(-reference_steps // every) * runs.calls_per_step
     comparison = reference_rows + FEWEST * steps * runs.calls_per_step
-    least = tracked_rows + PROFILE_LEVELS + comparison
-    if budget < least:
-        raise ValueError(
-            f"The budget was {budget + spent} calls: at {steps} steps at least {least + spent} are "
-            "needed to compare anything, and 4000 are usual. Raise the budget."
-        )
-    noises = max(1, int(REFERENCE_SHARE * budget / tracked_rows))
+    noises = max(1, int(REFERENCE_SHARE * budget / tracked))
     batch = min(max(1, noises // BATCHES, min(BATCH, noises // 2)), batch_size)
-    batches = noises // batch
-    affordable = budget - batch * (batches * tracked_rows + comparison)
-    profile_rows = min(int(PROFILE_SHARE * budget), affordable)
-    paths = max(1, profile_rows // PROFILE_LEVELS // batch) * batch
-    return _Plan(reference_steps, every, batch, batches, PROFILE_LEVELS, paths)
+    return _Plan(budget, reference_steps, every, batch, tracked, comparison)

@@ -52,16 +52,23 @@ def refined_pool(
         return runs.track(from_edm("", levels, coordinate, sigma_max).sigmas, batches)
 
     refinement = Refinement(surrogate, measure, coordinate)
+    def run(levels: np.ndarray) -> None:
+        refinement.run(levels)
+        if refinement.tried:
+            runs.lead(from_edm("", refinement.best[0], coordinate, sigma_max))
+
+    runs.lead(ranked[0])
     first = next((candidate for candidate in ranked if candidate.given), ranked[0])
-    refinement.run(edm_levels(first, coordinate))
+    run(edm_levels(first, coordinate))
     if refinement.tried:
         surrogate = surrogate.sloped(refinement.best[1])
         small = small.with_slope(surrogate.slope)
         ranked = ranked_by_prediction(pool, small, coordinate)
 
-    free = []
+    free: list[Candidate] = []
     for start in ranked[:STARTS]:
-        runs.refining()
+        if not runs.refining() and free:
+            break
         levels = levenberg_marquardt(
             small.residuals, edm_levels(start, coordinate), lowest=small.lowest
         )
@@ -70,11 +77,11 @@ def refined_pool(
         free.append(from_edm(name, levels, coordinate, sigma_max))
     free = distinct(ranked_by_prediction(free, small, coordinate), [], coordinate, APART)
     for candidate in free[:TRIED]:
-        refinement.run(edm_levels(candidate, coordinate))
+        run(edm_levels(candidate, coordinate))
     improved = []
     if refinement.tried:
         while refinement.improve():
-            pass
+            runs.lead(from_edm("", refinement.best[0], coordinate, sigma_max))
         levels, track = refinement.best
         improved = [from_edm("refined", levels, coordinate, sigma_max)]
         learnt = learnt.with_slope((learnt.slope + surrogate.sloped(track).slope) / 2.0)

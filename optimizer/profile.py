@@ -133,7 +133,7 @@ def measure_profile(
     *,
     seed: int = 0,
     batch_size: int = 16,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], bool | None] | None = None,
 ) -> Profile:
     """Measure the profile of a denoiser on samples x_0, with M calls a sample.
 
@@ -144,7 +144,7 @@ def measure_profile(
         seed: of the noise paths; the same seed gives the same paths for any batch size.
         batch_size: samples a call, fewer where their outputs would take more than WALKED; the last
             batch is padded by repeating its last sample, so that every call has the same shape.
-        progress: called with the number of samples done after every batch.
+        progress: called with the number of samples done after every batch; True: these are enough.
 
     Raises ValueError for levels that do not descend, no samples, or outputs of a wrong shape.
 
@@ -183,8 +183,8 @@ def measure_profile(
         losses.append(loss.T[:kept].double().cpu())
         grams += [_gram([D[row] for D in walked]) for row in range(kept)]
         del walked  # before the next batch is walked
-        if progress is not None:
-            progress(start + kept)
+        if progress is not None and progress(start + kept):
+            break
     return Profile(levels, torch.stack(grams), torch.cat(losses), dim)
 
 

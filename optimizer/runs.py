@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from .brownian import BROWNIAN, BrownianPath
+from .budget import Budget
 from .coordinate import Coordinate
+from .finish import Finish
 from .journal import Journal, Stages
 from .meter import DenoiserError, Meter
 from .noise import SELECTION, generators, unit_noise
@@ -30,14 +32,17 @@ from .solvers import (
 )
 from .surrogate import ELEMENTS, Track, integration_error, joined, measured_slope
 
-__all__ = ["CONTINUED", "Progress", "Runs"]
+__all__ = ["CONTINUED", "Better", "Progress", "Runs"]
 
 REFINEMENT_SHARE = 0.30  # of the budget, for real runs on the noises that schedules are refined on
+PROFILE_LEVELS = 32
 FEWEST = 3  # candidates compared, however small the budget
+FEWEST_BY_LAW = 3  # noises on which the law of samples has a standard error
 COMPARED = 2**18  # elements of an end point that are kept to compare with: enough for any RMS
 PATHS_HELD = 2**30  # bytes of Brownian paths that the noises run together may take
 
 Progress = Callable[[str, int], None]  # (phase, denoiser rows spent so far)
+Better = Callable[[Tensor], None]  # (levels [n+1] of the best schedule so far)
 CONTINUED = "continued"  # the phase told while rows are those of an interrupted optimisation
 ROWS = "rows, "  # before a phase: the name of the rows that a recorded run has spent
 
@@ -48,8 +53,9 @@ class Runs:
     Noise comes in batches 0, 1, 2, ... of equal size; every batch has one reference end point a
     noise. Arguments as for `optimize`.
 
-    whole: the end points [B, ...] of the tracked references, as long as the caller leaves them here
-    ends:  of every reference, the elements [B, E] that are compared
+    budget: which a limit may lower, but never below what the smallest honest comparison takes
+    whole:  the end points [B, ...] of the tracked references, as long as the caller leaves them
+    ends:   of every reference, the elements [B, E] that are compared
     """
 
     def __init__(
@@ -64,6 +70,8 @@ class Runs:
         progress: Progress | None,
         journal: Journal | None = None,
         elements: Tensor | None = None,
+        finish: Finish | None = None,
+        better: Better | None = None,
     ):
         self.stages = Stages(journal)
         self.stage: int | None = None  # its batch of noise
@@ -72,11 +80,17 @@ class Runs:
         self.meter = meter or Meter()
         self.charged = -self.meter.rows  # a meter of the caller's may have counted before
         self.spent: dict[str, int] = {}
-        self.shape, self.seed, self.budget, self.progress = shape, seed, budget, progress
-        self.twin_budget = budget  # what the deterministic solver's runs may be planned with
+        self.shape, self.seed, self.progress = shape, seed, progress
+        self.budget = Budget(budget, finish)
+        self.twin_share = 1.0  # of the budget, for the deterministic solver
+        self.recalled = 0  # rows of an interrupted optimisation
+        self.check: Callable[[], None] | None = None  # called after every call of a tracked run
+        self.better, self.best = better, torch.empty(0)
+        self.fine, self.batch, self.steps = torch.zeros(1), 0, 0
+        self.rivals = -1  # schedules run from fresh noise; -1: there is no reference for it yet
         self.whole: list[Tensor] = []
         self.ends: list[Tensor] = []
-        self.law_batches = 0
+        self.law_batches, self.law_cost = 0, 0
         counted = np.arange(math.prod(shape)) if elements is None else elements.numpy()
         self.compared, self.elements = _some(counted, COMPARED), _some(counted, ELEMENTS)
         self.reference_errors: list[float] = []
@@ -121,17 +135,20 @@ class Runs:
         fine: Tensor,
         every: int,
         batch: int,
+        steps: int,
         coordinate: Coordinate,
         noises: int | None = None,
         first: Tensor | None = None,
     ) -> None:
-        """Set the noises in a batch and the levels of the reference runs, ending in 0.
+        """Set the noises in a batch, the levels of the reference runs, and the steps of the others.
 
+        fine:   ends in 0
         every:  the coarse run beside a reference takes every so many-th level
+        steps:  optimised for, or the most that are compared
         noises: how many there are: the last batch may be smaller; None: any number
         first:  [...] in the place of the first noise
         """
-        self.fine, self.batch, self.current = fine, batch, -1
+        self.fine, self.batch, self.steps, self.current = fine, batch, steps, -1
         self.noises, self.first = noises, first
         self.coarse = torch.cat([fine[:-1:every], fine[-1:]])
         self.coordinate = coordinate
@@ -139,7 +156,38 @@ class Runs:
     @property
     def left(self) -> int:
         """Denoiser rows left of the budget."""
-        return self.budget - self.meter.rows - self.charged
+        return self.budget.rows - self.made
+
+    @property
+    def made(self) -> int:
+        """Denoiser rows spent."""
+        return self.meter.rows + self.charged
+
+    @property
+    def owed(self) -> int:
+        """Rows that the smallest honest comparison still takes."""
+        if self.law_cost:
+            batches = -(-FEWEST_BY_LAW // self.batch) - self.law_batches
+            return max(0, batches) * self.law_cost
+        once = self.cost(self.steps)
+        if self.rivals >= 0:
+            return max(0, FEWEST - self.rivals) * once
+        profile = 0 if "profile" in self.spent else PROFILE_LEVELS
+        return profile + self.reference_cost + FEWEST * once
+
+    def fits(self, rows: int) -> bool:
+        """Whether so many more rows may be spent."""
+        return self.budget.decided(lambda budget: rows <= budget - self.made)
+
+    def ask(self) -> None:
+        """Ask a limit what it leaves."""
+        self.budget.ask(self.made, self.made - self.recalled, self.owed)
+
+    def lead(self, candidate: Candidate) -> None:
+        """Tell of the best schedule so far, if it is another than before."""
+        if self.better is not None and not torch.equal(self.best, candidate.sigmas):
+            self.best = candidate.sigmas
+            self.better(candidate.sigmas)
 
     def cost(self, steps: int) -> int:
         """Rows that a run of so many steps on one batch takes at most."""
@@ -200,7 +248,12 @@ class Runs:
         cost = batches * once
         spent = self.spent.get("refinement", 0) + cost
         comparison = self.reference_cost + FEWEST * once  # must stay affordable
-        if spent > REFINEMENT_SHARE * self.twin_budget or cost + comparison > self.left:
+
+        def affordable(budget: int) -> bool:
+            share = REFINEMENT_SHARE * int(self.twin_share * budget)
+            return spent <= share and cost + comparison <= budget - self.made
+
+        if not self.budget.decided(affordable):
             return None
 
         def measure(batch: int) -> dict[str, Tensor]:
@@ -214,9 +267,14 @@ class Runs:
         tracks = [Track.from_tensors(one, "run") for one in found]
         return joined([track for track in tracks if track is not None])
 
-    def refining(self) -> None:
-        """Report progress while schedules are refined without a call: the caller may cancel."""
+    def refining(self) -> bool:
+        """Report progress while schedules are refined without a call: the caller may cancel.
+
+        Returns whether to go on: a limit may leave no time for more.
+        """
         self._tell("refinement")
+        self.budget.ended_early |= self.budget.finishing
+        return not self.budget.finishing
 
     def _tracked(
         self, phase: str, solver: Solver, batch: int, sigmas: Tensor
@@ -229,6 +287,8 @@ class Runs:
 
         def note(level: float, x: Tensor, D: Tensor) -> None:
             visited[level] = self._kept(x), self._kept(D)
+            if self.check is not None:
+                self.check()
 
         self.meter.observe = note
         try:
@@ -251,11 +311,15 @@ class Runs:
         return end.flatten(1)[:, self.compared.to(end.device)]
 
     def profile(self, x_0: Tensor, sigmas: np.ndarray) -> Profile:
-        """The denoiser's profile on the given samples."""
+        """The denoiser's profile on the given samples; on fewer where a limit leaves no time."""
         levels = torch.from_numpy(sigmas)
 
+        def short_of_time(_: int) -> bool:
+            self._tell("profile")
+            return self.budget.finishing
+
         def measure() -> dict[str, Tensor]:
-            before = self.left
+            before = self.made
             self.current = -1
             self.meter.forget()
             remembers, self.meter.remember = self.meter.remember, False  # no path is walked twice
@@ -266,14 +330,20 @@ class Runs:
                     levels,
                     seed=self.seed,
                     batch_size=self.batch,
-                    progress=lambda _: self._tell("profile"),
+                    progress=short_of_time,
                 )
             finally:
                 self.meter.remember = remembers
-            self.spent["profile"] = before - self.left
+            self.spent["profile"] = self.made - before
             return profile.to_tensors(torch.float64)
 
-        return Profile.from_tensors(self._once("profile", -1, [levels], measure))
+        # Samples are end points of the references, so that their numbers say which ones they are.
+        what = f"profile of {len(x_0)} of {len(self.ends)}"
+        profile = Profile.from_tensors(self._once(what, -1, [levels], measure))
+        if profile.count < len(x_0):
+            self.stages.drop()
+            self.budget.ended_early = True
+        return profile
 
     def errors(self, candidate: Candidate, batch: int) -> list[float] | None:
         """RMS distance per element to the reference, per noise; None when the budget is spent.
@@ -283,15 +353,17 @@ class Runs:
         cost = self.cost(len(candidate.sigmas) - 1)
         if batch == len(self.ends):
             runs = FINALISTS if "candidates" in self.spent else FEWEST
-            if self.reference_cost + runs * cost > self.left:
+            if not self.fits(self.reference_cost + runs * cost):
                 return None
             self.add_reference()
-        if cost > self.left:
+            self.rivals = max(self.rivals, 0)
+        if not self.fits(cost):
             return None
 
         def measure() -> dict[str, Tensor]:
             return {"errors": self.end_points(candidate.sigmas, batch)[1]}
 
+        self.rivals += 1
         found = self._once("candidates", batch, [candidate.sigmas], measure)
         return found["errors"].tolist()
 
@@ -312,7 +384,8 @@ class Runs:
         None when the budget is spent.
         """
         steps = sum(len(levels) - 1 for levels in (fine, *schedules))
-        if self.cost(steps) > self.left:
+        self.law_cost = self.cost(steps)
+        if not self.fits(self.law_cost):
             return None
         batch = len(self.ends) + self.law_batches
         self.law_batches += 1
@@ -378,6 +451,7 @@ class Runs:
                 phase = name.removeprefix(ROWS)
                 self.spent[phase] = self.spent.get(phase, 0) + int(rows)
                 self.charged += int(rows)
+                self.recalled += int(rows)
         self.current = -1  # an uninterrupted optimisation would have other calls in memory
         self._tell(CONTINUED)
         return known
@@ -397,10 +471,13 @@ class Runs:
             self.noise = self._noise(batch)
             self.current = batch
             self.meter.forget()
-        before = self.left
+        self.ask()
+        before = self.made
         noise = self.noise[rows]
-        x_0 = solver(noise, sigmas, (self.seed + batch) % 2**63)
-        self.spent[phase] = self.spent.get(phase, 0) + before - self.left
+        try:
+            x_0 = solver(noise, sigmas, (self.seed + batch) % 2**63)
+        finally:
+            self.spent[phase] = self.spent.get(phase, 0) + self.made - before
         if x_0.shape != noise.shape:
             raise ValueError(
                 f"The solver returned shape {list(x_0.shape)} for noise of shape "
@@ -420,7 +497,8 @@ class Runs:
 
     def _tell(self, phase: str) -> None:
         if self.progress is not None:
-            self.progress(phase, self.budget - self.left)
+            self.progress(phase, self.made)
+        self.ask()
 
     def _metered(self, denoise: Denoiser) -> Denoiser:
         """The denoiser behind this object's meter."""

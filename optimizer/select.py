@@ -67,6 +67,7 @@ class Score:
 def halving(
     candidates: Sequence[Candidate],
     errors: Callable[[Candidate, int], list[float] | None],
+    lead: Callable[[Candidate], None] = lambda _: None,
 ) -> tuple[Score, list[Score]]:
     """Run all candidates on the first batch of noise, the better half on the next, and so on.
 
@@ -74,6 +75,7 @@ def halving(
         candidates: at least one.
         errors: the errors of a candidate on batch k = 0, 1, 2, ...; None once the budget does
             not allow it, which ends the comparison.
+        lead: called after every run with the candidate that leads among those run as often.
 
     Returns the winner and the scores of all candidates. The winner ranks first among those run on
     as many noises as any; the given candidates that look best stay in to the end.
@@ -87,6 +89,7 @@ def halving(
             if measured is None:
                 return _best([score for score in finished if score.errors]), scores
             score.errors.extend(measured)
+            lead(_best([s for s in running if len(s.errors) == len(score.errors)]).candidate)
         finished = running
         running = _survivors(running)
     raise AssertionError("a budget always ends")

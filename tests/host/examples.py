@@ -22,8 +22,9 @@ SDXL = "sd_xl_base_1.0.safetensors"
 PROMPT = "a lighthouse on a cliff at dawn, soft light, detailed"
 NEGATIVE = "blurry, low quality"
 SEED = 42
-# Room in the page's units, for a prompt of several lines and for a picture.
-PROMPT_ROOM, PICTURE_ROOM = 70, 260
+# Room in the page's units: for a prompt of several lines, a line that a node says, and a picture.
+PROMPT_ROOM, TEXT_ROOM, PICTURE_ROOM = 70, 70, 260
+RESULT_ROOM = TEXT_ROOM + PICTURE_ROOM
 
 
 # Input of a loader: the folder in which the host looks for its files.
@@ -51,10 +52,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Column:
-    """Nodes that stand above each other in a frame with a title."""
+    """Nodes that stand above each other in a frame with a title.
+
+    width: of the nodes, in the page's units
+    """
 
     title: str
     nodes: dict[str, Node]
+    width: int = 310
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,7 @@ def optimize(**inputs: Any) -> Node:
         **inputs,
     }
     linked = {name: value for name, value in settings.items() if value is not None}
-    return Node("AYSOptimize", linked, room=PICTURE_ROOM)
+    return Node("AYSOptimize", linked, room=RESULT_ROOM)
 
 
 PRESET = Example(
@@ -181,7 +186,8 @@ PRESET = Example(
             **prompts(("checkpoint", 1)),
         }),
         Column("Schedule and sampling", {
-            "apply": Node("AYSApply", {"model": ("checkpoint", 0), "schedule": "SDXL"}),
+            "apply": Node("AYSApply", {"model": ("checkpoint", 0), "schedule": "SDXL"},
+                          room=TEXT_ROOM),
             "latent": empty(1024),
             "sample": ksampler(("apply", 0), "latent"),
         }),
@@ -201,9 +207,9 @@ CUSTOM_SAMPLER = Example(
             **prompts(("checkpoint", 1)),
         }),
         Column("Schedule, size and guidance", {
-            "scheduler": Node(
-                "AYSScheduler", {"model": ("checkpoint", 0), "schedule": "SD1.5", "steps": 10}
-            ),
+            "scheduler": Node("AYSScheduler", {
+                "model": ("checkpoint", 0), "schedule": "SD1.5", "steps": 10,
+            }, room=TEXT_ROOM),
             "latent": empty(512),
             "guider": Node("CFGGuider", {
                 "model": ("checkpoint", 0),
@@ -261,8 +267,8 @@ COMPARE = Example(
                 "cfg": 7.0,
                 "sampler_name": "dpmpp_2m",
                 "steps": 10,
-            }, room=PICTURE_ROOM),
-        }),
+            }, room=RESULT_ROOM),
+        }, width=460),
         Column("Look", {
             "karras": Node("BasicScheduler", {
                 "model": ("checkpoint", 0), "scheduler": "karras", "steps": 10, "denoise": 1.0,
@@ -271,7 +277,7 @@ COMPARE = Example(
                 "sigmas.sigmas_1": ("compare", 0),
                 "sigmas.sigmas_2": ("karras", 0),
                 "labels": "best, karras",
-            }, room=PICTURE_ROOM),
+            }, room=RESULT_ROOM),
         }),
     ),
 )
@@ -292,7 +298,8 @@ IMAGE = Example(
             **prompts(("checkpoint", 1)),
         }),
         Column("Schedule and sampling", {
-            "apply": Node("AYSApply", {"model": ("checkpoint", 0), "schedule": "auto"}),
+            "apply": Node("AYSApply", {"model": ("checkpoint", 0), "schedule": "auto"},
+                          room=TEXT_ROOM),
             "sample": ksampler(("apply", 0), "latent", denoise=0.6),
         }),
         Column("Picture", picture(("checkpoint", 2))),

@@ -19,17 +19,18 @@ from align_your_steps.tests.host.server import ComfyServer
 
 __all__ = ["workflow"]
 
-# Columns of equal width, a frame around each, the note in front of them. A node's position is that
+# Columns side by side, a frame around each, the note in front of them. A node's position is that
 # of its body: its title stands above. Between nodes there is room for the taller ones of the
 # page's newer renderer.
 BUILD = """
 async ([graph, columns, note]) => {
   const TITLE = 30, GAP = 50, BETWEEN = 80, MARGIN = 20, WIDTH = 310;
+  app.clean();  // what was shown under nodes of the same ids goes too
   await app.loadApiJson(graph, 'example');
   let x = WIDTH + BETWEEN;
-  for (const [title, nodes] of columns) {
+  for (const [title, nodes, least] of columns) {
     const found = nodes.map(([id, room]) => [app.graph.getNodeById(id), room]);
-    const width = Math.max(WIDTH, ...found.map(([node]) => node.computeSize()[0]));
+    const width = Math.max(least, ...found.map(([node]) => node.computeSize()[0]));
     let y = 0;
     for (const [node, room] of found) {
       node.setSize([width, node.computeSize()[1] + room]);
@@ -45,7 +46,7 @@ async ([graph, columns, note]) => {
   const text = LiteGraph.createNode('MarkdownNote');
   app.graph.add(text);
   text.widgets[0].value = note;
-  text.setSize([WIDTH, 300]);
+  text.setSize([WIDTH, 240]);
   text.pos = [0, TITLE];
   return JSON.stringify(app.graph.serialize());  // leaves out what is undefined
 }
@@ -57,7 +58,11 @@ def workflow(page: HostPage, example: Example) -> dict[str, Any]:
     """An example as the page saves it, without what depends on the machine it is made on."""
     ids = example.ids()
     columns = [
-        [column.title, [[ids[name], node.room] for name, node in column.nodes.items()]]
+        [
+            column.title,
+            [[ids[name], node.room] for name, node in column.nodes.items()],
+            column.width,
+        ]
         for column in example.columns
     ]
     made: dict[str, Any] = json.loads(

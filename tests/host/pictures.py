@@ -18,7 +18,7 @@ from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from align_your_steps.tests.host.get_host import find_host
 from align_your_steps.tests.host.make_examples import workflow
 from align_your_steps.tests.host.scenes import COMPARE, LOOK, USE
-from align_your_steps.tests.host.server import REPOSITORY, ComfyServer
+from align_your_steps.tests.host.server import OUR_PACK, REPOSITORY, TEST_PACK, ComfyServer
 from PIL import Image
 
 HELP = REPOSITORY / "web" / "docs" / "img"
@@ -29,8 +29,8 @@ SETTINGS = {  # the page without what covers the canvas
     "Comfy.Graph.CanvasMenu": False,
     "Comfy.TutorialCompleted": True,
 }
-ROOM = (1480, 840)  # pixels of the window that the page's bars leave free, from CORNER on
-CORNER = (90, 140)
+ROOM = (1480, 800)  # pixels of the window that the page's bars leave free, from CORNER on
+CORNER = (90, 180)
 CALL_MS = 4  # of a model call, so that there is a progress to be seen
 THUMBNAIL = (900, 900)
 
@@ -41,7 +41,8 @@ async ([ids, scale, corner, room, margin]) => {
   const nodes = ids.length ? ids.map(id => app.graph.getNodeById(id)) : app.graph.nodes;
   const boxes = [...nodes, ...(ids.length ? [] : app.graph.groups)].map(item => {
     const [x, y, width, height] = item.getBounding?.() ?? item.boundingRect;
-    return [x - margin, y - margin, x + width + margin, y + height + margin];
+    const badge = ids.length ? 14 : 0;  // above the title of a node
+    return [x - margin, y - margin - badge, x + width + margin, y + height + margin];
   });
   const [left, top] = [0, 1].map(k => Math.min(...boxes.map(box => box[k])));
   const [right, bottom] = [2, 3].map(k => Math.max(...boxes.map(box => box[k])));
@@ -54,6 +55,20 @@ async ([ids, scale, corner, room, margin]) => {
   for (let k = 0; k < 4; k++) await new Promise(requestAnimationFrame);
   return [(right - left) * scale, (bottom - top) * scale];
 }
+"""
+AROUND = """
+selectors => {
+  const found = selectors.flatMap(selector => [...document.querySelectorAll(selector)])
+    .map(element => element.getBoundingClientRect()).filter(box => box.width);
+  return [
+    Math.min(...found.map(box => box.left)), Math.min(...found.map(box => box.top)),
+    Math.max(...found.map(box => box.right)), Math.max(...found.map(box => box.bottom)),
+  ];
+}
+"""
+PICTURES = """
+count => [...document.querySelectorAll('[role=dialog] img')].filter(
+  image => image.complete && image.naturalWidth > 100).length === count
 """
 DRAWN = """
 ids => ids.every(id => app.graph.getNodeById(id).imgs?.every(image => image.complete))
@@ -75,13 +90,23 @@ class Studio:
             "() => app.graph.nodes.filter(node => node.type === 'MarkdownNote')"
             ".forEach(node => app.graph.remove(node))"
         )
+        self.photograph()  # a node that the window does not show loads no picture
         return scene.ids()
 
-    def photograph(self, ids: Sequence[str] = (), scale: float = 1.2, margin: int = 12) -> Image:
+    def photograph(
+        self, ids: Sequence[str] = (), scale: float = 1.2, margin: int = 12
+    ) -> Image.Image:
         """The nodes with these ids, all if there are none, and nothing else of the page."""
         frame = [list(ids), scale, CORNER, ROOM, margin]
         width, height = self.page.evaluate(FRAME, frame)
         clip = {"x": CORNER[0], "y": CORNER[1], "width": width, "height": height}
+        return Image.open(io.BytesIO(self.page.screenshot(clip=clip)))
+
+    def cut(self, *selectors: str, margin: int = 12) -> Image.Image:
+        """All that these selectors find, and what lies between."""
+        left, top, right, bottom = self.page.evaluate(AROUND, list(selectors))
+        clip = {"x": left - margin, "y": top - margin}
+        clip |= {"width": right - left + 2 * margin, "height": bottom - top + 2 * margin}
         return Image.open(io.BytesIO(self.page.screenshot(clip=clip)))
 
     def run(self, shown: Sequence[str]) -> None:
@@ -123,6 +148,39 @@ def use_pictures(studio: Studio) -> None:
     studio.opened.picture_width(ids["picture"])
     save(studio.photograph(), README / "4_use.png")
     save(studio.photograph([ids["optimize"]]), HELP / "AYSOptimize.png")
+    another = studio.page.evaluate("async () => (await app.graphToPrompt()).output")
+    another[ids["optimize"]]["inputs"] |= {
+        "name": "", "sampler_name": "euler", "steps": 8, "budget": 1000
+    }
+    studio.server.run(another)  # so that the panel has a list to show
+
+
+def search_picture(studio: Studio) -> None:
+    """What a double-click on the empty canvas and three letters find."""
+    studio.page.evaluate("() => app.clean()")
+    box = studio.opened._search_box()
+    box.fill("ays")
+    studio.page.locator(FOUND).filter(has_text="AYS").first.wait_for()
+    save(studio.cut("input[role=combobox]", FOUND), README / "1_search.png")
+    studio.page.keyboard.press("Escape")
+    box.wait_for(state="hidden")
+
+
+def browser_picture(studio: Studio) -> None:
+    """The examples in the host's browser of templates."""
+    studio.page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    dialog = studio.page.get_by_role("dialog")
+    dialog.get_by_text("1_preset_in_ksampler", exact=True).wait_for()
+    studio.page.wait_for_function(PICTURES, arg=len(EXAMPLES))
+    save(studio.cut("[role=dialog]", margin=0), README / "examples.png")
+
+
+def panel_picture(studio: Studio) -> None:
+    """The panel of saved schedules."""
+    studio.page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('ays-schedules')")
+    studio.page.locator(".ays-list li").first.wait_for()
+    save(studio.cut(".ays-panel header", ".ays-list li"), README / "panel.png")
+    studio.page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('ays-schedules')")
 
 
 def look_pictures(studio: Studio) -> None:
@@ -135,10 +193,24 @@ def look_pictures(studio: Studio) -> None:
 
 
 def compare_pictures(studio: Studio) -> None:
-    """Compare Schedules, and what it paints."""
+    """Compare Schedules, and for the README what it has drawn and painted, as it gave it out."""
     ids = studio.build(COMPARE)
     studio.run([ids["compare"], ids["plot"], ids["images"]])
     save(studio.photograph([ids["compare"]]), HELP / "AYSCompare.png")
+    plot, painted = (Image.open(studio.server.output(f"{name}_00001_.png")).convert("RGB")
+                     for name in ("plot", "images"))
+    painted = painted.resize((plot.width, round(painted.height * plot.width / painted.width)))
+    both = Image.new("RGB", (plot.width, painted.height + plot.height))
+    both.paste(painted)
+    both.paste(plot, (0, painted.height))
+    save(both, README / "top.png")
+
+
+# The search and the browser of templates are shown as a user has them, without the test pack.
+SCENES = {
+    (OUR_PACK,): (example_pictures, search_picture, browser_picture),
+    (OUR_PACK, TEST_PACK): (use_pictures, look_pictures, panel_picture, compare_pictures),
+}
 
 
 def main() -> None:
@@ -146,15 +218,16 @@ def main() -> None:
     browser = find_browser()
     if browser is None:
         sys.exit(NO_BROWSER)
-    with tempfile.TemporaryDirectory() as base:
-        server = ComfyServer(find_host(), Path(base))
-        place_files(Path(base))
-        with server:
-            server.post("/settings", SETTINGS)
-            with open_page(server, browser) as opened:
-                studio = Studio(server, opened)
-                for scene in (example_pictures, use_pictures, look_pictures, compare_pictures):
-                    scene(studio)
+    for packs, scenes in SCENES.items():
+        with tempfile.TemporaryDirectory() as base:
+            server = ComfyServer(find_host(), Path(base), packs)
+            place_files(Path(base))
+            with server:
+                server.post("/settings", SETTINGS)
+                with open_page(server, browser) as opened:
+                    opened.page.add_style_tag(content=".p-toast { display: none }")
+                    for take in scenes:
+                        take(Studio(server, opened))
 
 
 if __name__ == "__main__":

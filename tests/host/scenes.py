@@ -5,11 +5,20 @@ Titles say what a node is: a test model is called so.
 
 from __future__ import annotations
 
-from align_your_steps.tests.host.examples import PICTURE_ROOM, Column, Example, Node, ksampler
+from align_your_steps.tests.host.examples import (
+    PICTURE_ROOM,
+    RESULT_ROOM,
+    TEXT_ROOM,
+    Column,
+    Example,
+    Node,
+    ksampler,
+)
 
 __all__ = ["COMPARE", "LOOK", "USE"]
 
-STEPS, SCALE = 5, 3.0
+STEPS, SCALE = 4, 3.0
+NAME = "my schedule"
 PROMPTS = {
     "positive": Node("AYSTestConditioning", {"label": 3}, "Prompt: a three"),
     "negative": Node("AYSTestConditioning", {"label": -1}, "Negative: any digit"),
@@ -44,7 +53,9 @@ USE = Example(
     "",
     (
         Column("Your model and prompts", MODEL),
-        Column("Optimise", {"optimize": Node("AYSOptimize", GUIDED, room=PICTURE_ROOM)}),
+        Column("Optimise", {"optimize": Node(
+            "AYSOptimize", {**GUIDED, "name": NAME}, room=RESULT_ROOM
+        )}),
         Column("Use", {
             "sample": digits_sampler("optimize"),
             **VAE,
@@ -65,10 +76,10 @@ COMPARE = Example(
             "compare": Node("AYSCompare", {
                 **GUIDED,
                 "vae": ("vae", 0),
-                "schedules": "auto, simple, karras, beta, SD1.5",
+                "schedules": f"{NAME}, simple, karras, beta, SD1.5",
                 "noises": 32,
-            }, room=PICTURE_ROOM),
-        }),
+            }, room=RESULT_ROOM),
+        }, width=460),
         Column("Keep", {
             "plot": Node(
                 "SaveImage", {"images": ("compare", 2), "filename_prefix": "plot"}, room=260
@@ -90,7 +101,8 @@ LOOK = Example(
             **PROMPTS,
         }),
         Column("Schedules", {
-            "scheduler": Node("AYSScheduler", {"model": ("checkpoint", 0), "steps": STEPS}),
+            "scheduler": Node("AYSScheduler", {"model": ("checkpoint", 0), "steps": STEPS},
+                              room=TEXT_ROOM),
             "karras": Node(
                 "BasicScheduler",
                 {"model": ("checkpoint", 0), "scheduler": "karras", "steps": STEPS, "denoise": 1.0},
@@ -102,11 +114,16 @@ LOOK = Example(
                 "sigmas.sigmas_1": ("scheduler", 0),
                 "sigmas.sigmas_2": ("karras", 0),
                 "labels": "optimised, karras",
-            }, room=PICTURE_ROOM),
+            }, room=RESULT_ROOM),
         }),
         Column("Attach and sample", {
-            "apply": Node("AYSApply", {"model": ("checkpoint", 0)}),
+            "apply": Node("AYSApply", {"model": ("checkpoint", 0)}, room=TEXT_ROOM),
             "sample": digits_sampler("apply"),
+        }),
+        Column("Picture", {
+            **VAE,
+            "decode": Node("VAEDecode", {"samples": ("sample", 0), "vae": ("vae", 0)}),
+            "picture": Node("PreviewImage", {"images": ("decode", 0)}, room=PICTURE_ROOM),
         }),
     ),
 )

@@ -206,7 +206,10 @@ def test_a_saved_schedule_is_compared_by_its_name_with_commas(server: ComfyServe
     server.run(before)
     assert network_rows(server) == 0, "nothing has changed"
     for file in saved_files(server):
-        if file.suffix == ".safetensors" and read_saved(file).schedule.name == name:
+        if (
+            file.suffix == ".safetensors"
+            and read_saved(file, with_tensors=False).schedule.name == name
+        ):
             file.unlink()
     with pytest.raises(PromptError, match="There is no schedule 'mine'"):
         server.run(before)
@@ -274,9 +277,8 @@ def test_finishing_early_ranks_on_the_noises_done(server: ComfyServer) -> None:
     assert table(again) == table(entry)
 
 
-def test_cancelling_leaves_nothing_behind(server: ComfyServer) -> None:
-    server.run(compare_graph(noises=1, seed=1))
-    before = server.get("/ays_test/objects")
+def test_cancelling_leaves_the_host_as_it_was(server: ComfyServer) -> None:
+    before = server.run(compare_graph(seed=1))
     server.get("/ays_test/reset")
     server.get("/ays_test/delay?ms=5")
     prompt = server.queue(compare_graph(noises=100, seed=78))
@@ -286,9 +288,9 @@ def test_cancelling_leaves_nothing_behind(server: ComfyServer) -> None:
     assert "execution_interrupted" in messages
     assert "execution_error" not in messages
     server.get("/ays_test/reset")
-    after = server.get("/ays_test/objects")
-    assert after["models"] <= before["models"] + 1
-    assert after["wrapped"] == before["wrapped"]
+    assert server.get("/ays_test/objects")["wrapped"] == 0
+    assert server.post("/ays/finish", {}) == {"finishing": False}
+    assert table(server.run(compare_graph(seed=1, schedules=f"{NAMES},"))) == table(before)
 
 
 def test_pictures_are_shown_when_a_vae_is_linked(server: ComfyServer) -> None:

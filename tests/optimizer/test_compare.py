@@ -189,7 +189,7 @@ def test_levels_are_run_as_they_are_given() -> None:
 def test_it_can_be_ended_after_every_run(moment: int) -> None:
     asked = 0
 
-    def finish() -> bool:
+    def stop() -> bool:
         nonlocal asked
         asked += 1
         return asked > moment
@@ -197,7 +197,7 @@ def test_it_can_be_ended_after_every_run(moment: int) -> None:
     three = {name: GIVEN[name] for name in ("karras", "normal", "beta")}
     whole, found = (
         compared(schedules=three, noises=10),
-        compared(schedules=three, noises=10, finish=finish),
+        compared(schedules=three, noises=10, stop=stop),
     )
     assert found.noises in (4, 8, 10)
     for name, errors in errors_of(found).items():

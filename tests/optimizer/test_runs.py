@@ -32,7 +32,7 @@ def begun(budget: int = 10_000, solver="euler", seed: int = 0, **options) -> Run
     """Runs without references yet."""
     parts = {"denoise": DATA.denoise, "reference": None, "meter": None, **options}
     made = Runs(solver=solver, shape=(3,), seed=seed, budget=budget, progress=None, **parts)
-    made.begin(FINE, EVERY, BATCH, VE)
+    made.begin(FINE, EVERY, BATCH, 5, VE)
     return made
 
 
@@ -268,7 +268,7 @@ def test_flow_tracks_are_in_edm_coordinates():
 
     made = begun(solver=solver, meter=meter)
     fine = torch.tensor([1.0, 0.99, 0.9, 0.7, 0.5, 0.3, 0.1, 0.02, 0.0])
-    made.begin(fine, 2, BATCH, FLOW)
+    made.begin(fine, 2, BATCH, 5, FLOW)
     pair = made.add_tracked_reference()
     assert pair is not None
     expected = FLOW.finite_edm(fine[:-1].double().numpy())

@@ -41,7 +41,7 @@ def prepared(
     """Runs with two batches of noises, and the surrogate of their references."""
     runs = Runs(denoise, solver, None, None, (dim,), 0, budget, None)
     levels = torch.from_numpy(np.append(spread(HIGH, LOW, fine), 0.0)).float()
-    runs.begin(levels, fine // 8, batch, VE)
+    runs.begin(levels, fine // 8, batch, 5, VE)
     pairs = [pair for _ in range(BATCHES) if (pair := runs.add_tracked_reference())]
     reference, coarse = (joined(tracks) for tracks in zip(*pairs, strict=True))
     return runs, Surrogate(reference, measured_slope(reference, coarse), solver)
@@ -144,7 +144,7 @@ def test_heuns_track_is_its_trajectory_and_not_its_predictors() -> None:
 def test_tracks_of_several_batches_are_joined_noise_by_noise() -> None:
     data = Mixture.random(4, 5, seed=1, std=0.4)
     runs = Runs(data.denoise, "euler", None, None, (4,), 0, 10**9, None)
-    runs.begin(torch.from_numpy(np.append(spread(HIGH, LOW, 24), 0.0)).float(), 3, BATCH, VE)
+    runs.begin(torch.from_numpy(np.append(spread(HIGH, LOW, 24), 0.0)).float(), 3, BATCH, 5, VE)
     parts = [track for _ in range(2) if (pair := runs.add_tracked_reference()) for track in pair]
     for tracks in (parts[::2], parts[1::2]):  # references, coarse runs
         whole = joined(tracks)
@@ -161,7 +161,7 @@ def test_tracks_of_several_batches_are_joined_noise_by_noise() -> None:
 
 def test_large_latents_are_sampled() -> None:
     runs = Runs(gaussian.denoise, "euler", None, None, (4, 40, 40), 0, 10**9, None)
-    runs.begin(torch.tensor([10.0, 5.0, 2.0, 1.0, 0.5, 0.1, 0.0]), 2, 2, VE)
+    runs.begin(torch.tensor([10.0, 5.0, 2.0, 1.0, 0.5, 0.1, 0.0]), 2, 2, 5, VE)
     pair = runs.add_tracked_reference()
     assert pair is not None
     for track in pair:
