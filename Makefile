@@ -73,6 +73,12 @@ pack: $(CLI_READY)  ## the registry's checks, and the archive that it would get,
 icons: $(READY)  ## media/*.png from media/*.svg
 	$(BIN)/python -m align_your_steps.tests.host.media
 
+examples: host browser  ## write the example workflows anew, as ComfyUI's page saves them
+	$(BIN)/python -m align_your_steps.tests.host.make_examples
+
+pictures: host browser  ## take all pictures of help, README and examples on ComfyUI's page
+	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.tests.host.pictures
+
 demo: $(READY)  ## optimise a schedule for a small denoiser that comes with the project
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m align_your_steps.benchmarks.demo
 

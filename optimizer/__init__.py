@@ -7,6 +7,7 @@ together by `optimize`. The mathematics stands in the modules' docstrings; level
 from . import gaussian
 from .compare import Comparison, compare
 from .coordinate import FLOW, VE, Coordinate, affine
+from .finish import Deadline, Finish
 from .journal import Journal
 from .klub import klub, klub_standard_error
 from .meter import DenoiserError, Meter
@@ -24,8 +25,10 @@ __all__ = [
     "VE",
     "Comparison",
     "Coordinate",
+    "Deadline",
     "Denoiser",
     "DenoiserError",
+    "Finish",
     "Journal",
     "Meter",
     "Profile",

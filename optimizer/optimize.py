@@ -88,6 +88,8 @@ class Result:
     surrogate:       what is known about schedules of other lengths; None: nothing
     ended_early:     whether a limit has changed what was done; if not, the result is the one that
                      would have been found without it
+    resumable:       whether one that ended early can go on from its journal: not if there was so
+                     little time that it was planned in another way
     """
 
     sigmas: Tensor
@@ -103,6 +105,7 @@ class Result:
     coordinate: Coordinate
     surrogate: Surrogate | None
     ended_early: bool
+    resumable: bool
 
     def at_steps(self, steps: int) -> Tensor:
         """The levels [steps+1] for a number of steps, its own or one of `at_step_counts`."""
@@ -260,14 +263,14 @@ def optimize(
             f"The budget was {budget} calls: at {steps} steps at least {plan.least + spent} are "
             "needed to compare anything, and 4000 are usual. Raise the budget."
         )
-    levels = begun(plan)
-    try:
-        tracked = _tracked(plan, runs)
-    except _TooMuch:
-        runs.budget.ended_early = True
-        plan = _plan(share(runs.left), steps, runs, batch_size)
+    while True:
         levels = begun(plan)
-        tracked = _tracked(plan, runs)
+        try:
+            tracked = _tracked(plan, runs)
+            break
+        except _TooMuch:
+            runs.budget.ended_early = True
+            plan = _plan(share(int(runs.budget.offered)), steps, runs, plan.batch - 1)
 
     x_0 = torch.cat(runs.whole) if samples is None else samples
     runs.whole.clear()
@@ -347,6 +350,7 @@ def optimize(
         coordinate=coordinate,
         surrogate=learnt,
         ended_early=runs.budget.ended_early,
+        resumable=plan.budget == share(left),
     )
 
 

@@ -161,6 +161,11 @@ def test_a_schedule_is_imported_used_shared_renamed_and_deleted(
     ours.rename("mine", HACK)
     ours.toast(f"There is already a schedule called '{HACK}'")
 
+    ours.act("mine", "copy")
+    ours.page.keyboard.press("Tab")
+    ours.page.keyboard.press("Escape")
+    assert ours.page.evaluate("document.activeElement.dataset.action") == "copy"
+    assert not ours.row("mine").locator("[data-action=comfyui]").is_visible()
     ours.act("mine", "copy", "comfyui")
     ours.toast("ManualSigmas")
     copied = ours.page.evaluate("navigator.clipboard.readText()")
