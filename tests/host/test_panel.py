@@ -22,6 +22,11 @@ BUDGET = 100_000  # calls; longer than any test waits
 DELAY = 20  # ms a call
 # The page notes what has changed at the next click, and keeps it a little later.
 KEPT = "Object.values(localStorage).some(text => text.includes('ays_schedule'))"
+# Whether a new node's drop-down has a name.
+OFFERED = """
+name => LiteGraph.registered_node_types.AYSScheduler.nodeData.input.required.schedule
+  .flatMap(part => part.options ?? part).includes(name)
+"""
 HACK = '<img src=x onerror="window.hacked = true"> & co'
 
 
@@ -80,24 +85,24 @@ def test_finish_now_ends_the_measurement_and_the_result_is_listed(
     ours: OurPage, server: ComfyServer
 ) -> None:
     name = f"finished in {'Nodes 2.0' if ours.vue else 'classic nodes'}"
-    ours.host.load(optimize_graph(seed=77, budget=BUDGET, name=name), centre="optimize")
+    # A seed for each: the second would go on with what the first has measured.
+    graph = optimize_graph(seed=77 + ours.vue, budget=BUDGET, name=name)
+    ours.host.load(graph, centre="optimize")
     ours.open_tab()
     ours.finish_now("optimize")
     ours.toast("Nothing is being measured now.")
     server.get(f"/ays_test/delay?ms={DELAY}")
     prompt_id, _ = ours.queue()
-    ours.host.text(r"\bleft\b")
+    ours.host.nodes.text("optimize", r"\bleft\b").wait_for()
     ours.finish_now("optimize")
     ours.toast("Finishing with the best so far")
     server.get("/ays_test/reset")
-    status = server.wait(prompt_id)["status"]
-    assert status["status_str"] == "success", status["messages"]
+    entry = server.wait(prompt_id)
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
+    assert "Ended early" in entry["outputs"]["report"]["text"][0]
     ours.row(name).wait_for()
+    ours.page.wait_for_function(OFFERED, arg=name)
     ours.host.screenshot(f"panel {name}")
-    assert name in ours.page.evaluate(
-        "LiteGraph.registered_node_types.AYSScheduler.nodeData.input.required.schedule.flat()"
-        ".flatMap(part => part.options ?? part)"
-    )
 
 
 def test_finish_now_is_no_part_of_workflow_or_prompt(ours: OurPage) -> None:
