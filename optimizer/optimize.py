@@ -460,8 +460,8 @@ def _tracked(plan: _Plan, runs: Runs) -> list[tuple[Track, Track] | None]:
 
     def check() -> None:
         runs.ask()
-        # With a quarter of 4,000 calls on 12 mixtures, a plan of its own gave errors 1.28 times those
-        # of the whole budget; the whole one's larger batches, of which one could be made, 1.46.
+        # With a quarter of 4,000 calls on 12 mixtures, a plan of its own gave errors 1.28 times
+        # those of the whole budget; the whole one's larger batches, of which one fitted, 1.46.
         if plan.batch > max(1, noises(runs.budget.rows) // FEWEST_BATCHES):
             raise _TooMuch
 

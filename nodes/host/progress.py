@@ -115,9 +115,9 @@ class Progress:
             self.began = time.monotonic()
         self._show(rows)
         if phase == CONTINUED:
-            text = f"continued: {rows:,} of {self.total:,} calls were already made"
+            text = f"continued: {rows} of {self.total} calls were already made"
         else:
-            text = f"{PHASES.get(phase, phase)}: {rows:,} of {self.total:,} calls"
+            text = f"{PHASES.get(phase, phase)}: {rows} of {self.total} calls"
         if self.finish_requested:
             text = f"finishing with the best so far\n{text}"
         elif math.isfinite(left := self._seconds_left(rows)):
