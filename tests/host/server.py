@@ -22,13 +22,25 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-__all__ = ["OUR_PACK", "PEER_PACK", "TEST_PACK", "ComfyServer", "Graph", "HostError", "PromptError"]
+__all__ = [
+    "EMPTY_PACK",
+    "IMPORT_METER",
+    "OUR_PACK",
+    "PEER_PACK",
+    "TEST_PACK",
+    "ComfyServer",
+    "Graph",
+    "HostError",
+    "PromptError",
+]
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 OUR_PACK = REPOSITORY
 TEST_PACK = HERE / "test_pack"
 PEER_PACK = HERE / "peer_pack"
+IMPORT_METER = HERE / "import_meter"
+EMPTY_PACK = HERE / "empty_pack"
 
 # An API graph: node id -> {"class_type": ..., "inputs": {name: value or [node id, output]}}.
 Graph = dict[str, dict[str, Any]]
