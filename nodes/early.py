@@ -93,7 +93,7 @@ def account(
         more = f"For a surer choice set 'minutes' to more than {progress.took:.1f}"
     else:
         more = "For a surer choice set 'minutes' to more, or to 0 for no limit"
-    on = ": the measurement goes on from here" if kept and result.resumable else ""
+    on = ": what was measured up to here is not measured again" if kept and result.resumable else ""
     return (
         f"Ended early after {result.total_calls:,} of {budget:,} calls, {why}: {compared} "
         f"schedules were compared, among them {had} of the {usable} that you had{best}. "

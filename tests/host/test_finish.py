@@ -84,7 +84,7 @@ def test_finish_now_ends_with_the_best_so_far_which_a_later_run_betters(
     ((early, result),) = named(server, "by-hand").items()
     assert result.request["ended early"] is True
     assert list(result.schedule.levels) == shown(entry)
-    assert "the measurement goes on from here" in text(entry)
+    assert "what was measured up to here is not measured again" in text(entry)
     assert unfinished(server), "what was measured is kept"
     assert not finish(server), "nothing runs any more"
 
