@@ -46,7 +46,7 @@ from .pair import GuidedPair, boundary_level, pair_levels, with_model
 from .pictures import decoded
 from .progress import Progress, show_text
 from .routes import add_routes
-from .running import running_node
+from .running import call_with_prompts, running_node
 from .samplers import JudgedSampler, judged_sampler, sampler_names
 from .scheduler import (
     SCHEDULER_NAME,
@@ -68,6 +68,7 @@ __all__ = [
     "add_routes",
     "attach",
     "boundary_level",
+    "call_with_prompts",
     "comparable_digest",
     "decoded",
     "distilled_warning",

@@ -163,8 +163,9 @@ async def _body(request: web.Request, largest: int) -> bytes:
 
 async def _texts(request: web.Request, *keys: str) -> list[str]:
     """The texts under these keys of the body; ValueError for anything else."""
+    data = await _body(request, LONGEST_QUESTION)
     try:
-        content = json.loads(await _body(request, LONGEST_QUESTION))
+        content = json.loads(data)
         found = [content[key] for key in keys]
         if not all(isinstance(value, str) for value in found):
             raise TypeError
