@@ -29,6 +29,7 @@ SETTINGS = {  # the page without what covers the canvas
     "Comfy.Graph.CanvasMenu": False,
     "Comfy.TutorialCompleted": True,
 }
+WINDOW = (1600, 1000)
 ROOM = (1480, 800)  # pixels of the window that the page's bars leave free, from CORNER on
 CORNER = (90, 180)
 CALL_MS = 4  # of a model call, so that there is a progress to be seen
@@ -75,7 +76,9 @@ SHOWN = """
 ids => ids.every(id => app.graph.getNodeById(id).imgs?.every(
   image => image.complete && image.naturalWidth && image.src.includes('/view')))
 """
-STYLED = "() => [...document.querySelectorAll('link[href*=\"panel.css\"]')].every(link => link.sheet)"
+STYLED = """
+() => [...document.querySelectorAll('link[href*="panel.css"]')].every(link => link.sheet)
+"""
 
 
 class Studio:
@@ -235,7 +238,7 @@ def main() -> None:
             place_files(Path(base))
             with server:
                 server.post("/settings", SETTINGS)
-                with open_page(server, browser) as opened:
+                with open_page(server, browser, screen=WINDOW) as opened:
                     opened.page.add_style_tag(content=".p-toast { display: none }")
                     for take in scenes:
                         take(Studio(server, opened))
