@@ -295,7 +295,7 @@ class AYSOptimize(io.ComfyNode):
         plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas, **given[0]})
         # The report is in the history too, for clients that link nothing to its output.
         more = [result for result, _ in found[1:]]
-        shown: dict[str, Any] = {"text": [text], **carry(*place, saved, more)}
+        shown: dict[str, Any] = {"text": [text], **carry(*place, saved, more=more)}
         if plot is not None:
             shown |= ui.PreviewImage(plot, cls=cls).as_dict()
         measured = host.Measured(

@@ -42,7 +42,7 @@ from .model import (
 from .pair import GuidedPair, boundary_level, pair_levels, with_model
 from .progress import Progress, show_text
 from .routes import add_routes
-from .running import running_node
+from .running import call_with_prompts, running_node
 from .samplers import JudgedSampler, judged_sampler, sampler_names
 from .scheduler import (
     SCHEDULER_NAME,
@@ -64,6 +64,7 @@ __all__ = [
     "add_routes",
     "attach",
     "boundary_level",
+    "call_with_prompts",
     "comparable_digest",
     "distilled_warning",
     "family",

@@ -209,14 +209,17 @@ class ComfyServer:
         options: list[str] = kind if isinstance(kind, list) else rest[0]["options"]
         return options
 
-    def queue(self, graph: Graph) -> str:
+    def queue(self, graph: Graph, pnginfo: dict[str, Any] | None = None) -> str:
         """Queue an API graph and return its prompt id.
+
+        pnginfo: what the page sends for saved pictures, {"workflow": ...}
 
         Raises:
             PromptError: the host refuses the graph; with all that it says about it.
         """
         try:
-            answer = self.post("/prompt", {"prompt": graph})
+            extra = {} if pnginfo is None else {"extra_data": {"extra_pnginfo": pnginfo}}
+            answer = self.post("/prompt", {"prompt": graph, **extra})
         except urllib.error.HTTPError as error:
             if error.code != 400:
                 raise
@@ -265,13 +268,15 @@ class ComfyServer:
                 raise HostError(f"The host was not done within {timeout:g} s:\n{self._tail()}")
             time.sleep(0.02)
 
-    def run(self, graph: Graph, timeout: float = 120.0) -> dict[str, Any]:
+    def run(
+        self, graph: Graph, timeout: float = 120.0, pnginfo: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Queue a graph, wait for its end and return its history entry.
 
         Raises:
             PromptError: it was refused, failed or was interrupted; with what the host says.
         """
-        entry = self.wait(self.queue(graph), timeout)
+        entry = self.wait(self.queue(graph, pnginfo), timeout)
         for kind, details in entry["status"]["messages"]:
             if kind == "execution_error":
                 raise PromptError(
