@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
-from align_your_steps.tests.host.renderers import HOLD, ClassicNodes, VueNodes
+from align_your_steps.tests.host.renderers import HOLD, ClassicNodes, VueNodes, middle
 from align_your_steps.tests.host.server import ComfyServer, Graph, HostError
 from playwright.sync_api import (
     Browser,
@@ -159,6 +159,10 @@ class HostPage:
             self.page.wait_for_function("id => !app.graph.getNodeById(id).flags.ghost", arg=node)
         return node
 
+    def title_of(self, node_type: str) -> str:
+        """The title under which the search lists a node."""
+        return str(self.page.evaluate("t => LiteGraph.registered_node_types[t].title", node_type))
+
     def _ids(self) -> set[str]:
         return set(self.page.evaluate("() => app.graph.nodes.map(node => String(node.id))"))
 
@@ -206,7 +210,7 @@ class HostPage:
         """The values of a node's widgets, by their names."""
         found: dict[str, Any] = self.page.evaluate(
             "id => Object.fromEntries("
-            "app.graph.getNodeById(id).widgets.map(widget => [widget.name, widget.value]))",
+            "(app.graph.getNodeById(id).widgets ?? []).map(widget => [widget.name, widget.value]))",
             node,
         )
         return found
@@ -266,10 +270,16 @@ class HostPage:
             button.click()
 
     def help(self, node: str) -> Locator:
-        """Select a node and click its "i": the help that opens."""
-        self.page.keyboard.press("Escape")
+        """Select a node and click its "i": the help that opens.
+
+        The node is brought to the middle first: the help of another may cover it.
+        """
+        self.page.evaluate("id => app.canvas.centerOnNode(app.graph.getNodeById(id))", node)
+        self.page.evaluate("() => new Promise(requestAnimationFrame)")
         self.page.mouse.click(*self.nodes.title(node), delay=HOLD)
-        self.page.get_by_test_id("info-button").first.click()
+        button = self.page.get_by_test_id("info-button").first
+        button.wait_for()
+        self.page.mouse.click(*middle(button), delay=HOLD)  # it moves with the node while shown
         return self.page.locator(".node-help-content")
 
     def picture_width(self, node: str) -> int:
