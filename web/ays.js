@@ -11,10 +11,12 @@ import { carryLevels } from "./ays/carried.js";
 import { addFinishButton } from "./ays/finish.js";
 import { noteOffered } from "./ays/nodes.js";
 import { schedulesTab } from "./ays/panel.js";
+import { makeRoom } from "./ays/room.js";
 import { refresh } from "./ays/saved.js";
 import { loadStrings } from "./ays/strings.js";
 
 const MEASURING = new Set(["AYSOptimize", "AYSCompare"]);
+const OURS = new Set(["AYSScheduler", "AYSApply", "AYSOptimize", "AYSCompare", "AYSPlot"]);
 const CARRYING = new Set(["AYSScheduler", "AYSApply", "AYSOptimize"]);
 
 app.registerExtension({
@@ -32,6 +34,7 @@ app.registerExtension({
   },
 
   nodeCreated(node) {
+    if (OURS.has(node.comfyClass)) makeRoom(node);
     if (MEASURING.has(node.comfyClass)) addFinishButton(node);
     if (CARRYING.has(node.comfyClass)) carryLevels(node, refresh);
   },

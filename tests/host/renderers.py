@@ -11,7 +11,7 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page
 
-__all__ = ["HOLD", "ClassicNodes", "VueNodes"]
+__all__ = ["HOLD", "ClassicNodes", "VueNodes", "middle"]
 
 HOLD = 40  # milliseconds that a finger rests on the button: the canvas overlooks shorter clicks
 Place = tuple[float, float]
@@ -143,12 +143,12 @@ class VueNodes:
 
     def title(self, node: str) -> Place:
         """The middle of a node's title bar."""
-        return _middle(self.node(node).locator(".lg-node-header"))
+        return middle(self.node(node).locator(".lg-node-header"))
 
     def slot(self, node: str, side: str, name: str) -> Place:
         """The dot of an input ("in") or output ("out")."""
         index = self._index(node, side, name)
-        return _middle(self.page.locator(f'[data-slot-key="{node}-{side}-{index}"]'))
+        return middle(self.page.locator(f'[data-slot-key="{node}-{side}-{index}"]'))
 
     def type_value(self, node: str, widget: str, value: str) -> None:
         """Click a number or a text, type another and press Enter."""
@@ -192,7 +192,8 @@ class VueNodes:
         return index
 
 
-def _middle(element: Locator) -> Place:
+def middle(element: Locator) -> Place:
+    """The middle of what is on the screen."""
     box = element.bounding_box()
     assert box is not None, "the element is not on the screen"
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
