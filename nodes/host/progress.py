@@ -20,7 +20,7 @@ __all__ = ["Progress", "finish_running", "show_picture", "show_text"]
 
 CALLS_BEFORE_ESTIMATE = 10
 BETWEEN_PREVIEWS = 1.0  # seconds, at least
-PREVIEW_SIZE, PICTURE_SIZE = 512, 1600  # pixels, at most
+PREVIEW_SIZE = 512  # pixels: the host makes it so large
 PHASES = {
     "reference": "many-step references",
     "profile": "measuring the model",
@@ -182,7 +182,7 @@ def show_picture(node_id: str | None, picture: Image) -> None:
     if node_id in _previewed:
         _previewed.discard(node_id)
         bar = comfy.utils.ProgressBar(1, node_id=node_id)
-        bar.update_absolute(1, 1, ("PNG", picture, PICTURE_SIZE))
+        bar.update_absolute(1, 1, ("PNG", picture, max(picture.size)))
 
 
 def show_text(node_id: str | None, text: str) -> None:

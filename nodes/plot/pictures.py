@@ -1,4 +1,4 @@
-"""Decoded images side by side, each under its name; pictures above each other."""
+"""Decoded images side by side, each under its name; pictures beside each other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from .schedules import ROW
 from .sheet import BACKGROUND, WIDTH, Sheet, have_matplotlib, own_style, shortened
 
-__all__ = ["picture_row", "stacked"]
+__all__ = ["beside", "picture_row"]
 
 MOST_COLUMNS = 3  # more would leave no room for the names
 GAP = 4  # points between images
@@ -48,19 +48,19 @@ def picture_row(images: Mapping[str, Tensor]) -> Tensor:
     return page
 
 
-def stacked(*images: Tensor) -> Image.Image:
-    """Images [1, H, W, 3] above each other, as wide as the widest."""
+def beside(*images: Tensor) -> Image.Image:
+    """Images [1, H, W, 3] beside each other, as high as the highest."""
     pages = [
         Image.fromarray((255.0 * image[0].cpu().clamp(0.0, 1.0)).round().byte().numpy())
         for image in images
     ]
-    width = max(page.width for page in pages)
-    pages = [page.resize((width, round(page.height * width / page.width))) for page in pages]
-    whole = Image.new("RGB", (width, sum(page.height for page in pages)))
-    top = 0
+    height = max(page.height for page in pages)
+    pages = [page.resize((round(page.width * height / page.height), height)) for page in pages]
+    whole = Image.new("RGB", (sum(page.width for page in pages), height))
+    left = 0
     for page in pages:
-        whole.paste(page, (0, top))
-        top += page.height
+        whole.paste(page, (left, 0))
+        left += page.width
     return whole
 
 
