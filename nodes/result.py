@@ -76,7 +76,8 @@ def found_result(
         if progress.continued:
             text += f"\n\nContinued: {progress.continued} calls had been made before."
         return saved, f"{text}\n\n{for_other_tools(saved)}"
-    text = f"Saved result taken, no model call made.\n\n{saved.notes.get('report', '')}"
+    report = saved.notes.get("report") or saved.schedule.provenance.what  # a shared one has none
+    text = f"Saved result taken, no model call made.\n\n{report}"
     if name not in ("", saved.schedule.name):
         saved = _renamed(saved, name)
         text += f"\n\n{_keep(store, saved, None)}"

@@ -359,7 +359,7 @@ def test_what_no_schedule_can_be_is_left_alone_with_one_line(
 @pytest.mark.parametrize(
     "change",
     [
-        {"request": {"denoise": "all", "sampler": ["x"], "shape": "y", "cfg": None}},
+        {"request": {"denoise": "all", "sampler": ["x"], "shape": "y", "cfg": 10**400}},
         {"notes": {"flow": 0, "sigma_min": -1, "boundary": "z", "spare_level": [1]}},
         {"notes": {"flow": False, "sigma_min": 10**300}, "request": {"denoise": 10**300}},
         {"name": "../../../etc/passwd"},

@@ -174,6 +174,15 @@ def test_levels_as_text(server: ComfyServer, name: str, tool: str, words: str) -
     assert answer.json["hint"]
 
 
+def test_the_text_for_comfyui_is_what_its_own_node_reads(server: ComfyServer, name: str) -> None:
+    if not server.object_info("ManualSigmas"):
+        pytest.skip("this host has no ManualSigmas")
+    text = Answer(server, "/ays/schedules/text", name=name, **{"for": "comfyui"}).json["text"]
+    graph = scheduler_graph()
+    graph["scheduler"] = {"class_type": "ManualSigmas", "inputs": {"sigmas": text}}
+    assert shown(server.run(graph)) == pytest.approx(LEVELS, rel=1e-7)
+
+
 RENAME, DELETE, IMPORT = (f"/ays/schedules/{verb}" for verb in ("rename", "delete", "import"))
 
 
