@@ -1,7 +1,8 @@
 """The method, for any denoiser and any solver: pure torch and numpy, no host and no files.
 
 measure (`profile`) -> cost (`klub`) -> search (`search`, `paths`) -> select (`select`), put
-together by `optimize`. The mathematics stands in the modules' docstrings; levels always descend.
+together by `optimize`; `compare` ranks schedules that are given. The mathematics stands in the
+modules' docstrings; levels always descend.
 """
 
 from . import gaussian

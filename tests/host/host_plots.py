@@ -2,9 +2,10 @@
 
 It prints JSON:
 
-    plots     case -> `shape` of the image; `outside`, texts that leave it; `overlaps`, pairs of
-              texts or of a text and the axes that touch; `smallest` size of a text in pixels at the
-              width of a node; `spoken`, what matplotlib warned of or logged
+    plots     case -> `shape` of the image; `texts`, and those that are `outside`; `overlaps`, pairs
+              of texts or of a text and the axes that touch; `misjudged`, texts that are not as wide
+              as the layout assumes; `smallest` size of a text in pixels at the width of a node;
+              `spoken`, what matplotlib warned of or logged
     preview   case -> `size`, `bytes` as the host sends it, `blue`, pixels of the best curve
     pictures  case -> `shape`, and `kept`, whether every image's pixels are there unchanged
     texts     what names become in room for 20 points
@@ -155,12 +156,22 @@ def looked_at(page: sheet.Sheet) -> dict[str, Any]:
             for (a, one), (b, other) in itertools.combinations([*boxes, *beside], 2)
             if one.overlaps(other) and not remarks & {a, b}
         ],
+        "misjudged": [
+            text.get_text()
+            for text in figure.texts
+            if abs(width_of(text) - text.get_window_extent(renderer).width) > 0.02 * figure.bbox.x1
+        ],
         "smallest": min(text.get_fontsize() for text in texts)
         / 72
         * figure.dpi
         * NODE_WIDTH
         / figure.bbox.width,
     }
+
+
+def width_of(text: Any) -> float:
+    """Pixels that the layout has counted with: it takes no name for a formula."""
+    return sheet.text_width(text.get_text(), text.get_fontsize()) / 72 * text.figure.dpi
 
 
 def pictured(images: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def test_no_text_leaves_its_picture_or_touches_another(drawn: dict[str, dict[str
     assert len(drawn) > 30
     assert {name: plot["outside"] for name, plot in drawn.items() if plot["outside"]} == {}
     assert {name: plot["overlaps"] for name, plot in drawn.items() if plot["overlaps"]} == {}
+    assert {name: plot["misjudged"] for name, plot in drawn.items() if plot["misjudged"]} == {}
 
 
 def test_text_can_be_read_at_the_width_of_a_node(drawn: dict[str, dict[str, Any]]) -> None:

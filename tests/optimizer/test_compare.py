@@ -224,6 +224,9 @@ def test_calls_stay_within_what_was_announced(solver: str, per_step: int) -> Non
     assert found.total_calls == computed == told[-1]
     assert 0.8 * most < computed <= most
     assert told == sorted(told)
+    alone = compared(solver=solver, noises=4, schedules={"karras": GIVEN["karras"]})
+    most = most_calls([6], 4, per_step, 3, 1)
+    assert 0.9 * most < alone.total_calls <= most
 
 
 def test_a_difference_is_told_from_luck() -> None:
