@@ -205,7 +205,8 @@ class HostPage:
     def values(self, node: str) -> dict[str, Any]:
         """The values of a node's widgets, by their names."""
         found: dict[str, Any] = self.page.evaluate(
-            "id => Object.fromEntries(app.graph.getNodeById(id).widgets.map(w => [w.name, w.value]))",
+            "id => Object.fromEntries("
+            "app.graph.getNodeById(id).widgets.map(widget => [widget.name, widget.value]))",
             node,
         )
         return found
@@ -231,9 +232,45 @@ class HostPage:
 
     # -- what it shows -----------------------------------------------------------------------
 
+    @property
+    def draws_texts(self) -> bool:
+        """Whether texts that a node sends are shown in it: not by the first "Nodes 2.0"."""
+        version = str(self.page.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__"))
+        return isinstance(self.nodes, ClassicNodes) or not re.match(r"1\.[0-3]?\d\.", version)
+
     def text(self, pattern: str) -> str:
         """The text under a node in which a regular expression is found; waits until it is shown."""
         return self.page.locator(".dom-widget", has_text=re.compile(pattern)).first.inner_text()
+
+    def progress(self, title: str) -> str:
+        """What the page says about the node that runs; waits until it is under way."""
+        line = re.compile(rf"Current node:\s*{re.escape(title)}\s*\d*[1-9]\d*%")
+        return self.page.get_by_text(line).first.inner_text()
+
+    def error(self, pattern: str) -> str:
+        """The text about a failed run in which a regular expression is found.
+
+        Older pages open it in a dialog, newer ones behind a button.
+        """
+        sentence = self.page.get_by_text(re.compile(pattern)).first
+        details = self.page.get_by_test_id("error-overlay-see-errors")
+        sentence.or_(details).first.wait_for()
+        if not sentence.is_visible():
+            details.click()
+        return sentence.inner_text()
+
+    def close_error(self) -> None:
+        """Close what tells about a failed run."""
+        closing = self.page.locator(".p-dialog-close-button, [data-testid=error-overlay-dismiss]")
+        for button in closing.all():
+            button.click()
+
+    def help(self, node: str) -> Locator:
+        """Select a node and click its "i": the help that opens."""
+        self.page.keyboard.press("Escape")
+        self.page.mouse.click(*self.nodes.title(node), delay=HOLD)
+        self.page.get_by_test_id("info-button").first.click()
+        return self.page.locator(".node-help-content")
 
     def picture_width(self, node: str) -> int:
         """Pixels, of the picture in the node with that id; waits until it is loaded."""
