@@ -72,7 +72,7 @@ def found_result(
         whole = saved.request == request
         text = f"{saved.notes['report']}\n\n{_keep(store, saved, unfinished if whole else None)}"
         if whole:
-            store.forget(early_request(request))
+            store.forget(early_request(request), saved.schedule.name)
         if progress.continued:
             text += f"\n\nContinued: {progress.continued} calls had been made before."
         return saved, f"{text}\n\n{for_other_tools(saved)}"

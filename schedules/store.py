@@ -233,13 +233,13 @@ class Store:
         shown = (name for name, entry in self._shown() if (entry.digest, entry.label) == key)
         return next(shown, written.label)
 
-    def forget(self, request: Mapping[str, Any]) -> None:
-        """Delete the results of a request, as far as their files can be deleted."""
+    def forget(self, request: Mapping[str, Any], name: str) -> None:
+        """Delete the results of a request under a name, as far as their files can be deleted."""
         wanted = digest_of(request)
         with _changes:
             for folder in self.folders:
                 for entry in in_folder(folder):
-                    if entry.digest == wanted:
+                    if entry.digest == wanted and entry.saved.schedule.name == name:
                         with suppress(OSError):
                             entry.path.unlink(missing_ok=True)
 

@@ -255,6 +255,17 @@ def test_a_free_name_is_not_that_of_another_result(tmp_path: Path) -> None:
     assert store.free_name("mine", second.digest) == "mine (2)"
 
 
+def test_results_of_one_request_are_forgotten_under_one_name(tmp_path: Path) -> None:
+    store = Store([tmp_path / "mine", tmp_path / "theirs"])
+    early = result("mine", part=True)
+    for saved in (early, result("kept", part=True), result("mine, whole")):
+        store.save(saved)
+    Store([tmp_path / "theirs"]).save(early)
+    assert store.free_name("mine", result().digest, early.digest) == "mine"
+    store.forget(early.request, "mine")
+    assert list(store.list()) == ["kept", "mine, whole"]
+
+
 def test_copies_in_two_folders_are_one_result_and_the_newest_counts(tmp_path: Path) -> None:
     folders = [tmp_path / "a", tmp_path / "b"]
     age(Store(folders[:1]).save(result()), 10)
