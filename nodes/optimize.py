@@ -11,7 +11,7 @@ from comfy_api.latest import io, ui
 from . import host
 from .carried import carried_by, carry
 from .guided import guided_model, prompt_guider
-from .plot import plot_schedules, preview_curve
+from .plot import beside, plot_schedules, preview_curve
 from .result import METHODS, found_result, given_schedules, joined_results
 from .schema import supported
 
@@ -300,6 +300,7 @@ class AYSOptimize(io.ComfyNode):
         more = [result for result, _ in found[1:]]
         shown: dict[str, Any] = {"text": [text], **carry(*place, saved, more=more)}
         if plot is not None:
+            host.show_picture(cls.hidden.unique_id, beside(plot))
             shown |= ui.PreviewImage(plot, cls=cls).as_dict()
         measured = host.Measured(
             denoise, judged.spare_level, guided.levels.sigma_min, request.get("boundary")

@@ -71,11 +71,12 @@ PICTURES = """
 count => [...document.querySelectorAll('[role=dialog] img')].filter(
   image => image.complete && image.naturalWidth > 100).length === count
 """
-# The picture that a node has saved, not the one that it has shown on the way.
+# The picture that a node shows in the end, not the smaller one that it has shown on the way.
 SHOWN = """
-ids => ids.every(id => app.graph.getNodeById(id).imgs?.every(
-  image => image.complete && image.naturalWidth && image.src.includes('/view')))
+([ids, preview]) => ids.every(id => app.graph.getNodeById(id).imgs?.every(
+  image => image.complete && image.naturalWidth && image.naturalWidth !== preview))
 """
+PREVIEW = 512  # its width
 STYLED = """
 () => [...document.querySelectorAll('link[href*="panel.css"]')].every(link => link.sheet)
 """
@@ -128,7 +129,7 @@ class Studio:
 
     def shown(self, ids: Sequence[str]) -> None:
         """Wait until the nodes with these ids show their pictures."""
-        self.page.wait_for_function(SHOWN, arg=list(ids))
+        self.page.wait_for_function(SHOWN, arg=[list(ids), PREVIEW])
 
 
 def save(image: Image.Image, path: Path, colours: int = 256) -> None:
