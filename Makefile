@@ -15,8 +15,12 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 READY := $(VENV)/ready
 TORCH_READY := $(VENV)/torch-ready
 
+# The registry's own tool, for `make pack` and the tests of the archive.
+COMFY_CLI := 1.23.0
+CLI_READY := $(VENV)/cli/ready-$(COMFY_CLI)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup host demo bench bench-full overhead overhead-host test test-full lint clean
+.PHONY: help setup host browser newcomer locales pack icons demo bench bench-full overhead overhead-host test test-full lint clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 \t/'
@@ -47,6 +51,28 @@ $(READY): $(TORCH_READY) requirements.txt requirements-dev.txt
 host: $(READY)  ## a real ComfyUI for the tests, and what it requires
 	$(BIN)/python tests/host/get_host.py --constraint $(VENV)/constraints.txt
 
+browser: $(READY)  ## a chromium for the tests: yours, else one is installed where that can be done
+	$(BIN)/python -m align_your_steps.tests.host.get_browser
+
+newcomer: host browser $(CLI_READY)  ## a newcomer's first picture from the archive, click by click, timed
+	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.tests.host.newcomer
+
+# comfy-cli brings many packages of its own: they stay out of what the tests run in.
+$(CLI_READY): | $(READY)
+	rm -rf $(VENV)/cli
+	$(PYTHON) -m venv $(VENV)/cli
+	$(VENV)/cli/bin/python -m pip -qq --disable-pip-version-check install "comfy-cli==$(COMFY_CLI)"
+	touch $@
+
+locales: host  ## the English texts in locales/, from the nodes
+	$(BIN)/python -m align_your_steps.tests.host.locales
+
+pack: $(CLI_READY)  ## the registry's checks, and the archive that it would get, in .pack/
+	$(BIN)/python -m align_your_steps.tests.host.archive .pack
+
+icons: $(READY)  ## media/*.png from media/*.svg
+	$(BIN)/python -m align_your_steps.tests.host.media
+
 demo: $(READY)  ## optimise a schedule for a small denoiser that comes with the project
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m align_your_steps.benchmarks.demo
 
@@ -72,12 +98,12 @@ lint: $(READY)  ## ruff and mypy
 	  -p align_your_steps.nodes -p align_your_steps.benchmarks
 
 # One thread: on few cores more of them only get into each other's way.
-test: lint host  ## ruff, mypy and every test, those in a real ComfyUI included
+test: lint host browser $(CLI_READY)  ## ruff, mypy and every test, those in a real ComfyUI included
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-test-full: lint host  ## the same, with every row of the long tables
+test-full: lint host browser $(CLI_READY)  ## the same, with every row of the long tables
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ""
 
 clean:  ## delete the set-up and all caches
-	rm -rf $(VENV) .host .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .host .pack .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import host
 from .apply import AYSApply
 from .carried import carry_ahead
+from .compare import AYSCompare
 from .optimize import AYSOptimize
 from .plot_sigmas import AYSPlot
 from .scheduler import AYSScheduler
@@ -19,7 +20,7 @@ class AlignYourSteps(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes of the pack."""
-        return [AYSScheduler, AYSApply, AYSOptimize, AYSPlot]
+        return [AYSScheduler, AYSApply, AYSOptimize, AYSCompare, AYSPlot]
 
 
 def extension() -> AlignYourSteps:

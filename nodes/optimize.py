@@ -10,6 +10,7 @@ from comfy_api.latest import io, ui
 
 from . import host
 from .carried import carried_by, carry
+from .guided import guided_model, prompt_guider
 from .plot import plot_schedules, preview_curve
 from .result import METHODS, found_result, given_schedules, joined_results
 from .schema import supported
@@ -244,7 +245,7 @@ class AYSOptimize(io.ComfyNode):
         progress = host.Progress(cls.hidden.unique_id, budget, len(counts), minutes)
         scale: float | None = cfg
         if guider is None:
-            guider = _guider(model, positive, negative, cfg)
+            guider = prompt_guider(model, positive, negative, cfg)
         else:
             scale = getattr(guider, "cfg", None)
         if second_guider is None and second_model is not None:
@@ -252,7 +253,9 @@ class AYSOptimize(io.ComfyNode):
         measured_model = host.model_of(guider)
         host.refuse_frames(measured_model)
         judged = host.judged_sampler(sampler_name, sampler)
-        guided = _guided(guider, second_guider, judged, latent_image, steps, denoise, boundary_step)
+        guided = guided_model(
+            guider, judged, latent_image, steps, denoise, second_guider, boundary_step
+        )
         request = {
             **_models(guider, second_guider, guided),
             "cfg": scale,
@@ -326,26 +329,6 @@ def _more(text: str, steps: int) -> list[int]:
     return [count for count in dict.fromkeys(counts) if count != steps]
 
 
-def _guided(
-    guider: Any,
-    second: Any,
-    judged: host.JudgedSampler,
-    latent_image: dict[str, Any],
-    steps: int,
-    denoise: float,
-    boundary_step: int,
-) -> host.GuidedModel:
-    """The guided model, or the pair with a second one, that is measured."""
-    model = host.model_of(guider)
-    latent = host.latent_use(model, latent_image, denoise)
-    levels = host.noise_levels(model)
-    if second is None:
-        return host.GuidedModel(guider, levels, latent, judged)
-    boundary = host.boundary_level(levels, steps, denoise, boundary_step)
-    levels = host.pair_levels(levels, host.model_of(second), boundary)
-    return host.GuidedPair(guider, second, boundary, levels, latent, judged)
-
-
 def _models(guider: Any, second: Any, guided: host.GuidedModel) -> dict[str, Any]:
     """What a request says about the models and their guidance."""
     identity = host.model_identity(guider.model_patcher)
@@ -357,26 +340,6 @@ def _models(guider: Any, second: Any, guided: host.GuidedModel) -> dict[str, Any
         if request["second identity"] is None:  # such a pair is never found again
             request["identity"] = None
     return request
-
-
-def _guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
-    """KSampler's guider for the linked prompts.
-
-    Raises ValueError when a prompt is missing.
-    """
-    # Some nodes, such as SelfAttentionGuidance, need the negative prompt at cfg 1 too.
-    guided = cfg != 1.0 or model.model_options.get("disable_cfg1_optimization", False)
-    if positive is None or (negative is None and guided):
-        missing = "positive" if positive is None else "negative"
-        raise ValueError(
-            f"Optimize AYS has no {missing} prompt: link 'positive' and 'negative', or link a "
-            "guider (with cfg 1 'positive' alone is enough, unless a node needs both then too)."
-        )
-    if cfg != 1.0 and any("guidance" in options for _, options in positive):
-        log.warning(
-            "The prompt carries Flux guidance and cfg is %g: such models are made for cfg 1.", cfg
-        )
-    return host.make_guider(model, positive, positive if negative is None else negative, cfg)
 
 
 def _other_model(model: Any, measured: Any, identity: str | None) -> bool:

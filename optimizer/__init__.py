@@ -5,6 +5,7 @@ together by `optimize`. The mathematics stands in the modules' docstrings; level
 """
 
 from . import gaussian
+from .compare import Comparison, compare
 from .coordinate import FLOW, VE, Coordinate, affine
 from .finish import Deadline, Finish
 from .journal import Journal
@@ -22,6 +23,7 @@ __all__ = [
     "FLOW",
     "SOLVERS",
     "VE",
+    "Comparison",
     "Coordinate",
     "Deadline",
     "Denoiser",
@@ -34,6 +36,7 @@ __all__ = [
     "Solver",
     "affine",
     "builtin_solver",
+    "compare",
     "coordinate_search",
     "edm_schedule",
     "gaussian",

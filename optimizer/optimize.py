@@ -35,6 +35,7 @@ from .candidates import (
     path_schedules,
 )
 from .coordinate import VE, Coordinate, edm_level, spread
+from .fine import fine_levels, fine_steps
 from .finish import Finish
 from .journal import Journal
 from .klub import Levels, klub
@@ -247,15 +248,9 @@ def optimize(
     t_max = float(coordinate.finite_edm(np.asarray(sigma_max)))
     t_min = float(coordinate.edm(np.asarray(sigma_min)))
 
-    def fine_levels(count: int) -> Tensor:
-        """The levels of a reference run."""
-        fine = coordinate.level(spread(t_max, t_min, count))
-        fine = coordinate.thinned(np.append(sigma_max, fine[1:]))
-        return torch.from_numpy(np.append(fine, 0.0)).float()
-
     def begun(plan: _Plan) -> Tensor:
         """Begin with a plan, and return the levels of its reference runs."""
-        levels = fine_levels(plan.reference_steps)
+        levels = fine_levels(plan.reference_steps, coordinate, sigma_max, sigma_min)
         runs.begin(levels, plan.every, plan.batch, steps, coordinate)
         return levels
 
@@ -321,7 +316,9 @@ def optimize(
     # The noises compared on are fresh: none of the candidates was made from them.
     noises = -(-FEWEST_NOISES // plan.batch) * plan.batch
     if by_law and learnt is not None and runs.fits(noises * _law_cost(steps, runs)):
-        criterion, compared_with = "law", fine_levels(_law_reference_steps(steps))
+        criterion = "law"
+        law_steps = _law_reference_steps(steps)
+        compared_with = fine_levels(law_steps, coordinate, sigma_max, sigma_min)
         scores = law_scores(shortlist(pool, learnt, coordinate), runs, compared_with)
         learnt = None  # of the twin, which is not what chose
         winner = min(scores, key=lambda score: score.mean)
@@ -498,16 +495,9 @@ def _law_fits(budget: int, steps: int, runs: Runs) -> bool:
 
 def _plan(budget: int, steps: int, runs: Runs, batch_size: int) -> _Plan:
     """Shares of the budget, rounded down to whole batches."""
-    # A second-order reference of 6 times the steps has about 1/36 of the error that is measured; a
-    # third-order one of 4 times the calls 1 to 8 % on mixtures, of 3 times 3 to 15 %, which is what
-    # a small budget can afford: there, more noises gain more.
     calls = steps * runs.calls_per_step
-    if runs.reference_order < 3:
-        reference_steps = max(48, 6 * steps)
-    elif budget >= AMPLE * calls:
-        reference_steps = max(32, 4 * calls + 4)
-    else:
-        reference_steps = max(24, 3 * calls + 2)
+    ample = budget >= AMPLE * calls
+    reference_steps = fine_steps(steps, runs.calls_per_step, runs.reference_order, ample=ample)
     every = max(1, reference_steps // max(COARSE_STEPS, steps))
     reference_rows = reference_steps * runs.reference_calls
     tracked = reference_rows + -(-reference_steps // every) * runs.calls_per_step

@@ -131,13 +131,25 @@ class Runs:
         return run
 
     def begin(
-        self, fine: Tensor, every: int, batch: int, steps: int, coordinate: Coordinate
+        self,
+        fine: Tensor,
+        every: int,
+        batch: int,
+        steps: int,
+        coordinate: Coordinate,
+        noises: int | None = None,
+        first: Tensor | None = None,
     ) -> None:
-        """Set the noises in a batch, the levels of the reference runs, and the steps optimised for.
+        """Set the noises in a batch, the levels of the reference runs, and the steps of the others.
 
-        The levels end in 0. The coarse run beside a reference takes `every` so many-th of them.
+        fine:   ends in 0
+        every:  the coarse run beside a reference takes every so many-th level
+        steps:  optimised for, or the most that are compared
+        noises: how many there are: the last batch may be smaller; None: any number
+        first:  [...] in the place of the first noise
         """
         self.fine, self.batch, self.steps, self.current = fine, batch, steps, -1
+        self.noises, self.first = noises, first
         self.coarse = torch.cat([fine[:-1:every], fine[-1:]])
         self.coordinate = coordinate
 
@@ -349,12 +361,19 @@ class Runs:
             return None
 
         def measure() -> dict[str, Tensor]:
-            end = self._run("candidates", self.solver, batch, candidate.sigmas)
-            return {"errors": _rmse(self._compared(end), self.ends[batch])}
+            return {"errors": self.end_points(candidate.sigmas, batch)[1]}
 
         self.rivals += 1
         found = self._once("candidates", batch, [candidate.sigmas], measure)
         return found["errors"].tolist()
+
+    def end_points(self, sigmas: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+        """Where the judged solver ends [B, ...], and how far from the references [B].
+
+        RMS distances per element, whatever is left of the budget.
+        """
+        end = self._run("candidates", self.solver, batch, sigmas)
+        return end, _rmse(self._compared(end), self.ends[batch])
 
     def law_ends(
         self, fine: Tensor, schedules: Sequence[Tensor]
@@ -449,8 +468,7 @@ class Runs:
     ) -> Tensor:
         """One run on one batch of noise, or some rows of it, charged to a phase."""
         if batch != self.current:
-            indices = range(batch * self.batch, (batch + 1) * self.batch)
-            self.noise = unit_noise(generators(self.seed, SELECTION, indices), self.shape)
+            self.noise = self._noise(batch)
             self.current = batch
             self.meter.forget()
         self.ask()
@@ -467,6 +485,15 @@ class Runs:
             )
         self._tell(phase)
         return x_0
+
+    def _noise(self, batch: int) -> Tensor:
+        """The noises of a batch, [B, ...]."""
+        end = (batch + 1) * self.batch
+        indices = range(batch * self.batch, end if self.noises is None else min(end, self.noises))
+        noise = unit_noise(generators(self.seed, SELECTION, indices), self.shape)
+        if batch == 0 and self.first is not None:
+            noise[0] = self.first
+        return noise
 
     def _tell(self, phase: str) -> None:
         if self.progress is not None:

@@ -9,6 +9,7 @@
     guidance.py     a GUIDER that can be watched, and what may be assumed of it
     measure.py      a MODEL with its guidance, bound to the optimiser
     solver.py       sampling runs with one SAMPLER, as the optimiser calls them
+    pictures.py     what a measured end point looks like
     walker.py       the sampler that evaluates the model along given points
     memory.py       how many latents fit into the device at once
     pair.py         two of them that share a sampling run
@@ -30,16 +31,19 @@ from .environment import (
 from .families import family, refuse_frames
 from .guidance import model_of
 from .identity import comparable_digest, guidance_digest, is_comparable, model_identity
-from .latents import LatentUse, latent_use
+from .latents import LatentUse, first_noise, latent_use
 from .measure import GuidedModel, make_guider
 from .model import (
     NoiseLevels,
+    host_schedule,
     host_schedules,
     noise_levels,
+    scheduler_names,
     simple_schedule,
     start_level,
 )
 from .pair import GuidedPair, boundary_level, pair_levels, with_model
+from .pictures import decoded
 from .progress import Progress, show_text
 from .routes import add_routes
 from .running import call_with_prompts, running_node
@@ -66,9 +70,12 @@ __all__ = [
     "boundary_level",
     "call_with_prompts",
     "comparable_digest",
+    "decoded",
     "distilled_warning",
     "family",
+    "first_noise",
     "guidance_digest",
+    "host_schedule",
     "host_schedules",
     "is_comparable",
     "judged_sampler",
@@ -84,6 +91,7 @@ __all__ = [
     "running_node",
     "sampler_names",
     "scheduler_category",
+    "scheduler_names",
     "show_text",
     "simple_schedule",
     "start_level",

@@ -26,7 +26,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-__all__ = ["LatentUse", "latent_use"]
+__all__ = ["LatentUse", "first_noise", "latent_use"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,17 @@ def latent_use(model: Any, latent: dict[str, Any], denoise: float) -> LatentUse:
         return LatentUse(samples, None, mask, shapes)
     data = model.model.process_latent_in(samples)
     return LatentUse(torch.zeros_like(samples[:1]), data, None, shapes)
+
+
+def first_noise(model: Any, latent: dict[str, Any], seed: int) -> Tensor:
+    """The noise of the first image that KSampler makes of a LATENT and a seed, [...].
+
+    Packed if it is nested.
+    """
+    noise = comfy.sample.prepare_noise(_as_sampled(model, latent), seed, latent.get("batch_index"))
+    nested = bool(getattr(noise, "is_nested", False))
+    parts = _parts(noise)
+    return (_packed(parts) if nested else parts[0])[0].float().cpu()
 
 
 def _as_sampled(model: Any, latent: dict[str, Any]) -> Any:

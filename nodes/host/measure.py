@@ -252,6 +252,10 @@ class GuidedModel:
             samples, _ = comfy.utils.pack_latents(samples.unbind())
         return self.guider.model_patcher.model.process_latent_in(samples.cpu()).float()
 
+    def released(self, x: Tensor) -> Any:
+        """End points [B, ...] of `sample` as KSampler hands them out."""
+        return self.latent.unpacked(self.guider.model_patcher.model.process_latent_out(x))
+
     def run(
         self, noise: Tensor, start: Any, sigmas: Tensor, sampler: Any, seed: int, fine: bool
     ) -> Any:

@@ -14,12 +14,14 @@ import torch
 
 from ...optimizer import Coordinate, affine
 from ...schedules import NoiseTable
-from .scheduler import SCHEDULER_NAME
+from .scheduler import ATTRIBUTE, SCHEDULER_NAME
 
 __all__ = [
     "NoiseLevels",
+    "host_schedule",
     "host_schedules",
     "noise_levels",
+    "scheduler_names",
     "simple_schedule",
     "start_level",
 ]
@@ -108,25 +110,42 @@ def host_schedules(
 
     spare_level: for samplers of which KSampler asks one step more and drops the last level but one
     """
-    total = steps if denoise >= 1.0 else int(steps / denoise)
-    start = start_level(levels, steps, denoise)
     found = {}
-    for name in comfy.samplers.SCHEDULER_NAMES:
-        if name == SCHEDULER_NAME:
-            continue
+    for name in scheduler_names():
         try:
-            sampling = levels.model_sampling
-            sigmas = comfy.samplers.calculate_sigmas(sampling, name, total + spare_level)
-        except Exception as error:  # other packs register schedulers too, and may need anything
+            found[name] = host_schedule(levels, name, steps, denoise, spare_level=spare_level)
+        except ValueError as error:
             log.info("The scheduler '%s' gave no schedule to compare with: %s", name, error)
-            continue
-        if spare_level:
-            sigmas = torch.cat([sigmas[:-2], sigmas[-1:]])
-        sigmas = sigmas[-(steps + 1) :].cpu().clone()
-        if denoise < 1.0:
-            sigmas[0] = start
-        found[name] = sigmas
     return found
+
+
+def host_schedule(
+    levels: NoiseLevels, name: str, steps: int, denoise: float, *, spare_level: bool = False
+) -> torch.Tensor:
+    """One of them, or that of the schedule attached to the MODEL.
+
+    Raises ValueError for a scheduler that fails.
+    """
+    if name == SCHEDULER_NAME and not hasattr(levels.model_sampling, ATTRIBUTE):
+        raise ValueError("no schedule is attached to this model")
+    total = steps if denoise >= 1.0 else int(steps / denoise)
+    try:
+        sampling = levels.model_sampling
+        sigmas = comfy.samplers.calculate_sigmas(sampling, name, total + spare_level)
+    except Exception as error:  # other packs register schedulers too, and may need anything
+        raise ValueError(f"the scheduler failed: {error}") from error
+    if spare_level:
+        sigmas = torch.cat([sigmas[:-2], sigmas[-1:]])
+    sigmas = sigmas.cpu().clone()
+    if denoise < 1.0:
+        sigmas = sigmas[-(steps + 1) :]
+        sigmas[0] = start_level(levels, steps, denoise)
+    return sigmas
+
+
+def scheduler_names() -> list[str]:
+    """The schedulers of the KSampler drop-down, but for our own."""
+    return [name for name in comfy.samplers.SCHEDULER_NAMES if name != SCHEDULER_NAME]
 
 
 def start_level(levels: NoiseLevels, steps: int, denoise: float) -> float:

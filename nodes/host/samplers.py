@@ -160,8 +160,12 @@ def sampler_names() -> list[str]:
     return comfy.samplers.KSampler.SAMPLERS
 
 
-def judged_sampler(sampler_name: str, sampler: Any = None) -> JudgedSampler:
+def judged_sampler(
+    sampler_name: str, sampler: Any = None, *, twin_alone: bool = False
+) -> JudgedSampler:
     """The way to judge schedules for a sampler of the drop-down, or for a SAMPLER object.
+
+    twin_alone: judge every stochastic sampler by its deterministic twin
 
     Raises ValueError for samplers whose schedules cannot be judged, naming the reason.
     """
@@ -183,7 +187,8 @@ def judged_sampler(sampler_name: str, sampler: Any = None) -> JudgedSampler:
     order = 1 if lowered or name in FIRST_ORDER else 2
     quiet = _quiet(name, run)
     # First-order samplers are judged by their twin, which is as good for them.
-    by_law = quiet and not cfg_pp and name not in TWIN and order > 1 and _takes_noise(run)
+    by_twin = twin_alone or cfg_pp or name in TWIN or order == 1
+    by_law = quiet and not by_twin and _takes_noise(run)
     stochastic = copy.copy(run) if by_law else None
     if quiet:
         run.extra_options = {**_options(run), **quiet}

@@ -305,12 +305,17 @@ class ComfyServer:
 
 
 def _not_shipped(pack: Path) -> Any:
-    """A filter for copytree: hidden files, caches, and what `.comfyignore` names."""
-    patterns = [".*", "__pycache__", "optimized"]
+    """A filter for copytree: hidden files, caches, and the top entries in `.comfyignore`."""
     listed = pack / ".comfyignore"
-    if listed.is_file():
-        patterns += [line.strip("/") for line in listed.read_text(encoding="utf-8").split()]
-    return shutil.ignore_patterns(*patterns)
+    lines = listed.read_text(encoding="utf-8").split() if listed.is_file() else []
+    everywhere = shutil.ignore_patterns(".*", "__pycache__", "optimized")
+    at_the_top = shutil.ignore_patterns(*(line.strip("/") for line in lines))
+
+    def ignored(folder: str, names: list[str]) -> set[str]:
+        found = everywhere(folder, names)
+        return found | at_the_top(folder, names) if Path(folder) == pack else found
+
+    return ignored
 
 
 def _free_port() -> int:

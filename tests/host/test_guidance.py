@@ -235,7 +235,7 @@ def test_the_negative_prompt_is_asked_for_where_cfg_1_needs_it(server: ComfyServ
         return {**graph, "sag": {"class_type": "SelfAttentionGuidance", "inputs": patch}}
 
     server.run(graph(["model", 0]))
-    with pytest.raises(PromptError, match="has no negative prompt"):
+    with pytest.raises(PromptError, match="There is no negative prompt"):
         server.run(graph(["sag", 0]))
 
 

@@ -112,7 +112,7 @@ def test_the_pack_loads_without_a_warning(server: ComfyServer) -> None:
         assert not any(word in line.lower() for word in ("warn", "error", "failed", "traceback"))
 
 
-@pytest.mark.parametrize("node", ["AYSScheduler", "AYSOptimize", "AYSApply"])
+@pytest.mark.parametrize("node", ["AYSScheduler", "AYSOptimize", "AYSApply", "AYSCompare"])
 def test_every_node_stands_beside_the_hosts_schedulers(server: ComfyServer, node: str) -> None:
     info = server.object_info(node)
     assert info["category"] == server.object_info("BasicScheduler")["category"]

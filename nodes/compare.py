@@ -1,0 +1,267 @@
+"""The node "Compare Schedules": which schedule comes closest to the many-step picture."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+
+from . import host
+from .choose import fingerprint
+from .compare_report import comparison_report
+from .comparison import compared, pictures_of, plot_of
+from .guided import guided_model, prompt_guider
+from .named import named_schedules, parsed_names
+from .schema import linked_sigmas, sigmas_inputs, supported
+
+__all__ = ["AYSCompare"]
+
+DEFAULT = "auto, simple, normal, karras, beta"
+MOST_STEPS = 1000
+MOST_NOISES = 1024
+BLANK = torch.zeros(1, 64, 64, 3)  # in place of a plot, where nothing can draw one
+
+log = logging.getLogger("align_your_steps")
+
+
+class AYSCompare(io.ComfyNode):
+    """Rank schedules by how far few steps end from many steps of the same noise."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Inputs and outputs."""
+        return io.Schema(
+            node_id="AYSCompare",
+            display_name="Compare Schedules",
+            category=host.scheduler_category(),
+            description=(
+                "Ranks schedules for your model, prompt and sampler: the nearer the picture in few "
+                "steps is to the picture in many steps from the same noise, the better. Gives a "
+                "table, a plot and, with a VAE linked, the pictures side by side."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="The model that you sample with, with its LoRAs."),
+                io.Conditioning.Input(
+                    "positive",
+                    optional=True,
+                    tooltip="The prompt. Needed unless a guider is linked.",
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="The negative prompt. Needed unless a guider is linked or cfg is 1.",
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=7.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="The guidance scale that you sample with: which schedule is best "
+                    "depends on it. Not used when a guider is linked.",
+                ),
+                io.Combo.Input(
+                    "sampler_name",
+                    options=host.sampler_names(),
+                    default="dpmpp_2m",
+                    tooltip="The sampler that you use: which schedule is best depends on it. Not "
+                    "used when a sampler is linked.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=10,
+                    min=1,
+                    max=MOST_STEPS,
+                    tooltip="The number of steps of the schedules that are named. Linked sigmas "
+                    "have as many steps as they have.",
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="As in KSampler: 1 for new images; below 1 the linked latent is the "
+                    "image to start from.",
+                ),
+                io.Latent.Input(
+                    "latent_image",
+                    tooltip="An empty latent of the size that you sample. With denoise below 1, or "
+                    "with a noise mask: the image to start from.",
+                ),
+                io.String.Input(
+                    "schedules",
+                    default=DEFAULT,
+                    multiline=True,
+                    tooltip="What to compare, separated by commas or lines: schedulers of KSampler "
+                    "(simple, normal, karras, beta, ...), tables that NVIDIA published (SD1.5, "
+                    "SDXL, DeepFloyd IF, SVD), names of schedules that you have saved, and 'auto', "
+                    "which is what AYS Scheduler would take for this model.",
+                ),
+                io.Int.Input(
+                    "noises",
+                    default=8,
+                    min=1,
+                    max=MOST_NOISES,
+                    tooltip="How many starting noises to measure on; the average counts. Each "
+                    "takes one many-step image and one image per schedule. More tell "
+                    "close schedules apart more surely.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=False,
+                    tooltip="Of the starting noises. The first one is the noise that KSampler "
+                    "makes from this seed: it is the one whose pictures are shown.",
+                ),
+                io.Guider.Input(
+                    "guider",
+                    optional=True,
+                    tooltip="Instead of model, cfg and prompts: exactly this guider is measured.",
+                ),
+                io.Sampler.Input(
+                    "sampler",
+                    optional=True,
+                    tooltip="Instead of sampler_name: exactly this sampler, with its options.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Link a VAE to see the pictures themselves: the first noise in many "
+                    "steps, and with every schedule.",
+                ),
+                *sigmas_inputs(fewest=0),
+            ],
+            outputs=[
+                io.Sigmas.Output(
+                    display_name="best",
+                    tooltip="The noise levels of the schedule with the least average error.",
+                ),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="The ranking as text, with what was measured and how sure it is.",
+                ),
+                io.Image.Output(
+                    display_name="plot",
+                    tooltip="The errors as bars, beside the noise levels of every schedule.",
+                ),
+                io.Image.Output(
+                    display_name="images",
+                    tooltip="The pictures of the first noise side by side, the many-step one "
+                    "first. Without a VAE: the plot again.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+            **supported(
+                search_aliases=[
+                    "ays",
+                    "align your steps",
+                    "scheduler",
+                    "optimize",
+                    "compare schedulers",
+                    "sigmas",
+                    "benchmark",
+                ]
+            ),
+        )
+
+    @classmethod
+    def validate_inputs(cls, schedules: str | None = None, sigmas: Any = None) -> bool | str:
+        """A name that nothing has is told before anything is loaded.
+
+        sigmas: some hosts hand over a growing list of inputs whether it is asked for or not
+        """
+        try:
+            parsed_names(schedules or "")  # None: linked, not yet known
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, schedules: str | None = None, **_: Any) -> Any:
+        """A cached output holds until a saved schedule that is compared changes."""
+        try:
+            names = parsed_names(schedules or "")
+        except ValueError:
+            return ""
+        hosts = {*host.scheduler_names(), host.SCHEDULER_NAME}
+        return " ".join(fingerprint(name) for name in names if name not in hosts)
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        cfg: float,
+        sampler_name: str,
+        steps: int,
+        denoise: float,
+        latent_image: dict[str, Any],
+        schedules: str,
+        noises: int,
+        seed: int,
+        positive: Any = None,
+        negative: Any = None,
+        guider: Any = None,
+        sampler: Any = None,
+        vae: Any = None,
+        **sigmas: Any,
+    ) -> io.NodeOutput:
+        """Measure, rank, draw."""
+        names, linked = parsed_names(schedules), linked_sigmas(sigmas, strict=False)
+        if not names and not linked:
+            raise ValueError(
+                "There is nothing to compare: write names into 'schedules', for example "
+                f"'{DEFAULT}', or link SIGMAS."
+            )
+        cfg, denoise = float(cfg), float(denoise)
+        if guider is None:
+            guider = prompt_guider(model, positive, negative, cfg)
+        measured_model = host.model_of(guider)
+        host.refuse_frames(measured_model)
+        judged = host.judged_sampler(sampler_name, sampler, twin_alone=True)
+        guided = guided_model(guider, judged, latent_image, steps, denoise)
+        named = named_schedules(
+            names, measured_model, guided.levels, steps, denoise, judged.spare_level
+        )
+        warning = host.distilled_warning(guider, steps)
+        if warning:
+            log.warning(warning)
+        start = host.start_level(guided.levels, steps, denoise)
+        found = compared(
+            guided,
+            {**named.schedules, **linked},
+            start,
+            noises,
+            seed,
+            host.first_noise(measured_model, latent_image, seed),
+            cls.hidden.unique_id,
+        )
+        notes = [*named.notes, guided.note]
+        if denoise < 1.0:
+            notes.append(
+                f"at denoise {denoise:g} every named schedule starts at the noise level of "
+                f"'simple', {start:.4g}: from another one it would change more or less of the image"
+            )
+        pictures = None
+        if vae is not None:
+            try:
+                pictures = pictures_of(found, guided, vae)
+            except ValueError as error:
+                log.error("Compare Schedules has no pictures: %s", error)
+                notes.append(f"there are no pictures: {error}")
+        text = comparison_report(found, judged, noises, notes, named.left_out, warning)
+        plot = plot_of(found)
+        shown: dict[str, Any] = {"text": [text]}
+        for image in (plot, pictures):
+            if image is not None:
+                drawn = ui.PreviewImage(image, cls=cls).as_dict()
+                shown = {**drawn, **shown, "images": [*shown.get("images", []), *drawn["images"]]}
+        plot = BLANK if plot is None else plot
+        images = plot if pictures is None else pictures
+        return io.NodeOutput(found.best.candidate.sigmas, text, plot, images, ui=shown)

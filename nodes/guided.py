@@ -1,0 +1,52 @@
+"""What is measured: the guidance and the guided model that a node's inputs stand for."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from . import host
+
+__all__ = ["guided_model", "prompt_guider"]
+
+log = logging.getLogger("align_your_steps")
+
+
+def prompt_guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
+    """KSampler's guider for the linked prompts.
+
+    Raises ValueError when a prompt is missing.
+    """
+    # Some nodes, such as SelfAttentionGuidance, need the negative prompt at cfg 1 too.
+    guided = cfg != 1.0 or model.model_options.get("disable_cfg1_optimization", False)
+    if positive is None or (negative is None and guided):
+        missing = "positive" if positive is None else "negative"
+        raise ValueError(
+            f"There is no {missing} prompt: link 'positive' and 'negative', or link a "
+            "guider (with cfg 1 'positive' alone is enough, unless a node needs both then too)."
+        )
+    if cfg != 1.0 and any("guidance" in options for _, options in positive):
+        log.warning(
+            "The prompt carries Flux guidance and cfg is %g: such models are made for cfg 1.", cfg
+        )
+    return host.make_guider(model, positive, positive if negative is None else negative, cfg)
+
+
+def guided_model(
+    guider: Any,
+    judged: host.JudgedSampler,
+    latent_image: dict[str, Any],
+    steps: int,
+    denoise: float,
+    second: Any = None,
+    boundary_step: int = 0,
+) -> host.GuidedModel:
+    """The guided model, or the pair with a second one, that is measured."""
+    model = host.model_of(guider)
+    latent = host.latent_use(model, latent_image, denoise)
+    levels = host.noise_levels(model)
+    if second is None:
+        return host.GuidedModel(guider, levels, latent, judged)
+    boundary = host.boundary_level(levels, steps, denoise, boundary_step)
+    levels = host.pair_levels(levels, host.model_of(second), boundary)
+    return host.GuidedPair(guider, second, boundary, levels, latent, judged)

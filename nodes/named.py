@@ -1,0 +1,137 @@
+"""The schedules that a list of names stands for, to compare them.
+
+Names are those of KSampler's schedulers, of the published tables, of saved schedules, and 'auto'.
+They stand between commas or on lines of their own. A saved name may hold commas itself: the longest
+name counts.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..schedules import PRESETS, with_denoise
+from . import host
+from .choose import choose, published
+from .schema import AUTO
+
+__all__ = ["Named", "named_schedules", "parsed_names"]
+
+MOST = 24  # names: more would make neither a table nor a plot that can be read
+LISTED = 12  # saved names that an error shows
+
+
+@dataclass
+class Named:
+    """What names stand for.
+
+    schedules: levels [n+1] by name
+    left_out:  names without levels, with the reason
+    notes:     which schedules 'auto' and saved names stand for
+    """
+
+    schedules: dict[str, torch.Tensor] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def parsed_names(text: str) -> list[str]:
+    """The names in a text, each once.
+
+    Raises ValueError, in a sentence, for a name that nothing has, and for too many.
+    """
+    saved = host.store().list()
+    # The first spelling wins where two names differ in their case alone.
+    known = [*host.scheduler_names(), host.SCHEDULER_NAME, *PRESETS, AUTO, *saved]
+    folded = {name.casefold(): name for name in reversed(known)}
+    exact = {name: name for name in known}
+    found = []
+    for line in text.splitlines():
+        parts = [part for part in line.split(",") if part.strip()]
+        while parts:
+            count, name = _longest(parts, exact, folded)
+            if name is None:
+                raise ValueError(_unknown(parts[0].strip(), known, list(saved)))
+            found.append(name)
+            parts = parts[count:]
+    names = list(dict.fromkeys(found))
+    if len(names) > MOST:
+        raise ValueError(f"{len(names)} schedules were named: compare at most {MOST} at a time.")
+    return names
+
+
+def named_schedules(
+    names: list[str],
+    model: Any,
+    levels: host.NoiseLevels,
+    steps: int,
+    denoise: float,
+    spare_level: bool,
+) -> Named:
+    """What each name stands for on a model, at a number of steps.
+
+    For a denoise below 1 each begins where the host's 'simple' does.
+    """
+    found = Named()
+    for name in names:
+        try:
+            sigmas = _levels(name, model, levels, steps, denoise, spare_level, found.notes)
+        except ValueError as error:
+            found.left_out[name] = str(error).rstrip(".")
+            continue
+        if len(sigmas) != steps + 1:
+            found.left_out[name] = f"it gives {len(sigmas) - 1} steps where {steps} were asked for"
+            continue
+        if denoise < 1.0:
+            sigmas[0] = host.start_level(levels, steps, denoise)
+        found.schedules[name] = sigmas
+    return found
+
+
+def _levels(
+    name: str,
+    model: Any,
+    levels: host.NoiseLevels,
+    steps: int,
+    denoise: float,
+    spare_level: bool,
+    notes: list[str],
+) -> torch.Tensor:
+    """Raises ValueError where a name has no levels for this model."""
+    if name == host.SCHEDULER_NAME or name in host.scheduler_names():
+        return host.host_schedule(levels, name, steps, denoise, spare_level=spare_level)
+    if name in PRESETS:
+        if levels.flow:
+            raise ValueError("the published tables are not for flow models")
+        total = steps if denoise >= 1.0 else int(steps / denoise)
+        return torch.tensor(published(levels, total)[name][-(steps + 1) :])
+    choice = choose(model, name, steps=steps)
+    notes.append(choice.why)
+    return torch.tensor(with_denoise(choice.at, steps, denoise, "keep steps"))
+
+
+def _longest(
+    parts: list[str], exact: dict[str, str], folded: dict[str, str]
+) -> tuple[int, str | None]:
+    """The longest known name at the start of parts, and how many of them it takes."""
+    for count in range(len(parts), 0, -1):
+        text = ",".join(parts[:count]).strip()
+        name = exact.get(text) or folded.get(text.casefold())
+        if name is not None:
+            return count, name
+    return 0, None
+
+
+def _unknown(name: str, known: list[str], saved: list[str]) -> str:
+    near = difflib.get_close_matches(name.casefold(), [k.casefold() for k in known], n=1)
+    meant = f" Did you mean '{next(k for k in known if k.casefold() == near[0])}'?" if near else ""
+    more = f", ... ({len(saved)} in all)" if len(saved) > LISTED else ""
+    have = f"; saved on this machine: {', '.join(saved[:LISTED])}{more}" if saved else ""
+    return (
+        f"There is no schedule '{name}'.{meant} Give '{AUTO}', a scheduler of KSampler "
+        f"({', '.join(host.scheduler_names())}, {host.SCHEDULER_NAME}), a published table "
+        f"({', '.join(PRESETS)}) or the name of a saved schedule{have}."
+    )

@@ -1,0 +1,184 @@
+"""Our extension of the host's page: "Finish now", levels that travel with the workflow, and the
+sidebar tab of saved schedules; where nodes matter, in both of the page's renderers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from align_your_steps.tests.host.browser import open_page
+from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
+from align_your_steps.tests.host.panel import OurPage
+from align_your_steps.tests.host.server import ComfyServer, Graph
+from align_your_steps.tests.host.test_browser import Banner
+from align_your_steps.tests.host.test_nodes import optimize_graph
+
+LEVELS = [14.0, 6.0, 3.0, 1.0, 0.4, 0.0]
+BUDGET = 100_000  # calls; longer than any test waits
+DELAY = 20  # ms a call
+# The page notes what has changed at the next click, and keeps it a little later.
+KEPT = "Object.values(localStorage).some(text => text.includes('ays_schedule'))"
+HACK = '<img src=x onerror="window.hacked = true"> & co'
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes 2.0"])
+def ours(server: ComfyServer, request: pytest.FixtureRequest) -> Iterator[OurPage]:
+    """The page of the shared server with one of the renderers."""
+    executable = find_browser()
+    if executable is None:
+        request.config.pluginmanager.register(Banner())
+        pytest.skip(NO_BROWSER)
+    with open_page(server, executable, timeout=120.0, vue=request.param) as page:
+        page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        yield OurPage(page)
+    server.get("/ays_test/reset")
+
+
+def imported(server: ComfyServer, name: str, levels: list[float] = LEVELS) -> str:
+    """Save a schedule on the server; the name that it is listed under."""
+    given = {"name": name, "sigmas": levels}
+    listed: str = server.post("/ays/schedules/import?filename=test.json", given)["name"]
+    return listed
+
+
+def scheduler_graph(schedule: str) -> Graph:
+    """AYS Scheduler for a model, its levels shown."""
+    return {
+        "model": optimize_graph()["model"],
+        "scheduler": {
+            "class_type": "AYSScheduler",
+            "inputs": {
+                "model": ["model", 0],
+                "schedule": schedule,
+                "steps": len(LEVELS) - 1,
+                "denoise": 1.0,
+                "denoise_mode": "keep steps",
+            },
+        },
+        "shown": {"class_type": "AYSTestShowSigmas", "inputs": {"sigmas": ["scheduler", 0]}},
+    }
+
+
+def levels_of(entry: dict[str, Any]) -> list[float]:
+    """What the graph has shown."""
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
+    levels: list[float] = entry["outputs"]["shown"]["sigmas"]
+    return levels
+
+
+def carried(workflow: dict[str, Any]) -> Any:
+    """The levels that a saved workflow's scheduler carries."""
+    (node,) = (node for node in workflow["nodes"] if node["type"] == "AYSScheduler")
+    return node["properties"].get("ays_schedule")
+
+
+def test_finish_now_ends_the_measurement_and_the_result_is_listed(
+    ours: OurPage, server: ComfyServer
+) -> None:
+    name = f"finished in {'Nodes 2.0' if ours.vue else 'classic nodes'}"
+    ours.host.load(optimize_graph(seed=77, budget=BUDGET, name=name), centre="optimize")
+    ours.open_tab()
+    ours.finish_now("optimize")
+    ours.toast("Nothing is being measured now.")
+    server.get(f"/ays_test/delay?ms={DELAY}")
+    prompt_id, _ = ours.queue()
+    ours.host.text(r"\bleft\b")
+    ours.finish_now("optimize")
+    ours.toast("Finishing with the best so far")
+    server.get("/ays_test/reset")
+    status = server.wait(prompt_id)["status"]
+    assert status["status_str"] == "success", status["messages"]
+    ours.row(name).wait_for()
+    ours.host.screenshot(f"panel {name}")
+    assert name in ours.page.evaluate(
+        "LiteGraph.registered_node_types.AYSScheduler.nodeData.input.required.schedule.flat()"
+        ".flatMap(part => part.options ?? part)"
+    )
+
+
+def test_finish_now_is_no_part_of_workflow_or_prompt(ours: OurPage) -> None:
+    ours.host.load(optimize_graph(seed=3, name="kept"), centre="optimize")
+    values = ours.node("optimize", "n.widgets.filter(w => w.type !== 'button').map(w => w.value)")
+    workflow = ours.workflow()
+    prompt = ours.page.evaluate("app.graphToPrompt().then(made => made.output)")
+    (node,) = (node for node in workflow["nodes"] if node["type"] == "AYSOptimize")
+    assert node["widgets_values"] == values
+    assert "Finish now" not in json.dumps([workflow, prompt])
+    ours.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
+    again = ours.node(node["id"], "n.widgets.map(w => [w.type, w.value])")
+    assert [value for kind, value in again if kind != "button"] == values
+    assert [kind for kind, _ in again].count("button") == 1
+
+
+def test_levels_travel_with_the_workflow(ours: OurPage, server: ComfyServer) -> None:
+    name = imported(server, f"travels {ours.vue}")
+    ours.host.load(scheduler_graph(name), centre="scheduler")
+    assert carried(ours.workflow()) is None
+    prompt_id, _ = ours.queue()
+    levels = levels_of(server.wait(prompt_id))
+    assert levels[1:] == pytest.approx(LEVELS[1:], rel=1e-3)  # the first is the model's highest
+    ours.page.wait_for_function("app.graph.getNodeById('scheduler').properties.ays_schedule")
+    ours.page.locator("#graph-canvas").click(position={"x": 700, "y": 1000})
+    ours.page.wait_for_function(KEPT)
+
+    server.post("/ays/schedules/delete", {"name": name})
+    other = imported(server, f"other {ours.vue}", [9.0, 1.0, 0.0])
+    ours.host.reload()
+    prompt_id, sent = ours.queue()
+    assert carried(sent["extra_data"]["extra_pnginfo"]["workflow"])["name"] == name
+    assert levels_of(server.wait(prompt_id)) == levels
+
+    ours.host.nodes.choose("scheduler", "schedule", other)
+    assert carried(ours.workflow()) is None
+    server.post("/ays/schedules/delete", {"name": other})
+
+
+def test_a_schedule_is_imported_used_shared_renamed_and_deleted(
+    ours: OurPage, server: ComfyServer, tmp_path: Path
+) -> None:
+    ours.host.load(scheduler_graph("auto"), centre="scheduler")
+    ours.open_tab()
+    file = tmp_path / "from a friend.json"
+    file.write_text(json.dumps({"sigmas": LEVELS}), encoding="utf-8")
+    ours.choose_files(file)
+    ours.toast("Imported: from a friend")
+    ours.row("from a friend").get_by_text("5 steps").wait_for()
+    ours.drop("evil.json", json.dumps({"name": HACK, "sigmas": [8.0, 2.0, 0.0]}))
+    ours.toast(f"Imported: {HACK}")
+    assert ours.node("scheduler", "n.type") == "AYSScheduler"  # not taken for a workflow
+    ours.drop("broken.json", "[")
+    ours.toast("broken")
+
+    ours.act("from a friend", "use")
+    ours.toast("AYS Scheduler now uses from a friend.")
+    ours.rename("from a friend", "mine")
+    ours.row("mine").wait_for()
+    ours.page.wait_for_function("app.graph.getNodeById('scheduler').widgets[0].value === 'mine'")
+    ours.rename("mine", HACK)
+    ours.toast(f"There is already a schedule called '{HACK}'")
+
+    ours.act("mine", "copy", "comfyui")
+    ours.toast("ManualSigmas")
+    copied = ours.page.evaluate("navigator.clipboard.readText()")
+    assert [float(level) for level in copied.split(",")] == pytest.approx(LEVELS)
+    shared = json.loads(ours.exported("mine", "json"))
+    assert shared["levels"][:-1] == pytest.approx(LEVELS[:-1])
+
+    ours.host.screenshot(f"panel {'nodes 2.0' if ours.vue else 'classic'}")
+    ours.delete("mine", "Cancel")
+    ours.delete("mine", "Delete")
+    ours.row("mine").wait_for(state="detached")
+    ours.delete(HACK, "Delete")
+    ours.row(HACK).wait_for(state="detached")
+    listed = [schedule["name"] for schedule in server.get("/ays/schedules")["schedules"]]
+    assert not {"mine", HACK} & set(listed)
+    assert not ours.page.evaluate("window.hacked")
+
+
+def test_our_files_raise_no_error(ours: OurPage) -> None:
+    """The last of the tests with a page: it looks back on all of them."""
+    assert ours.host.our_errors == []

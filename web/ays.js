@@ -1,0 +1,41 @@
+/**
+ * The page extension of Align Your Steps: a button "Finish now", levels that travel with the
+ * workflow, and a sidebar tab with the saved schedules.
+ *
+ * The host imports this file, and every other .js file below web/, as a module of its own: only
+ * this one does anything when it is imported.
+ */
+
+import { app } from "../../scripts/app.js";
+import { carryLevels } from "./ays/carried.js";
+import { addFinishButton } from "./ays/finish.js";
+import { noteOffered } from "./ays/nodes.js";
+import { schedulesTab } from "./ays/panel.js";
+import { makeRoom } from "./ays/room.js";
+import { refresh } from "./ays/saved.js";
+import { loadStrings } from "./ays/strings.js";
+
+const MEASURING = new Set(["AYSOptimize", "AYSCompare"]);
+const OURS = new Set(["AYSScheduler", "AYSApply", "AYSOptimize", "AYSCompare", "AYSPlot"]);
+const CARRYING = new Set(["AYSScheduler", "AYSApply", "AYSOptimize"]);
+
+app.registerExtension({
+  name: "alignYourSteps",
+
+  /** Before any node is made: a button's name is a text in the user's language. */
+  init: loadStrings,
+
+  setup() {
+    app.extensionManager.registerSidebarTab(schedulesTab());
+  },
+
+  beforeRegisterNodeDef(_nodeType, definition) {
+    noteOffered(definition);
+  },
+
+  nodeCreated(node) {
+    if (OURS.has(node.comfyClass)) makeRoom(node);
+    if (MEASURING.has(node.comfyClass)) addFinishButton(node);
+    if (CARRYING.has(node.comfyClass)) carryLevels(node, refresh);
+  },
+});
