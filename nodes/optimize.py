@@ -113,7 +113,7 @@ class AYSOptimize(io.ComfyNode):
                     round=0.1,
                     tooltip="The most minutes to spend, also on all of more_steps together; 0: no "
                     "limit. When time is short, fewer schedules are tried and the best one so far "
-                    "is taken. Queue again with more minutes, and the measurement goes on.",
+                    "is taken. For a surer choice, queue again with more minutes.",
                 ),
                 io.Int.Input(
                     "seed",
