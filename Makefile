@@ -20,7 +20,8 @@ COMFY_CLI := 1.23.0
 CLI_READY := $(VENV)/cli/ready-$(COMFY_CLI)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host browser newcomer locales pack icons demo bench bench-full overhead overhead-host test test-full lint clean
+.PHONY: help setup host browser newcomer examples pictures locales pack icons demo bench bench-full
+.PHONY: overhead overhead-host import-time test test-full lint clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 \t/'
@@ -73,6 +74,12 @@ pack: $(CLI_READY)  ## the registry's checks, and the archive that it would get,
 icons: $(READY)  ## media/*.png from media/*.svg
 	$(BIN)/python -m align_your_steps.tests.host.media
 
+examples: host browser  ## write the example workflows anew, as ComfyUI's page saves them
+	$(BIN)/python -m align_your_steps.tests.host.make_examples
+
+pictures: host browser  ## take all pictures of help, README and examples on ComfyUI's page
+	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.tests.host.pictures
+
 demo: $(READY)  ## optimise a schedule for a small denoiser that comes with the project
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m align_your_steps.benchmarks.demo
 
@@ -90,6 +97,9 @@ overhead: $(READY)  ## time and memory that an optimisation takes beside the mod
 
 overhead-host: host  ## the same in a real ComfyUI, on a network of 20 ms a call
 	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.host_overhead
+
+import-time: host  ## how long a ComfyUI takes to import the pack, beside an empty one
+	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.import_time
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import host
 from .apply import AYSApply
+from .carried import carry_ahead
 from .compare import AYSCompare
 from .optimize import AYSOptimize
 from .plot_sigmas import AYSPlot
@@ -27,4 +28,5 @@ def extension() -> AlignYourSteps:
     host.register_scheduler()
     host.register_folders()
     host.add_routes()
+    host.call_with_prompts(carry_ahead)
     return AlignYourSteps()

@@ -62,4 +62,4 @@ class AYSApply(io.ComfyNode):
         choice = choose(model, schedule, carried=next(iter(carried_by(*place)), None))
         host.show_text(cls.hidden.unique_id, choice.why)
         attached = host.attach(model, choice.schedule, choice.measured)
-        return io.NodeOutput(attached, ui=carry(*place, choice.saved))
+        return io.NodeOutput(attached, ui=carry(*place, choice.saved, chosen=schedule))

@@ -5,6 +5,9 @@ itself, into the workflow that every picture of the same run is saved with, and 
 page, which keeps it for later runs. A graph that comes without a workflow has it beside the graph,
 under "ays_schedules" and the node's id.
 
+A node whose output the host still has does not run again, but its pictures are saved with the
+workflow all the same: what it will have used is put there when it is queued.
+
 What comes back with a workflow may come from anywhere: it is read like a file.
 """
 
@@ -17,14 +20,19 @@ from typing import Any
 
 from ..schedules import SavedSchedule
 from ..schedules.shared import from_json, to_json_bytes
+from . import host
 
-__all__ = ["PROPERTY", "carried_by", "carry"]
+__all__ = ["PROPERTY", "carried_by", "carry", "carry_ahead"]
 
 PROPERTY = "ays_schedule"
 BESIDE = "ays_schedules"  # in extra_pnginfo, where there is no workflow
 MORE = "more"  # in the object: results of the same run for other numbers of steps
 MOST = 64
+REMEMBERED = 256
+NODES = ("AYSScheduler", "AYSApply", "AYSOptimize")
 
+# What nodes have used last and its digest, by their id (None: any) and the name chosen.
+_used: dict[tuple[str | None, str | None], tuple[str, dict[str, Any]]] = {}
 log = logging.getLogger("align_your_steps")
 
 
@@ -33,9 +41,7 @@ def carried_by(node_id: str | None, pnginfo: Any) -> list[SavedSchedule]:
 
     The first is the one that the node used, further ones are for other numbers of steps.
     """
-    found = _object(_properties(node_id, pnginfo), PROPERTY)
-    if found is None:
-        found = _object(_object(pnginfo, BESIDE), str(node_id))
+    found = _found(node_id, pnginfo)
     if found is None:
         return []
     try:
@@ -53,20 +59,70 @@ def carried_by(node_id: str | None, pnginfo: Any) -> list[SavedSchedule]:
 
 
 def carry(
-    node_id: str | None, pnginfo: Any, used: SavedSchedule | None, more: Iterable[Any] = ()
+    node_id: str | None,
+    pnginfo: Any,
+    used: SavedSchedule | None,
+    *,
+    chosen: str | None = None,
+    more: Iterable[SavedSchedule] = (),
 ) -> dict[str, Any]:
     """Put the schedule that a node has used into the workflow; the same for the node's `ui`.
 
-    used: None for one that every machine has, which takes back what was carried before
-    more: results of the same run for other numbers of steps
+    used:   None for one that every machine has, which takes back what was carried before
+    chosen: the name in the node's list, if it has one
+    more:   results of the same run for other numbers of steps
     """
-    properties = _properties(node_id, pnginfo)
     found = _as_json(used, more)
+    _put_into(pnginfo, node_id, found)
+    if node_id is not None:
+        # The host takes the output of an equal node of another workflow, with another id, too.
+        for key in ((node_id, chosen), (None, chosen)):
+            _used.pop(key, None)  # the last one used is the last one forgotten
+            if used is not None and found is not None:
+                _used[key] = used.digest, found
+        while len(_used) > REMEMBERED:
+            _used.pop(next(iter(_used)))
+    return {} if found is None else {PROPERTY: [found]}
+
+
+def carry_ahead(queued: Any) -> None:
+    """Put into a queued workflow what its nodes name, or what they used last.
+
+    Only what is saved on this machine: what came with a workflow is in it, or was taken out of it.
+    A node that runs after all puts what it really used in its place.
+    """
+    pnginfo = _object(_object(queued, "extra_data"), "extra_pnginfo")
+    graph = _object(queued, "prompt")
+    if pnginfo is None or graph is None:
+        return
+    entries = None
+    for node_id, node in graph.items():
+        if not isinstance(node, dict) or node.get("class_type") not in NODES:
+            continue
+        chosen = (_object(node, "inputs") or {}).get("schedule")
+        if not isinstance(chosen, str | None) or _found(node_id, pnginfo) is not None:
+            continue
+        entries = host.store().list() if entries is None else entries
+        digest, found = _used.get((node_id, chosen)) or _used.get((None, chosen)) or ("", None)
+        if digest not in {entry.digest for entry in entries.values()}:
+            named = entries.get(chosen) if chosen is not None else None
+            found = None if named is None else _as_json(named.saved, ())
+        if found is not None:
+            _put_into(pnginfo, node_id, found)
+
+
+def _found(node_id: str | None, pnginfo: Any) -> dict[str, Any] | None:
+    """What a workflow carries for a node, as it came."""
+    inside = _object(_properties(node_id, pnginfo), PROPERTY)
+    return inside or _object(_object(pnginfo, BESIDE), str(node_id))
+
+
+def _put_into(pnginfo: Any, node_id: str | None, found: dict[str, Any] | None) -> None:
+    properties = _properties(node_id, pnginfo)
     if properties is not None:
         _put(properties, PROPERTY, found)
     elif isinstance(pnginfo, dict) and node_id is not None:
         _put(pnginfo.setdefault(BESIDE, {}), str(node_id), found)
-    return {} if found is None else {PROPERTY: [found]}
 
 
 def _as_json(used: SavedSchedule | None, more: Iterable[SavedSchedule]) -> dict[str, Any] | None:

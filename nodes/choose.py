@@ -15,7 +15,8 @@ from ..schedules import (
     preset_for_model,
     starting_at,
 )
-from ..schedules.files import label_of
+from ..schedules.files import LONGEST_NAME, label_of
+from ..schedules.saved import number
 from . import host
 from .carried import carried_by
 from .schema import AUTO
@@ -156,14 +157,15 @@ def _measured_for(saved: SavedSchedule, steps: int | None) -> str:
     The sampler, guidance and size that it will be used with are not known here: the user is told.
     """
     request = saved.request  # from a file, with anything in it
-    parts = [request.get("sampler"), f"{saved.schedule.steps} steps"]
+    parts = [str(request.get("sampler") or "")[:LONGEST_NAME], f"{saved.schedule.steps} steps"]
     for key in ("cfg", "denoise"):
-        value = request.get(key)
-        if isinstance(value, int | float) and (key, value) != ("denoise", 1.0):
+        value = number(request.get(key))
+        if value is not None and (key, value) != ("denoise", 1.0):
             parts.append(f"{key} {value:g}")
-    if isinstance(request.get("shape"), list):
-        parts.append(f"latent {'×'.join(map(str, request['shape']))}")
-    text = "measured for " + ", ".join(map(str, filter(None, parts)))
+    shape = request.get("shape")
+    if isinstance(shape, list) and len(shape) <= 5:
+        parts.append(f"latent {'×'.join(map(str, shape))}")
+    text = "measured for " + ", ".join(filter(None, parts))
     if steps is not None and saved.schedule.steps != steps:
         made = "derived for" if len(saved.schedule.nearest(steps)) == steps + 1 else "resampled to"
         text += f"; {made} {steps}"
@@ -187,7 +189,7 @@ def _saved(saved: SavedSchedule, levels: host.NoiseLevels, why: str) -> Choice:
             "schedule for this model."
         )
     conditions = host.Measured(
-        denoise=_denoise(saved.request.get("denoise", 1.0)),
+        denoise=_denoise(saved.request.get("denoise")),
         spare_level=bool(saved.notes.get("spare_level")),
         sigma_min=_level(saved.notes.get("sigma_min")),
         boundary=_level(saved.notes.get("boundary")),
@@ -203,11 +205,11 @@ def _saved(saved: SavedSchedule, levels: host.NoiseLevels, why: str) -> Choice:
 
 def _denoise(value: Any) -> float:
     """A denoise from the request of a file, which may hold anything."""
-    proper = isinstance(value, int | float) and 0 < value <= 1
-    return float(value) if proper else 1.0
+    denoise = number(value)
+    return denoise if denoise is not None and 0.0 < denoise <= 1.0 else 1.0
 
 
 def _level(note: Any) -> float | None:
     """A noise level from the notes of a file, which may hold anything."""
-    proper = isinstance(note, int | float) and 0 < note < 1e30
-    return float(note) if proper else None
+    level = number(note)
+    return level if level is not None and 0.0 < level < 1e30 else None

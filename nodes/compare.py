@@ -14,6 +14,7 @@ from .compare_report import comparison_report
 from .comparison import compared, pictures_of, plot_of
 from .guided import guided_model, prompt_guider
 from .named import named_schedules, parsed_names
+from .plot import beside
 from .schema import linked_sigmas, sigmas_inputs, supported
 
 __all__ = ["AYSCompare"]
@@ -258,10 +259,12 @@ class AYSCompare(io.ComfyNode):
         text = comparison_report(found, judged, noises, notes, named.left_out, warning)
         plot = plot_of(found)
         shown: dict[str, Any] = {"text": [text]}
-        for image in (plot, pictures):
-            if image is not None:
-                drawn = ui.PreviewImage(image, cls=cls).as_dict()
-                shown = {**drawn, **shown, "images": [*shown.get("images", []), *drawn["images"]]}
+        drawings = [image for image in (plot, pictures) if image is not None]
+        for image in drawings:
+            drawn = ui.PreviewImage(image, cls=cls).as_dict()
+            shown = {**drawn, **shown, "images": [*shown.get("images", []), *drawn["images"]]}
+        if drawings:
+            host.show_picture(cls.hidden.unique_id, beside(*drawings))
         plot = BLANK if plot is None else plot
         images = plot if pictures is None else pictures
         return io.NodeOutput(found.best.candidate.sigmas, text, plot, images, ui=shown)

@@ -12,6 +12,7 @@ from . import host
 __all__ = ["comparison_report", "verdict"]
 
 WIDEST = 40  # characters of a name in the table
+FEWEST = 4  # noises on which a standard error says something
 
 
 def verdict(found: Comparison) -> str:
@@ -20,8 +21,9 @@ def verdict(found: Comparison) -> str:
     text = f"Closest to the many-step picture: '{best.candidate.name}'."
     if not others:
         return f"{text} It is the only one that was compared."
-    if found.noises == 1:
-        return f"{text} On one noise this may be luck: give more noises to be sure."
+    if found.noises < FEWEST:
+        few = "one noise" if found.noises == 1 else f"{found.noises} noises"
+        return f"{text} On {few} this may be luck: give {FEWEST} or more to be surer."
     equal = [score for score in others if found.as_good(score)]
     behind = [score for score in others if score not in equal]
     if behind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from ..optimizer import Comparison, compare
 from ..optimizer.compare import most_calls
 from . import host
 from .compare_report import verdict
-from .plot import picture_row, plot_errors
+from .plot import picture_row, plot_errors, preview_curve
 
 __all__ = ["compared", "pictures_of", "plot_of"]
 
@@ -36,6 +37,7 @@ def compared(
         counts or [1], noises, solver.calls_per_step, reference.order, reference.calls_per_step
     )
     with host.Progress(node_id, total) as progress:
+        progress.part(0, draw=partial(preview_curve, muted=schedules))
         try:
             found = guided.fitted(
                 lambda batch_size, made: compare(
@@ -55,6 +57,7 @@ def compared(
                     meter=guided.meter,
                     progress=progress,
                     stop=lambda: progress.finish_requested,
+                    better=progress.better,
                 )
             )
         except BaseException as error:  # an interrupt is not an Exception on every host

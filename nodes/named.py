@@ -86,7 +86,11 @@ def named_schedules(
             found.left_out[name] = f"it gives {len(sigmas) - 1} steps where {steps} were asked for"
             continue
         if denoise < 1.0:
-            sigmas[0] = host.start_level(levels, steps, denoise)
+            start = host.start_level(levels, steps, denoise)
+            if steps > 1 and float(sigmas[1]) >= start:
+                found.left_out[name] = f"at denoise {denoise:g} it begins far above the others"
+                continue
+            sigmas[0] = start
         found.schedules[name] = sigmas
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from comfy_api.latest import io, ui
@@ -10,7 +11,7 @@ from comfy_api.latest import io, ui
 from . import host
 from .carried import carried_by, carry
 from .guided import guided_model, prompt_guider
-from .plot import plot_schedules
+from .plot import beside, plot_schedules, preview_curve
 from .result import METHODS, found_result, given_schedules, joined_results
 from .schema import supported
 
@@ -241,6 +242,7 @@ class AYSOptimize(io.ComfyNode):
         # A workflow may write 7 where the widget writes 7.0: they are the same request.
         cfg, denoise = float(cfg), float(denoise)
         counts = [steps, *_more(more_steps, steps)]
+        progress = host.Progress(cls.hidden.unique_id, budget, len(counts), minutes)
         scale: float | None = cfg
         if guider is None:
             guider = prompt_guider(model, positive, negative, cfg)
@@ -271,28 +273,34 @@ class AYSOptimize(io.ComfyNode):
         found, given = [], []
         place = cls.hidden.unique_id, cls.hidden.extra_pnginfo
         came = carried_by(*place)
-        with host.Progress(cls.hidden.unique_id, budget, len(counts)) as progress:
+        with progress:
             for part, count in enumerate(counts):
-                progress.part(part, f"{count} steps")
+                if part > 0 and progress.finish_requested:
+                    break
                 own_name = name.strip()
                 if own_name and count != steps:
                     own_name += f", {count} steps"
                 wanted = {**request, "steps": count}
                 warning = host.distilled_warning(guider, count)
                 given.append(given_schedules(guided.levels, count, denoise, judged.spare_level))
+                progress.part(part, f"{count} steps", partial(preview_curve, muted=given[-1]))
                 result = found_result(
                     guided, wanted, given[-1], own_name, again, came, progress, warning
                 )
                 found.append(result)
         saved, text = joined_results(found)
+        if left_out := counts[len(found) :]:
+            listed = ", ".join(str(count) for count in left_out)
+            text += f"\n\nNot optimised for {listed} steps, because you asked to finish."
         if _other_model(model, measured_model, saved.identity):
             text = f"{OTHER_MODEL}\n\n{text}"
             log.warning(OTHER_MODEL)
-        plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas, **given[0]})
+        plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas}, given[0])
         # The report is in the history too, for clients that link nothing to its output.
         more = [result for result, _ in found[1:]]
-        shown: dict[str, Any] = {"text": [text], **carry(*place, saved, more)}
+        shown: dict[str, Any] = {"text": [text], **carry(*place, saved, more=more)}
         if plot is not None:
+            host.show_picture(cls.hidden.unique_id, beside(plot))
             shown |= ui.PreviewImage(plot, cls=cls).as_dict()
         measured = host.Measured(
             denoise, judged.spare_level, guided.levels.sigma_min, request.get("boundary")

@@ -103,9 +103,9 @@ def labelled(labels: str, names: list[str]) -> list[str]:
 def summary(name: str, sigmas: Tensor) -> str:
     """A line about levels [n].
 
-    >>> summary("mine", torch.tensor([14.6, 2.0, 0.0], dtype=torch.float64))
+    >>> summary("mine", Tensor([14.6, 2.0, 0.0]))
     'mine: 2 steps, 14.6 to 2, then 0'
-    >>> summary("yours", torch.tensor([14.6, 2.0, 3.0], dtype=torch.float64))
+    >>> summary("yours", Tensor([14.6, 2.0, 3.0]))
     'yours: 2 steps, 14.6 to 3; rises at step 2'
     """
     levels = sigmas.tolist()

@@ -18,11 +18,13 @@ def report_text(
     steps: int,
     boundary: float | None = None,
     warning: str | None = None,
+    early: str = "",
 ) -> str:
     """What was found, what each candidate scored, what was spent, and what was left out.
 
     boundary: the level at and below which a second model answers, if there is one
     warning:  why the whole measurement may mean little
+    early:    that it ended early
 
     Paragraphs and a code block, because the host shows text as Markdown in some places.
     """
@@ -37,6 +39,8 @@ def report_text(
         + ", ".join(f"{phase} {rows}" for phase, rows in result.calls.items())
         + ").",
     ]
+    if early:
+        paragraphs.insert(1, early)
     if boundary is not None:
         first = host.steps_of_the_first(result.sigmas.tolist(), boundary)
         paragraphs.insert(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ..schedules.curves import time_uniform
 from ..schedules.saved import digest_of
 from . import host
 from .choose import published
+from .early import account, early_request, equal_result, how_it_ended
 from .report import comparison, for_other_tools, report_text, snapped
 
 __all__ = ["METHODS", "found_result", "given_schedules", "joined_results"]
@@ -50,9 +52,9 @@ def found_result(
     if warning:
         log.warning(warning)
     store = host.store()
-    saved = None if again else store.find(request)
+    saved = None if again else equal_result(store.find, request, progress.minutes)
     if saved is None and not again:
-        brought = _equal(came, request)
+        brought = equal_result(partial(_equal, came), request, progress.minutes)
         if brought is not None:
             return _brought(store, brought, name, progress)
     if saved is None:
@@ -64,13 +66,18 @@ def found_result(
             progress.stopped(str(error) or f"Stopped{resume}.")
             raise
         if not name:
-            saved = _renamed(saved, store.free_name(saved.schedule.name, saved.digest))
+            digests = saved.digest, digest_of(early_request(request))
+            saved = _renamed(saved, store.free_name(saved.schedule.name, *digests))
         progress.done(saved.notes["summary"])
-        text = f"{saved.notes['report']}\n\n{_keep(store, saved, unfinished)}"
+        whole = saved.request == request
+        text = f"{saved.notes['report']}\n\n{_keep(store, saved, unfinished if whole else None)}"
+        if whole:
+            store.forget(early_request(request), saved.schedule.name)
         if progress.continued:
             text += f"\n\nContinued: {progress.continued} calls had been made before."
         return saved, f"{text}\n\n{for_other_tools(saved)}"
-    text = f"Saved result taken, no model call made.\n\n{saved.notes.get('report', '')}"
+    report = saved.notes.get("report") or saved.schedule.provenance.what  # a shared one has none
+    text = f"Saved result taken, no model call made.\n\n{report}"
     if name not in ("", saved.schedule.name):
         saved = _renamed(saved, name)
         text += f"\n\n{_keep(store, saved, None)}"
@@ -78,7 +85,7 @@ def found_result(
     return saved, f"{text}\n\n{for_other_tools(saved)}"
 
 
-def _equal(came: Iterable[SavedSchedule], request: dict[str, Any]) -> SavedSchedule | None:
+def _equal(came: Iterable[SavedSchedule], request: Mapping[str, Any]) -> SavedSchedule | None:
     """The result of exactly this request among those that came with the workflow."""
     if not host.is_comparable(request):
         return None
@@ -202,6 +209,8 @@ def _measured(
             batch_size=batch_size,
             meter=guided.meter,
             journal=unfinished,
+            finish=progress,
+            better=progress.better,
         )
     )
     cfg = "" if request["cfg"] is None else f" cfg {request['cfg']:g}"
@@ -215,7 +224,8 @@ def _measured(
         when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
     name = name or f"{guided.model_name}{judged.name} {steps} steps{cfg}"
-    report = report_text(result, judged, steps, boundary, warning)
+    early = account(result, request["budget"], given, progress, unfinished is not None)
+    report = report_text(result, judged, steps, boundary, warning, early)
     if guided.note:
         report += f"\n\nNote: {guided.note}"
     return SavedSchedule(
@@ -223,7 +233,7 @@ def _measured(
             tuple(result.sigmas.tolist()), name, measured, _other_steps(result, denoise)
         ),
         identity=request["identity"],
-        request=request,
+        request=early_request(request) if result.ended_early else request,
         tensors=result.profile.to_tensors(),
         notes={
             "report": report,
@@ -235,6 +245,7 @@ def _measured(
             "spare_level": judged.spare_level,
             "sigma_min": levels.sigma_min,
             "boundary": boundary,
+            **(how_it_ended(progress) if result.ended_early else {}),
         },
     )
 

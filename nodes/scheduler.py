@@ -89,4 +89,4 @@ class AYSScheduler(io.ComfyNode):
         host.show_text(cls.hidden.unique_id, choice.why)
         levels = with_denoise(choice.at, steps, denoise, denoise_mode)
         sigmas = torch.tensor(levels, dtype=torch.float32)
-        return io.NodeOutput(sigmas, ui=carry(*place, choice.saved))
+        return io.NodeOutput(sigmas, ui=carry(*place, choice.saved, chosen=schedule))

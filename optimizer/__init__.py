@@ -1,12 +1,14 @@
 """The method, for any denoiser and any solver: pure torch and numpy, no host and no files.
 
 measure (`profile`) -> cost (`klub`) -> search (`search`, `paths`) -> select (`select`), put
-together by `optimize`. The mathematics stands in the modules' docstrings; levels always descend.
+together by `optimize`; `compare` ranks schedules that are given. The mathematics stands in the
+modules' docstrings; levels always descend.
 """
 
 from . import gaussian
 from .compare import Comparison, compare
 from .coordinate import FLOW, VE, Coordinate, affine
+from .finish import Deadline, Finish
 from .journal import Journal
 from .klub import klub, klub_standard_error
 from .meter import DenoiserError, Meter
@@ -24,8 +26,10 @@ __all__ = [
     "VE",
     "Comparison",
     "Coordinate",
+    "Deadline",
     "Denoiser",
     "DenoiserError",
+    "Finish",
     "Journal",
     "Meter",
     "Profile",

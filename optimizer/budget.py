@@ -17,6 +17,7 @@ class Budget:
 
     granted:     with no limit
     rows:        now: what a limit leaves, which may grow again up to what was granted
+    offered:     what a limit left when it was last asked, beside those spent
     finishing:   whether a limit leaves less than the least that must follow
     ended_early: whether a decision would have been another with all that was granted
 
@@ -34,6 +35,7 @@ class Budget:
 
     def __init__(self, granted: int, finish: Finish | None = None):
         self.granted = self.rows = granted
+        self.offered = float(granted)
         self.finish = finish
         self.finishing = self.ended_early = False
 
@@ -46,9 +48,9 @@ class Budget:
             owed: rows that must still follow whatever the limit is.
         """
         if self.finish is not None:
-            left = self.finish.left(computed)
-            self.finishing = left < owed
-            self.rows = int(min(self.granted, made + max(left, owed)))
+            self.offered = min(self.finish.left(computed), self.granted - made)
+            self.finishing = self.offered < owed
+            self.rows = int(min(self.granted, made + max(self.offered, owed)))
 
     def decided(self, decide: Callable[[int], T]) -> T:
         """What follows from the rows that may be spent now; `ended_early` if that is a change."""

@@ -27,7 +27,7 @@ from .coordinate import VE, Coordinate
 from .fine import fine_levels, fine_steps
 from .meter import DenoiserError, Meter
 from .profile import Denoiser
-from .runs import Progress, Runs
+from .runs import Better, Progress, Runs
 from .select import Candidate, Score
 from .solvers import Solver
 
@@ -90,12 +90,15 @@ class Comparison:
         return differences.mean, differences.standard_error
 
     def as_good(self, score: Score) -> bool:
-        """Whether a schedule cannot be told from the best: within two standard errors of it.
+        """Whether a schedule cannot be told from the best.
 
-        With a single noise nobody can tell.
+        Within two standard errors of it, or within the references' own error. With a single noise
+        nobody can tell.
         """
         difference, standard_error = self.behind(score)
-        return math.isnan(standard_error) or difference <= CLEAR * standard_error
+        if math.isnan(standard_error) or difference <= CLEAR * standard_error:
+            return True
+        return difference <= self.reference_error
 
 
 def compare(
@@ -116,6 +119,7 @@ def compare(
     meter: Meter | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
+    better: Better | None = None,
 ) -> Comparison:
     """Rank schedules by the distance between their end points and those of many steps.
 
@@ -126,6 +130,7 @@ def compare(
         seed: the noises are those on which `optimize` with this seed refines and compares.
         first_noise: [...] unit noise in place of the first of them.
         stop: asked after every run: once it says yes, the comparison ends with what it has.
+        better: called with the levels of the best schedule so far, whenever it is another one.
 
     Raises ValueError for arguments out of range or if no schedule can be compared, DenoiserError
     for a model whose reference runs return NaN, infinities or another shape.
@@ -142,7 +147,9 @@ def compare(
     if noises < 1:
         raise ValueError(f"noises was {noises}: give at least 1.")
     running, left_out = _checked(schedules, sigma_max)
-    runs = Runs(denoise, solver, reference, meter, shape, seed, 0, progress, None, elements)
+    runs = Runs(
+        denoise, solver, reference, meter, shape, seed, 0, progress, None, elements, better=better
+    )
     counts = [len(score.candidate.sigmas) - 1 for score in running]
     steps, batch = max(counts), min(BATCH, batch_size, noises)
     count = fine_steps(steps, runs.calls_per_step, runs.reference_order)
@@ -218,8 +225,10 @@ class _Race:
             errors = self._errors(score.candidate, batch)
             if errors is None:
                 self.running.remove(score)
-            else:
-                measured.append((score, errors))
+                continue
+            measured.append((score, errors))
+            if first:
+                self.runs.lead(min(measured, key=lambda pair: sum(pair[1]))[0].candidate)
         if first:
             names = [score.candidate.name for score in self.running]
             self.left_out.update({name: ENDED for name in names if name not in self.first_ends})
@@ -227,6 +236,8 @@ class _Race:
         if len(measured) == len(self.running):
             for score, errors in measured:
                 score.errors.extend(errors)
+            if measured:
+                self.runs.lead(min(self.running, key=lambda score: score.mean).candidate)
 
     def _add_reference(self, batch: int) -> None:
         """Run the reference; the first with a coarse run beside it, to tell its own error."""

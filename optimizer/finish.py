@@ -14,7 +14,7 @@ from typing import Protocol
 
 __all__ = ["Deadline", "Finish"]
 
-RECENT = 0.9  # the weight of what was timed before, at every new timing
+RECENT = 0.5  # the weight of what was timed before, at every new timing
 
 
 class Finish(Protocol):

@@ -31,6 +31,7 @@ __all__ = [
     "MAX_LEVELS",
     "SavedSchedule",
     "digest_of",
+    "number",
     "read_saved",
     "size_of_file",
     "to_bytes",
@@ -89,6 +90,17 @@ def digest_of(request: Mapping[str, Any]) -> str:
     """BLAKE2b-128 of a request as canonical JSON, as 32 hexadecimal digits."""
     text = json.dumps(request, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def number(value: object) -> float | None:
+    """A number from a request or from notes, which may hold anything; None for anything else.
+
+    >>> number(7), number(True), number("7"), number(float("nan")), number(10**400)
+    (7.0, None, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e300 else None
 
 
 def to_bytes(saved: SavedSchedule) -> bytes:

@@ -69,13 +69,13 @@ def from_json(data: bytes, name: str) -> SavedSchedule:
         text = data.decode("utf-8-sig")  # some editors begin a file with a mark
     except UnicodeDecodeError as error:
         raise ValueError("it is not text in UTF-8") from error
-    content = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_no_number)
+    content = json.loads(text, object_pairs_hook=_without_repeats)
     if not isinstance(content, dict):
         raise ValueError("it is not a JSON object with levels")
     version = content.get("version", FORMAT_VERSION)
     if content.get("format", FORMAT) != FORMAT or version != FORMAT_VERSION:
         raise ValueError(f"it is not a schedule of format version {FORMAT_VERSION}")
-    # Half a character pair, or a number beyond all bounds, could be written by no one again.
+    # NaN, a number beyond all bounds, or half a character pair could be written by no one again.
     json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
     request, notes = (_object(content, key) for key in ("request", "notes"))
     identity = request.get("identity")
@@ -123,10 +123,6 @@ def _without_repeats(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"it holds {key!r} twice")
         found[key] = value
     return found
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is not a number")
 
 
 def _check_size(size: int) -> None:

@@ -14,6 +14,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -118,9 +119,9 @@ class Store:
             for entry in self._entries()
         )
 
-    def free_name(self, name: str, digest: str) -> str:
-        """The name, or 'name (2)', 'name (3)', ... if another result has it already."""
-        taken = {entry.label for entry in self._entries() if entry.digest != digest}
+    def free_name(self, name: str, *digests: str) -> str:
+        """The name, or 'name (2)', 'name (3)', ... if a result with another digest has it."""
+        taken = {entry.label for entry in self._entries() if entry.digest not in digests}
         numbered = (name if k == 1 else f"{name} ({k})" for k in count(1))
         return next(free for free in numbered if free not in taken)
 
@@ -231,6 +232,16 @@ class Store:
         key = written.digest, written.label
         shown = (name for name, entry in self._shown() if (entry.digest, entry.label) == key)
         return next(shown, written.label)
+
+    def forget(self, request: Mapping[str, Any], name: str) -> None:
+        """Delete the results of a request under a name, as far as their files can be deleted."""
+        wanted = digest_of(request)
+        with _changes:
+            for folder in self.folders:
+                for entry in in_folder(folder):
+                    if entry.digest == wanted and entry.saved.schedule.name == name:
+                        with suppress(OSError):
+                            entry.path.unlink(missing_ok=True)
 
     def find(self, request: Mapping[str, Any]) -> SavedSchedule | None:
         """The newest result of exactly this request; None if there is none."""

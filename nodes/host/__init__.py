@@ -44,9 +44,9 @@ from .model import (
 )
 from .pair import GuidedPair, boundary_level, pair_levels, with_model
 from .pictures import decoded
-from .progress import Progress, show_text
+from .progress import Progress, show_picture, show_text
 from .routes import add_routes
-from .running import running_node
+from .running import call_with_prompts, running_node
 from .samplers import JudgedSampler, judged_sampler, sampler_names
 from .scheduler import (
     SCHEDULER_NAME,
@@ -68,6 +68,7 @@ __all__ = [
     "add_routes",
     "attach",
     "boundary_level",
+    "call_with_prompts",
     "comparable_digest",
     "decoded",
     "distilled_warning",
@@ -91,6 +92,7 @@ __all__ = [
     "sampler_names",
     "scheduler_category",
     "scheduler_names",
+    "show_picture",
     "show_text",
     "simple_schedule",
     "start_level",

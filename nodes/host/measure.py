@@ -174,7 +174,7 @@ class GuidedModel:
                 )
             batch = self.rows // 2
             log.warning(
-                "The device ran out of memory with %d latents at a time: the optimisation starts "
+                "The device ran out of memory with %d latents at a time: the measurement starts "
                 "again with %d.",
                 self.rows,
                 batch,

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -33,6 +32,7 @@ from aiohttp import web
 from comfy.cli_args import args
 
 from ...schedules.files import JSON, SAFETENSORS, Entry, content_of, slug
+from ...schedules.saved import number
 from ...schedules.store import NameTakenError, UnknownNameError
 from ...schedules.text import paste_hint, paste_text
 from .environment import store
@@ -163,8 +163,9 @@ async def _body(request: web.Request, largest: int) -> bytes:
 
 async def _texts(request: web.Request, *keys: str) -> list[str]:
     """The texts under these keys of the body; ValueError for anything else."""
+    data = await _body(request, LONGEST_QUESTION)
     try:
-        content = json.loads(await _body(request, LONGEST_QUESTION))
+        content = json.loads(data)
         found = [content[key] for key in keys]
         if not all(isinstance(value, str) for value in found):
             raise TypeError
@@ -203,10 +204,10 @@ def _described(name: str, entry: Entry) -> dict[str, Any]:
         "other_steps": sorted({len(levels) - 1 for levels in schedule.others}),
         "sigmas": schedule.sigmas.tolist(),
         "sampler": _text(request.get("sampler")),
-        "cfg": _number(request.get("cfg")),
-        "denoise": _number(request.get("denoise")),
+        "cfg": number(request.get("cfg")),
+        "denoise": number(request.get("denoise")),
         "method": _text(notes.get("method")),
-        "error": _number(notes.get("error")),
+        "error": number(notes.get("error")),
         "who": schedule.provenance.who,
         "what": schedule.provenance.what,
         "when": schedule.provenance.when,
@@ -218,13 +219,6 @@ def _described(name: str, entry: Entry) -> dict[str, Any]:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _number(value: Any) -> float | None:
-    """A number that JSON can hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _is_writable(folder: Path) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from comfy_execution.utils import get_executing_context
 
-__all__ = ["running_node"]
+__all__ = ["call_with_prompts", "running_node"]
 
 
 def running_node() -> tuple[str | None, Any]:
@@ -25,3 +26,16 @@ def running_node() -> tuple[str | None, Any]:
         if prompt_id == context.prompt_id:
             return context.node_id, extra_data.get("extra_pnginfo")
     return context.node_id, None
+
+
+def call_with_prompts(change: Callable[[Any], None]) -> None:
+    """Let a function change what is queued: {"prompt": graph, "extra_data": {...}}."""
+    from server import PromptServer
+
+    def changed(queued: Any) -> Any:
+        change(queued)
+        return queued
+
+    server: Any = getattr(PromptServer, "instance", None)
+    if server is not None:
+        server.add_on_prompt_handler(changed)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,7 +118,7 @@ def mark_values(axes: Any, values: Sequence[float], linear: bool, ticks: int) ->
         axes.set_ylim(low - (room if low < 0.0 else 0.3 * room), high + room)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 2.5, 5, 10]))
     else:
-        room = max(1.05, (high / low) ** 0.06)
+        room = max(1.15, (high / low) ** 0.06)
         axes.set_yscale("log")
         axes.set_ylim(low / room, high * room)
         axes.set_yticks(_log_ticks(low / room, high * room, ticks))
@@ -145,7 +144,8 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
             break
     if len(found) >= 2:
         return found
-    return [float(tick) for tick in MaxNLocator(3).tick_values(low, high) if low <= tick <= high]
+    even = MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [float(tick) for tick in even if low <= tick <= high]
 
 
 def short_number(value: float) -> str:
@@ -154,5 +154,7 @@ def short_number(value: float) -> str:
     >>> [short_number(value) for value in (1e-8, 0.03, 0.0, 200.0, 1e6)]
     ['1e-8', '0.03', '0', '200', '1e6']
     """
-    text = f"{value:.5g}" if 1e-3 <= abs(value) < 1e5 else f"{value:.3g}"
-    return re.sub(r"e([+-])0*", lambda sign: "e" + sign[1].strip("+"), text)
+    if value == 0.0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.5g}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

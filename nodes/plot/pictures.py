@@ -1,4 +1,4 @@
-"""Decoded images side by side, each under its name."""
+"""Decoded images side by side, each under its name; pictures beside each other."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from .schedules import ROW
 from .sheet import BACKGROUND, WIDTH, Sheet, have_matplotlib, own_style, shortened
 
-__all__ = ["picture_row"]
+__all__ = ["beside", "picture_row"]
 
 MOST_COLUMNS = 3  # more would leave no room for the names
 GAP = 4  # points between images
@@ -45,6 +46,22 @@ def picture_row(images: Mapping[str, Tensor]) -> Tensor:
     for left, top, tile in places:
         page[0, top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return page
+
+
+def beside(*images: Tensor) -> Image.Image:
+    """Images [1, H, W, 3] beside each other, as high as the highest."""
+    pages = [
+        Image.fromarray((255.0 * image[0].cpu().clamp(0.0, 1.0)).round().byte().numpy())
+        for image in images
+    ]
+    height = max(page.height for page in pages)
+    pages = [page.resize((round(page.width * height / page.height), height)) for page in pages]
+    whole = Image.new("RGB", (sum(page.width for page in pages), height))
+    left = 0
+    for page in pages:
+        whole.paste(page, (left, 0))
+        left += page.width
+    return whole
 
 
 def _names(

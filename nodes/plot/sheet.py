@@ -139,10 +139,10 @@ def shortened(names: Sequence[str], width: float) -> list[str]:
     The middle makes room, for names differ at their ends; those that look alike get a number.
     """
     short = [_shortened(name, width) for name in names]
-    seen: Counter[str] = Counter()
+    alike, seen = Counter(short), Counter[str]()
     for place, name in enumerate(short):
         seen[name] += 1
-        if short.count(name) > 1:
+        if alike[name] > 1:
             number = f" ({seen[name]})"
             short[place] = _shortened(names[place], width - text_width(number)) + number
     return short

@@ -267,7 +267,7 @@ COMPARE = Example(
                 "cfg": 7.0,
                 "sampler_name": "dpmpp_2m",
                 "steps": 10,
-            }, room=RESULT_ROOM),
+            }, room=150),
         }, width=460),
         Column("Look", {
             "karras": Node("BasicScheduler", {

@@ -32,9 +32,9 @@ GROWING = "COMFY_AUTOGROW_V3"  # newer hosts write a growing list of inputs as o
 Texts = dict[str, Any]
 
 
-def read_locale(language: str) -> Texts:
-    """The texts of a language, by node."""
-    texts: Texts = json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
+def read_locale(language: str, file: str = "nodeDefs") -> Texts:
+    """The texts of a language: of the nodes, by node, or those of another file."""
+    texts: Texts = json.loads((LOCALES / language / f"{file}.json").read_text(encoding="utf-8"))
     return texts
 
 

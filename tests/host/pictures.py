@@ -29,6 +29,7 @@ SETTINGS = {  # the page without what covers the canvas
     "Comfy.Graph.CanvasMenu": False,
     "Comfy.TutorialCompleted": True,
 }
+WINDOW = (1600, 1000)
 ROOM = (1480, 800)  # pixels of the window that the page's bars leave free, from CORNER on
 CORNER = (90, 180)
 CALL_MS = 4  # of a model call, so that there is a progress to be seen
@@ -70,8 +71,14 @@ PICTURES = """
 count => [...document.querySelectorAll('[role=dialog] img')].filter(
   image => image.complete && image.naturalWidth > 100).length === count
 """
-DRAWN = """
-ids => ids.every(id => app.graph.getNodeById(id).imgs?.every(image => image.complete))
+# The picture that a node shows in the end, not the smaller one that it has shown on the way.
+SHOWN = """
+([ids, preview]) => ids.every(id => app.graph.getNodeById(id).imgs?.every(
+  image => image.complete && image.naturalWidth && image.naturalWidth !== preview))
+"""
+PREVIEW = 512  # its width
+STYLED = """
+() => [...document.querySelectorAll('link[href*="panel.css"]')].every(link => link.sheet)
 """
 
 
@@ -86,12 +93,16 @@ class Studio:
     def build(self, scene: Example) -> dict[str, str]:
         """Open a scene on the page, without its note; return the ids of its nodes."""
         workflow(self.opened, scene)
+        self.remove_notes()
+        self.photograph()  # a node that the window does not show loads no picture
+        return scene.ids()
+
+    def remove_notes(self) -> None:
+        """Leave only the nodes that do something."""
         self.page.evaluate(
             "() => app.graph.nodes.filter(node => node.type === 'MarkdownNote')"
             ".forEach(node => app.graph.remove(node))"
         )
-        self.photograph()  # a node that the window does not show loads no picture
-        return scene.ids()
 
     def photograph(
         self, ids: Sequence[str] = (), scale: float = 1.2, margin: int = 12
@@ -114,9 +125,11 @@ class Studio:
         entry = self.server.wait(self.opened.queue())
         if entry["status"]["status_str"] != "success":
             sys.exit(f"A scene failed: {entry['status']['messages'][-1]}")
-        for node in shown:
-            self.opened.picture_width(node)
-        self.page.wait_for_function(DRAWN, arg=list(shown))
+        self.shown(shown)
+
+    def shown(self, ids: Sequence[str]) -> None:
+        """Wait until the nodes with these ids show their pictures."""
+        self.page.wait_for_function(SHOWN, arg=[list(ids), PREVIEW])
 
 
 def save(image: Image.Image, path: Path, colours: int = 256) -> None:
@@ -129,6 +142,7 @@ def example_pictures(studio: Studio) -> None:
     """A thumbnail for each example workflow."""
     for name, example in EXAMPLES.items():
         workflow(studio.opened, example)
+        studio.remove_notes()  # too small to be read
         image = studio.photograph(scale=1.0).convert("RGB")
         image.thumbnail(THUMBNAIL)
         image.save(FOLDER / f"{name}.jpg", quality=85)
@@ -140,18 +154,16 @@ def use_pictures(studio: Studio) -> None:
     save(studio.photograph(), README / "2_link.png")
     studio.server.get(f"/ays_test/delay?ms={CALL_MS}")
     prompt = studio.opened.queue()
+    studio.opened.picture_width(ids["optimize"])  # of the best curve so far
     studio.opened.text(r"\bleft\b")
     save(studio.photograph([ids["optimize"]]), README / "3_wait.png")
     studio.server.wait(prompt, timeout=300)
     studio.server.get("/ays_test/reset")
-    studio.opened.picture_width(ids["optimize"])
-    studio.opened.picture_width(ids["picture"])
+    studio.shown([ids["optimize"], ids["picture"]])
     save(studio.photograph(), README / "4_use.png")
     save(studio.photograph([ids["optimize"]]), HELP / "AYSOptimize.png")
     another = studio.page.evaluate("async () => (await app.graphToPrompt()).output")
-    another[ids["optimize"]]["inputs"] |= {
-        "name": "", "sampler_name": "euler", "steps": 8, "budget": 1000
-    }
+    another[ids["optimize"]]["inputs"] |= {"name": "", "sampler_name": "euler", "steps": 8}
     studio.server.run(another)  # so that the panel has a list to show
 
 
@@ -179,6 +191,7 @@ def panel_picture(studio: Studio) -> None:
     """The panel of saved schedules."""
     studio.page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('ays-schedules')")
     studio.page.locator(".ays-list li").first.wait_for()
+    studio.page.wait_for_function(STYLED)
     save(studio.cut(".ays-panel header", ".ays-list li"), README / "panel.png")
     studio.page.evaluate("() => app.extensionManager.sidebarTab.toggleSidebarTab('ays-schedules')")
 
@@ -197,12 +210,14 @@ def compare_pictures(studio: Studio) -> None:
     ids = studio.build(COMPARE)
     studio.run([ids["compare"], ids["plot"], ids["images"]])
     save(studio.photograph([ids["compare"]]), HELP / "AYSCompare.png")
-    plot, painted = (Image.open(studio.server.output(f"{name}_00001_.png")).convert("RGB")
-                     for name in ("plot", "images"))
-    painted = painted.resize((plot.width, round(painted.height * plot.width / painted.width)))
-    both = Image.new("RGB", (plot.width, painted.height + plot.height))
+    plot, painted = (
+        Image.open(studio.server.output(f"{name}_00001_.png")).convert("RGB")
+        for name in ("plot", "images")
+    )
+    painted = painted.resize((round(painted.width * plot.height / painted.height), plot.height))
+    both = Image.new("RGB", (painted.width + plot.width, plot.height))
     both.paste(painted)
-    both.paste(plot, (0, painted.height))
+    both.paste(plot, (painted.width, 0))
     save(both, README / "top.png")
 
 
@@ -224,7 +239,7 @@ def main() -> None:
             place_files(Path(base))
             with server:
                 server.post("/settings", SETTINGS)
-                with open_page(server, browser) as opened:
+                with open_page(server, browser, screen=WINDOW) as opened:
                     opened.page.add_style_tag(content=".p-toast { display: none }")
                     for take in scenes:
                         take(Studio(server, opened))

@@ -17,7 +17,7 @@ from align_your_steps.tests.host.examples import (
 
 __all__ = ["COMPARE", "LOOK", "USE"]
 
-STEPS, SCALE = 4, 3.0
+STEPS, SCALE = 6, 7.0
 NAME = "my schedule"
 PROMPTS = {
     "positive": Node("AYSTestConditioning", {"label": 3}, "Prompt: a three"),
@@ -76,8 +76,9 @@ COMPARE = Example(
             "compare": Node("AYSCompare", {
                 **GUIDED,
                 "vae": ("vae", 0),
-                "schedules": f"{NAME}, simple, karras, beta, SD1.5",
+                "schedules": f"{NAME}, DeepFloyd IF, SD1.5, simple, karras",
                 "noises": 32,
+                "seed": 7,  # noises that Optimize AYS, at seed 0, has not seen
             }, room=RESULT_ROOM),
         }, width=460),
         Column("Keep", {
@@ -117,7 +118,9 @@ LOOK = Example(
             }, room=RESULT_ROOM),
         }),
         Column("Attach and sample", {
-            "apply": Node("AYSApply", {"model": ("checkpoint", 0)}, room=TEXT_ROOM),
+            "apply": Node(
+                "AYSApply", {"model": ("checkpoint", 0), "schedule": NAME}, room=TEXT_ROOM
+            ),
             "sample": digits_sampler("apply"),
         }),
         Column("Picture", {

@@ -22,13 +22,25 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-__all__ = ["OUR_PACK", "PEER_PACK", "TEST_PACK", "ComfyServer", "Graph", "HostError", "PromptError"]
+__all__ = [
+    "EMPTY_PACK",
+    "IMPORT_METER",
+    "OUR_PACK",
+    "PEER_PACK",
+    "TEST_PACK",
+    "ComfyServer",
+    "Graph",
+    "HostError",
+    "PromptError",
+]
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 OUR_PACK = REPOSITORY
 TEST_PACK = HERE / "test_pack"
 PEER_PACK = HERE / "peer_pack"
+IMPORT_METER = HERE / "import_meter"
+EMPTY_PACK = HERE / "empty_pack"
 
 # An API graph: node id -> {"class_type": ..., "inputs": {name: value or [node id, output]}}.
 Graph = dict[str, dict[str, Any]]
@@ -209,14 +221,17 @@ class ComfyServer:
         options: list[str] = kind if isinstance(kind, list) else rest[0]["options"]
         return options
 
-    def queue(self, graph: Graph) -> str:
+    def queue(self, graph: Graph, pnginfo: dict[str, Any] | None = None) -> str:
         """Queue an API graph and return its prompt id.
+
+        pnginfo: what the page sends for saved pictures, {"workflow": ...}
 
         Raises:
             PromptError: the host refuses the graph; with all that it says about it.
         """
         try:
-            answer = self.post("/prompt", {"prompt": graph})
+            extra = {} if pnginfo is None else {"extra_data": {"extra_pnginfo": pnginfo}}
+            answer = self.post("/prompt", {"prompt": graph, **extra})
         except urllib.error.HTTPError as error:
             if error.code != 400:
                 raise
@@ -265,13 +280,15 @@ class ComfyServer:
                 raise HostError(f"The host was not done within {timeout:g} s:\n{self._tail()}")
             time.sleep(0.02)
 
-    def run(self, graph: Graph, timeout: float = 120.0) -> dict[str, Any]:
+    def run(
+        self, graph: Graph, timeout: float = 120.0, pnginfo: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Queue a graph, wait for its end and return its history entry.
 
         Raises:
             PromptError: it was refused, failed or was interrupted; with what the host says.
         """
-        entry = self.wait(self.queue(graph), timeout)
+        entry = self.wait(self.queue(graph, pnginfo), timeout)
         for kind, details in entry["status"]["messages"]:
             if kind == "execution_error":
                 raise PromptError(

@@ -18,6 +18,7 @@ from align_your_steps.tests.host.test_nodes import (
     saved_files,
 )
 from PIL import Image
+from torch import Tensor
 
 SCRIPT = Path(__file__).with_name("host_compare.py")
 STEPS = 6
@@ -319,6 +320,60 @@ def test_pictures_are_shown_when_a_vae_is_linked(server: ComfyServer) -> None:
     assert image_of(server, *outputs["images"]["images"]) == image_of(
         server, *outputs["plot"]["images"]
     )
+
+
+def test_a_vae_that_fails_does_not_lose_the_measurement(server: ComfyServer) -> None:
+    graph = compare_graph(noises=2, vae=["vae", 0])
+    graph["vae"] = {"class_type": "AYSTestDigitsVAE", "inputs": {}}  # not of video latents
+    settings = {"latents": "video", "prediction": "eps"}
+    graph["model"] = {"class_type": "AYSTestLatentModel", "inputs": settings}
+    shapes = {"shapes": "[[1, 3, 4, 4, 4]]", "seed": 0}
+    graph["latent"] = {"class_type": "AYSTestLatent", "inputs": shapes}
+    entry = server.run(graph)
+    assert len(table(entry)) == 4
+    assert "Note: there are no pictures: the VAE could not decode them" in report(entry)
+    assert len(entry["outputs"]["compare"]["images"]) == 1
+
+
+def test_a_guider_and_a_sampler_take_the_place_of_prompts_and_names(server: ComfyServer) -> None:
+    expected = table(server.run(compare_graph(cfg=3.0, sampler_name="heun", noises=2)))
+    graph = compare_graph(
+        sampler_name="euler",
+        noises=2,
+        positive=None,
+        negative=None,
+        guider=["guider", 0],
+        sampler=["sampler", 0],
+    )
+    prompts = {"positive": ["positive", 0], "negative": ["negative", 0]}
+    guider = {"model": ["model", 0], "cfg": 3.0, **prompts}
+    graph["guider"] = {"class_type": "CFGGuider", "inputs": guider}
+    graph["sampler"] = {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "heun"}}
+    assert table(server.run(graph)) == expected
+
+
+def test_only_what_the_mask_leaves_to_the_model_counts(server: ComfyServer) -> None:
+    graph = compare_graph(noises=1, schedules="karras")
+    half = {"value": 1.0, "width": 8, "height": 4}
+    whole = {"value": 0.0, "width": 8, "height": 8}
+    joined = {"destination": ["whole", 0], "source": ["half", 0], "x": 0, "y": 0}
+    graph["half"] = {"class_type": "SolidMask", "inputs": half}
+    graph["whole"] = {"class_type": "SolidMask", "inputs": whole}
+    graph["mask"] = {"class_type": "MaskComposite", "inputs": {**joined, "operation": "add"}}
+    masked = {"samples": ["latent", 0], "mask": ["mask", 0]}
+    graph["masked"] = {"class_type": "SetLatentNoiseMask", "inputs": masked}
+    graph["compare"]["inputs"]["latent_image"] = ["masked", 0]
+    error = table(server.run(graph))["karras"]
+
+    def painted(steps: int) -> Tensor:
+        image = {**graph, **image_graph("karras", steps=steps)}
+        image["sample"]["inputs"]["latent_image"] = ["masked", 0]
+        for name in ("compare", "sigmas", "report"):
+            del image[name]
+        return server.latent(server.run(image), "save")
+
+    free = (painted(STEPS) - painted(200))[..., :4, :]
+    assert error == pytest.approx(float(free.square().mean().sqrt()), rel=0.02)
 
 
 def test_memory_that_runs_out_makes_the_calls_smaller(server: ComfyServer) -> None:

@@ -192,7 +192,7 @@ def test_out_of_memory_halves_the_batch_and_starts_again(server: ComfyServer) ->
     logged, before = len(server.log), saved_files(server)
     entry = server.run(sampled(optimize_graph(denoise=0.8, budget=AMPLE), denoise=0.8))
     log = server.log[logged:]
-    assert "out of memory with 2 latents at a time: the optimisation starts again with 1" in log
+    assert "out of memory with 2 latents at a time: the measurement starts again with 1" in log
     assert log.count("out of memory") == 1
     assert len(shown(entry)) == STEPS + 1
     assert server.latent(entry, "save").isfinite().all()

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 import pytest
+from align_your_steps.tests.host.browser import open_page
+from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from align_your_steps.tests.host.locales import LANGUAGES, NODES, Texts, english, read_locale
 from align_your_steps.tests.host.server import ComfyServer
 
@@ -17,6 +19,25 @@ SCRIPTS = {"zh": "[一-鿿]", "ja": "[ぁ-ヿ一-鿿]", "ko": "[가-힣]", "ru":
 QUOTED = r"(?<!\w)'([^']+)'(?!\w)"
 CAPITALS = r"\b(\w*[A-Z]\w*[A-Z]\w*?(?:\.\d)?)s?\b"  # KSampler, SDXL, SD1.5, the plural of LoRA
 NAMES = re.compile(rf"{QUOTED}|{CAPITALS}|\b(\w+_\w+)\b|(\d+(?:\.\d+)?)")
+ADD = """
+type => {
+  const node = LiteGraph.createNode(type);
+  app.graph.clear();
+  app.graph.add(node);
+  app.canvas.centerOnNode(node);
+  return String(node.id);
+}
+"""
+# What a page says of a node: its title, the label of each input or widget, and of each output.
+SHOWN = """
+id => {
+  const node = app.graph.getNodeById(id), widgets = node.widgets ?? [];
+  const label = each => (widgets.find(widget => widget.name === each.name) ?? each).label
+                        ?? each.localized_name;
+  const labels = all => Object.fromEntries(all.map(each => [each.name, label(each)]));
+  return [node.title, labels(node.inputs), labels(node.outputs)];
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +104,61 @@ def names_in(text: str, titles: Iterable[str]) -> Iterator[str]:
         yield next(filter(None, found.groups()))
 
 
+@pytest.mark.parametrize("language", TRANSLATIONS)
+def test_the_panel_speaks_the_language_too(schema: Texts, language: str) -> None:
+    theirs = dict(texts(read_locale(language, "main")))
+    titles = {
+        schema[node]["display_name"]: text["display_name"]
+        for node, text in read_locale(language).items()
+    }
+    ours = dict(texts(read_locale("en", "main")))
+    assert theirs.keys() == ours.keys()
+    for key, text in ours.items():
+        assert set(re.findall(r"\{\w+\}", theirs[key])) == set(re.findall(r"\{\w+\}", text)), key
+        for title in titles:
+            assert title not in text or titles[title] in theirs[key], key
+
+
 def test_labels_of_one_node_differ_from_each_other() -> None:
     for language in LANGUAGES:
         for node, tree in read_locale(language).items():
             labels = [each["name"] for each in tree["inputs"].values()]
             assert len(set(labels)) == len(labels), (language, node)
+
+
+@pytest.mark.parametrize(
+    "language, vue",
+    [
+        ("ru", False),  # the longest words; the Nodes 2.0 of 2025 cut them, KSampler's too
+        ("zh", True),
+        pytest.param("zh", False, marks=pytest.mark.full),
+        pytest.param("ja", False, marks=pytest.mark.full),
+        pytest.param("ko", False, marks=pytest.mark.full),
+    ],
+)
+def test_the_page_shows_the_nodes_in_the_users_language(
+    server: ComfyServer, language: str, vue: bool
+) -> None:
+    executable = find_browser()
+    if executable is None:
+        pytest.skip(NO_BROWSER)
+    translated = read_locale(language)
+    server.post("/settings", {"Comfy.Locale": language})
+    try:
+        with open_page(server, executable, vue=vue) as page:
+            for node in NODES:
+                number = page.page.evaluate(ADD, node)
+                title, inputs, outputs = page.page.evaluate(SHOWN, number)
+                theirs = translated[node]
+                assert title == theirs["display_name"]
+                for name, label in inputs.items():
+                    text = theirs["inputs"][name.replace(".", "_")]["name"]
+                    # Newer pages label a growing list themselves.
+                    assert label == text or ("." in name and label == name.split(".")[-1])
+                for place, (name, label) in enumerate(outputs.items()):
+                    # The host itself knows the names of types.
+                    assert label == theirs["outputs"][str(place)].get("name", label) != name
+                assert not page.nodes.cut_texts(number)
+            page.screenshot(f"nodes in {language}")
+    finally:
+        server.post("/settings", {"Comfy.Locale": "en"})

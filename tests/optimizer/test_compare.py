@@ -224,6 +224,9 @@ def test_calls_stay_within_what_was_announced(solver: str, per_step: int) -> Non
     assert found.total_calls == computed == told[-1]
     assert 0.8 * most < computed <= most
     assert told == sorted(told)
+    alone = compared(solver=solver, noises=4, schedules={"karras": GIVEN["karras"]})
+    most = most_calls([6], 4, per_step, 3, 1)
+    assert 0.9 * most < alone.total_calls <= most
 
 
 def test_a_difference_is_told_from_luck() -> None:
@@ -236,6 +239,25 @@ def test_a_difference_is_told_from_luck() -> None:
     alone = compared(noises=1)
     assert math.isnan(alone.behind(alone.scores[-1])[1])
     assert alone.as_good(alone.scores[-1])
+
+
+def test_schedules_that_differ_by_rounding_are_as_good() -> None:
+    karras = torch.tensor(GIVEN["karras"]).float()
+    nudged = karras.clone()
+    nudged[3] *= 1 + 1e-5
+    found = compared(schedules={"one": karras, "other": nudged}, noises=8)
+    difference, standard_error = found.behind(found.scores[1])
+    assert 2 * standard_error < difference < found.reference_error
+    assert found.as_good(found.scores[1])
+
+
+def test_the_best_so_far_is_told_whenever_it_is_another() -> None:
+    told: list[Tensor] = []
+    found = compared(noises=8, better=told.append)
+    assert told
+    assert torch.equal(told[0], torch.tensor(next(iter(GIVEN.values()))).float())
+    assert torch.equal(told[-1], found.best.candidate.sigmas)
+    assert not any(torch.equal(one, other) for one, other in pairwise(told))
 
 
 def test_only_the_elements_asked_for_count() -> None:

@@ -15,7 +15,9 @@ import torch
 from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store
 from align_your_steps.schedules import saved as module
 from align_your_steps.schedules.files import slug
-from align_your_steps.schedules.saved import FORMAT_VERSION
+from align_your_steps.schedules.saved import FORMAT_VERSION, to_bytes
+from align_your_steps.schedules.shared import to_json_bytes
+from align_your_steps.schedules.store import NameTakenError, UnknownNameError
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -253,6 +255,17 @@ def test_a_free_name_is_not_that_of_another_result(tmp_path: Path) -> None:
     assert store.free_name("mine", second.digest) == "mine (2)"
 
 
+def test_results_of_one_request_are_forgotten_under_one_name(tmp_path: Path) -> None:
+    store = Store([tmp_path / "mine", tmp_path / "theirs"])
+    early = result("mine", part=True)
+    for saved in (early, result("kept", part=True), result("mine, whole")):
+        store.save(saved)
+    Store([tmp_path / "theirs"]).save(early)
+    assert store.free_name("mine", result().digest, early.digest) == "mine"
+    store.forget(early.request, "mine")
+    assert list(store.list()) == ["kept", "mine, whole"]
+
+
 def test_copies_in_two_folders_are_one_result_and_the_newest_counts(tmp_path: Path) -> None:
     folders = [tmp_path / "a", tmp_path / "b"]
     age(Store(folders[:1]).save(result()), 10)
@@ -464,6 +477,243 @@ def test_a_file_that_breaks_after_listing_loads_as_none(
     assert store.load("mine") is None
     path.unlink()
     assert store.load("mine") is None
+
+
+# -- renaming, deleting and adding -----------------------------------------------------------
+
+
+def as_json(path: Path, one: SavedSchedule) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(to_json_bytes(one))
+    return path
+
+
+def blocked(monkeypatch: pytest.MonkeyPatch, method: str, where: Path) -> None:
+    """Let opening for writing or deleting fail for a file, or for all that are in a folder."""
+    real = getattr(Path, method)
+
+    def fail(path: Path, *args: Any, **options: Any) -> Any:
+        if where in (path, path.parent) and args != ("rb",):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(Path, method, fail)
+
+
+def names(*folders: Path) -> list[str]:
+    return list(Store(folders).list())
+
+
+def test_a_renamed_result_is_the_same_result(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    old = store.save(result())
+    age(old, 100)
+    before = old.stat().st_mtime_ns
+    assert store.rename("mine", "  better:\n than ever ") == "better: than ever"
+    (new,) = tmp_path.iterdir()
+    assert new.name == f"better-than-ever-{result().digest[:12]}.safetensors"
+    assert new.stat().st_mtime_ns == before, "'auto' takes the newest of equals"
+    back = store.load("better: than ever")
+    assert back is not None
+    assert back.schedule == replace(result().schedule, name="better: than ever")
+    assert torch.equal(back.tensors["gram"], result().tensors["gram"])
+    assert (back.digest, back.notes) == (result().digest, result().notes)
+
+
+@pytest.mark.parametrize(
+    "new", ["a-b", "a:b", "A b", "mine"], ids=["same file", "same file too", "case", "nothing new"]
+)
+def test_a_name_of_the_same_file_name_is_shown_at_once(tmp_path: Path, new: str) -> None:
+    store = Store([tmp_path])
+    store.save(result("mine" if new == "mine" else "a b"))
+    (shown,) = store.list()
+    assert store.rename(shown, new) == new
+    assert list(store.list()) == [new]
+    assert len(list(tmp_path.iterdir())) == 1
+    assert store.rename(new, "a.b") == "a.b"
+    assert store.rename("a.b", new) == new
+    assert list(store.list()) == [new]
+
+
+def test_a_rename_overwrites_no_other_result_of_the_same_file_name(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    store.save(result("a-b"))
+    store.save(result("c"))
+    store.rename("c", "a:b")
+    assert names(tmp_path) == ["a-b", "a:b"]
+
+
+def test_rename_and_delete_change_every_copy_of_either_format(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    store = Store([one, two])
+    Store([one]).save(result())
+    Store([two]).save(result())
+    as_json(two / "sent.json", result())
+    Store([two]).save(result("another", identity="model b"))
+    assert store.rename("mine", "yours") == "yours"
+    assert (names(one), names(two)) == (["yours"], ["another", "yours"])
+    assert len(list(two.iterdir())) == 3
+    store.delete("yours")
+    assert (names(one), names(two)) == ([], ["another"])
+
+
+@pytest.mark.parametrize("action", ["rename", "delete"])
+def test_of_two_results_of_one_name_only_that_with_the_digits_is_changed(
+    tmp_path: Path, action: str
+) -> None:
+    store = Store([tmp_path])
+    a, b = result(identity="model a"), result(identity="model b")
+    store.save(a)
+    store.save(b)
+    shown = f"mine [{a.digest[:6]}]"
+    store.rename(shown, "that of a") if action == "rename" else store.delete(shown)
+    left = {name: entry.saved.identity for name, entry in store.list().items()}
+    expected = {"mine": "model b"}
+    assert left == (expected | {"that of a": "model a"} if action == "rename" else expected)
+
+
+@pytest.mark.parametrize("action", ["rename", "delete"])
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("never heard of it", UnknownNameError, "no schedule 'never heard of it'"),
+        ("auto", ValueError, "built in"),
+        ("SDXL", ValueError, "built in"),
+        ("../mine", UnknownNameError, "no schedule"),
+    ],
+)
+def test_what_is_not_there_cannot_be_changed(
+    tmp_path: Path, action: str, name: str, error: type[Exception], words: str
+) -> None:
+    store = Store([tmp_path])
+    path = store.save(result())
+    before = path.read_bytes()
+    with pytest.raises(error, match=words):
+        store.rename(name, "new") if action == "rename" else store.delete(name)
+    assert [*tmp_path.iterdir()] == [path] and path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("new", "error", "words"),
+    [
+        ("", ValueError, "0 characters; give it 1 to 100"),
+        (" \n\t\u202e", ValueError, "0 characters"),
+        ("x" * 101, ValueError, "101 characters"),
+        ("auto", NameTakenError, "another meaning"),
+        ("SD1.5", NameTakenError, "another meaning"),
+        ("taken", NameTakenError, "already a schedule called 'taken'"),
+    ],
+)
+def test_a_name_that_cannot_be_given_changes_nothing(
+    tmp_path: Path, new: str, error: type[Exception], words: str
+) -> None:
+    store = Store([tmp_path])
+    store.save(result())
+    store.save(result("taken", identity="model b"))
+    with pytest.raises(error, match=words):
+        store.rename("mine", new)
+    assert names(tmp_path) == ["mine", "taken"]
+
+
+@pytest.mark.parametrize("method", ["open", "unlink"])
+def test_a_copy_that_cannot_be_changed_is_named_and_the_others_are_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        Store([folder]).save(result())
+    before = {path: path.read_bytes() for path in two.iterdir()}
+    with monkeypatch.context() as patch:
+        blocked(patch, method, two if method == "open" else next(two.iterdir()))
+        with pytest.raises(OSError, match=rf"renamed to 'new', but not this copy: {two}.*denied"):
+            Store([one, two]).rename("mine", "new")
+    assert (names(one), names(two)) == (["new"], ["mine"])
+    assert {path: path.read_bytes() for path in two.iterdir()} == before
+
+
+def test_a_result_that_cannot_be_changed_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store([tmp_path])
+    path = store.save(result())
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        blocked(patch, "open", tmp_path)
+        with pytest.raises(OSError, match=rf"'mine' stays as it is: {path}.*denied.*writable"):
+            store.rename("mine", "new")
+    with monkeypatch.context() as patch:
+        blocked(patch, "unlink", tmp_path)
+        with pytest.raises(OSError, match=rf"'mine' is still there: {path}.*denied.*yourself"):
+            store.delete("mine")
+    assert [*tmp_path.iterdir()] == [path] and path.read_bytes() == before
+
+
+@pytest.mark.parametrize("action", ["rename", "delete"])
+def test_a_file_that_vanishes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    store = Store([tmp_path])
+    path = store.save(result())
+    listed = store.list()
+    monkeypatch.setattr(store, "list", lambda: listed)
+    path.unlink()
+    if action == "delete":
+        store.delete("mine")  # as it was wanted
+    else:
+        with pytest.raises(UnknownNameError, match="refresh the list"):
+            store.rename("mine", "new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_added_file_gets_a_name_that_changes_no_other(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    store.save(result())
+    sent = result(identity="model b")
+    assert store.add(to_bytes(sent), "x.safetensors") == "mine (2)"
+    assert list(store.list()) == ["mine", "mine (2)"]
+    assert store.add(to_json_bytes(sent), "y.json") == "mine (2)", "it is there already"
+    assert store.add(to_json_bytes(result("renamed")), "z.json") == "mine"
+    assert len(list(tmp_path.iterdir())) == 2
+    back = store.load("mine (2)")
+    assert back is not None and torch.equal(back.tensors["gram"], sent.tensors["gram"])
+
+
+def test_another_answer_to_the_same_request_replaces_nothing(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    store.save(result())
+    sent = result(levels=(9.0, 2.0, 1.0, 0.0))
+    assert store.add(to_json_bytes(sent), "x.json") == "mine (2)"
+    back = store.load("mine")
+    assert back is not None and back.schedule.levels == LEVELS
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("auto", "auto (2)"),
+        ("SDXL", "SDXL (2)"),
+        ("", "schedule"),
+        ("x" * 500, "x" * 94),
+        ("../../a\\b", "../../a\\b"),
+    ],
+)
+def test_an_added_file_may_have_any_name(tmp_path: Path, name: str, shown: str) -> None:
+    store = Store([tmp_path / "folder"])
+    assert store.add(to_json_bytes(result(name)), "x.json") == shown
+    assert list(store.list()) == [shown]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert store.add(to_json_bytes(result(name, identity="b")), "x.json") not in ("", shown)
+    assert len(store.list()) == 2
+
+
+def test_an_added_file_goes_where_it_can_be_written(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "a file"
+    in_the_way.touch()
+    free = tmp_path / "free"
+    assert Store([in_the_way, free]).add(to_bytes(result()), "x") == "mine"
+    assert names(free) == ["mine"]
+    with pytest.raises(OSError, match="add a folder"):
+        Store([in_the_way]).add(to_bytes(result()), "x")
 
 
 # -- finding --------------------------------------------------------------------------------

@@ -9,7 +9,9 @@ export function addFinishButton(node) {
   const press = () => attempt(finishNow);
   const button = node.addWidget("button", t("finishNow"), null, press, {
     serialize: false,
-    severity: "secondary", // else Nodes 2.0 of older pages paints it like the page's main button
+    // For Nodes 2.0 of older pages, which would paint it like the page's main button.
+    severity: "secondary",
+    outlined: true,
   });
   // Both: options.serialize keeps it out of the prompt, this one out of the saved workflow.
   button.serialize = false;

@@ -85,7 +85,7 @@ function doing(action, act) {
 }
 
 /**
- * A button that opens a choice. The page closes it at Escape and at a click elsewhere.
+ * A button that opens a choice; a click elsewhere closes it.
  *
  * @param {string} icon
  * @param {string} label
@@ -94,9 +94,18 @@ function doing(action, act) {
  * @returns {HTMLElement[]} the button and what it opens
  */
 function menu(icon, label, choices, act) {
-  const choose = (choice) => {
+  const close = () => {
     opened.hidePopover();
+    button.focus();
+  };
+  const choose = (choice) => {
+    close();
     return act(choice);
+  };
+  const escape = (event) => {
+    if (event.key !== "Escape") return;
+    event.stopPropagation(); // the host has another use for it
+    close();
   };
   const buttons = Object.entries(choices).map(([choice, shown]) =>
     element("button", doing(choice, () => choose(choice)), shown),
@@ -105,8 +114,9 @@ function menu(icon, label, choices, act) {
     const { left, bottom } = button.getBoundingClientRect();
     Object.assign(opened.style, { left: `${left}px`, top: `${bottom}px` });
   };
-  const attributes = { popover: "", class: "ays-menu", "aria-label": label, beforetoggle: place };
-  const opened = element("div", { role: "group", ...attributes }, ...buttons);
+  const attributes = { popover: "", class: "ays-menu", role: "group", "aria-label": label };
+  const listeners = { beforetoggle: place, keydown: escape };
+  const opened = element("div", { ...attributes, ...listeners }, ...buttons);
   const button = iconButton(icon, label, { "data-action": icon });
   button.popoverTargetElement = opened;
   return [button, opened];

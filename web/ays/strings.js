@@ -2,6 +2,7 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { keepNodeTexts } from "./node_texts.js";
 
 /** @type {Record<string, Record<string, string>>} */
 const strings = {};
@@ -9,9 +10,11 @@ const strings = {};
 /** Ask the host for the texts of all languages. */
 export async function loadStrings() {
   const answer = await api.fetchApi("/i18n");
-  for (const [language, texts] of Object.entries(await answer.json())) {
+  const offered = await answer.json();
+  for (const [language, texts] of Object.entries(offered)) {
     if (texts.alignYourSteps) strings[language] = texts.alignYourSteps;
   }
+  keepNodeTexts(offered);
 }
 
 /** @returns {string} the host's language, as in "en" */

@@ -1,0 +1,392 @@
+"""Levels carried with workflows and pictures, between two real servers.
+
+`server` has optimised schedules; `away` is a machine that has never seen their files.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from align_your_steps.tests.host.server import ComfyServer, Graph
+from align_your_steps.tests.host.test_host import model_graph
+from align_your_steps.tests.host.test_nodes import (
+    STEPS,
+    network_rows,
+    optimize_graph,
+    saved_files,
+)
+from PIL import Image
+from torch import Tensor
+
+SUBGRAPH = "0f5ad5a5-1f3c-4f4e-9b5c-2f8f6f4f2c11"
+PROPERTY = "ays_schedule"
+IDS = itertools.count(5)
+
+
+@pytest.fixture(scope="module")
+def stranger(host_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    with ComfyServer(host_path, tmp_path_factory.mktemp("away")) as started:
+        yield started
+
+
+@pytest.fixture
+def away(stranger: ComfyServer) -> ComfyServer:
+    """A server on which no schedule is saved."""
+    for file in saved_files(stranger):
+        file.unlink()
+    return stranger
+
+
+@pytest.fixture
+def node() -> str:
+    """An id of the test's own."""
+    return str(next(IDS))
+
+
+@pytest.fixture(scope="module")
+def mine(server: ComfyServer) -> str:
+    """The name of an optimised schedule of the test model."""
+    server.run(optimize_graph(name="carried home"))
+    return "carried home"
+
+
+@pytest.fixture(scope="module")
+def found(server: ComfyServer, mine: str) -> dict[str, Any]:
+    """What a node carries after a run where that schedule is saved."""
+    _, texts = picture(server, server.run(scheduler(mine, "4"), pnginfo=workflow("4")))
+    carries = carried(texts)
+    assert carries is not None
+    return carries
+
+
+# -- graphs, workflows and pictures ---------------------------------------------------------
+
+
+def drawn(graph: Graph, node: str, sampler: str) -> Graph:
+    """The graph with what the node gives sampled, decoded and saved as latent and as picture."""
+    settings: dict[str, Any] = {
+        "model": ["model", 0],
+        "positive": ["positive", 0],
+        "negative": ["negative", 0],
+        "latent_image": ["latent", 0],
+        "cfg": 3.0,
+    }
+    if sampler == "KSampler":
+        settings |= {"model": [node, 0], "seed": 5, "steps": STEPS, "denoise": 1.0}
+        settings |= {"sampler_name": "dpmpp_2m", "scheduler": "ays_model"}
+    else:
+        settings |= {"add_noise": True, "noise_seed": 5, "sampler": ["sampler", 0]}
+        settings |= {"sigmas": [node, 0]}
+    nodes = {
+        "sampler": ("KSamplerSelect", {"sampler_name": "dpmpp_2m"}),
+        "sample": (sampler, settings),
+        "save": ("SaveLatent", {"samples": ["sample", 0], "filename_prefix": "carried"}),
+        "vae": ("AYSTestDigitsVAE", {}),
+        "decode": ("VAEDecode", {"samples": ["sample", 0], "vae": ["vae", 0]}),
+        "picture": ("SaveImage", {"images": ["decode", 0], "filename_prefix": "carried"}),
+    }
+    made = {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}
+    return {**graph, **made}
+
+
+def model(node: str) -> Graph:
+    """The test model, with a setting that it has no use for: the host has no earlier output."""
+    return model_graph("eps", shift=1.0 + int(node.partition(":")[0]) / 100)
+
+
+def scheduler(schedule: str, node: str) -> Graph:
+    inputs = {"model": ["model", 0], "schedule": schedule, "steps": STEPS, "denoise": 1.0}
+    inputs["denoise_mode"] = "keep steps"
+    graph = {**model(node), node: {"class_type": "AYSScheduler", "inputs": inputs}}
+    return drawn(graph, node, "SamplerCustom")
+
+
+def apply(schedule: str, node: str) -> Graph:
+    inputs = {"model": ["model", 0], "schedule": schedule}
+    graph = {**model(node), node: {"class_type": "AYSApply", "inputs": inputs}}
+    return drawn(graph, node, "KSampler")
+
+
+def optimize(name: str, node: str, **inputs: Any) -> Graph:
+    graph = optimize_graph(name=name, **inputs)
+    graph[node] = graph.pop("optimize")
+    del graph["sigmas"]
+    graph["report"]["inputs"]["text"] = [node, 2]
+    return drawn(graph, node, "KSampler")
+
+
+def workflow(node: str, **properties: Any) -> dict[str, Any]:
+    """What the page sends for pictures: of the workflow only one node."""
+    ours = {"id": int(node), "type": "a node of ours", "properties": properties}
+    return {"workflow": {"nodes": [{"id": 1}, ours], "links": [], "version": 0.4}}
+
+
+def in_subgraph(node: str) -> dict[str, Any]:
+    """A workflow with the node as number 3 of a subgraph that another node stands for."""
+    inner = {"id": SUBGRAPH, "nodes": [{"id": 3, "type": "AYSScheduler"}]}
+    stands = {"id": int(node), "type": SUBGRAPH, "properties": {}}
+    nodes = [{"id": 3, "properties": {}}, stands]
+    return {"workflow": {"nodes": nodes, "definitions": {"subgraphs": [inner]}}}
+
+
+def picture(server: ComfyServer, entry: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
+    """The pixels of the saved picture, and the JSON that is in its file."""
+    (saved,) = entry["outputs"]["picture"]["images"]
+    with Image.open(server.output(saved["filename"], saved["subfolder"])) as image:
+        texts = {key: json.loads(text) for key, text in image.info.items()}
+        return image.tobytes(), texts
+
+
+def latent(server: ComfyServer, entry: dict[str, Any]) -> Tensor:
+    return server.latent(entry, "save")
+
+
+def carried(pnginfo: dict[str, Any]) -> dict[str, Any] | None:
+    """What our node of a workflow carries."""
+    ours = pnginfo["workflow"]["nodes"][1]
+    found: dict[str, Any] | None = ours["properties"].get(PROPERTY)
+    return found
+
+
+# -- the same picture on another machine ----------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["scheduler", "scheduler auto", "apply", "apply auto", "optimize"])
+def test_a_picture_runs_the_same_where_its_schedule_never_was(
+    node: str, server: ComfyServer, away: ComfyServer, mine: str, kind: str
+) -> None:
+    graph = {
+        "scheduler": scheduler(mine, node),
+        "scheduler auto": scheduler("auto", node),
+        "apply": apply(mine, node),
+        "apply auto": apply("auto", node),
+        "optimize": optimize(mine, node),
+    }[kind]
+    first = server.run(graph, pnginfo=workflow(node))
+    pixels, texts = picture(server, first)
+    assert first["outputs"][node][PROPERTY] == [carried(texts)]
+
+    away.get("/ays_test/reset")
+    there = away.run(texts["prompt"], pnginfo={"workflow": texts["workflow"]})
+    assert torch.equal(latent(away, there), latent(server, first))
+    again, texts_there = picture(away, there)
+    assert again == pixels
+    assert network_rows(away) == 2 * STEPS, "nothing was measured"
+    assert carried(texts_there) is not None, "a copy of the copy carries the levels too"
+    assert "came with this workflow" in away.log
+
+    plain = away.run(scheduler("SDXL", node), pnginfo=workflow(node))
+    assert not torch.equal(latent(away, plain), latent(server, first)), "levels matter"
+
+
+def test_more_steps_are_taken_from_the_workflow_too(
+    node: str, server: ComfyServer, away: ComfyServer
+) -> None:
+    graph = optimize("several", node, more_steps="4", budget=300)
+    _, texts = picture(server, server.run(graph, pnginfo=workflow(node)))
+    away.get("/ays_test/reset")
+    entry = away.run(texts["prompt"], pnginfo={"workflow": texts["workflow"]})
+    assert network_rows(away) == 2 * STEPS
+    assert entry["outputs"]["report"]["text"][0].count("came with the workflow") == 2
+    names = away.choices("AYSApply", "schedule")
+    assert {"several", "several, 4 steps"} <= set(names), "they are saved here now"
+
+
+def test_measure_again_measures_whatever_the_workflow_carries(
+    node: str, away: ComfyServer, mine: str, found: dict[str, Any]
+) -> None:
+    away.get("/ays_test/reset")
+    graph = optimize(mine, node, reuse="measure again")
+    away.run(graph, pnginfo=workflow(node, ays_schedule=found))
+    assert network_rows(away) > 2 * STEPS
+
+
+def test_a_node_in_a_subgraph_carries_its_levels(
+    node: str, server: ComfyServer, away: ComfyServer, mine: str
+) -> None:
+    first = server.run(scheduler(mine, f"{node}:3"), pnginfo=in_subgraph(node))
+    _, texts = picture(server, first)
+    outer, inner = texts["workflow"]["nodes"], texts["workflow"]["definitions"]["subgraphs"]
+    assert inner[0]["nodes"][0]["properties"][PROPERTY]["name"] == mine
+    assert PROPERTY not in json.dumps(outer)
+    there = away.run(texts["prompt"], pnginfo={"workflow": texts["workflow"]})
+    assert torch.equal(latent(away, there), latent(server, first))
+
+
+def test_a_graph_without_a_workflow_has_its_levels_beside_it(
+    node: str, server: ComfyServer, away: ComfyServer, mine: str
+) -> None:
+    first = server.run(scheduler(mine, node), pnginfo={})
+    _, texts = picture(server, first)
+    assert texts["ays_schedules"][node]["name"] == mine
+    del texts["prompt"]
+    there = away.run(scheduler(mine, node), pnginfo=texts)
+    assert torch.equal(latent(away, there), latent(server, first))
+
+
+def test_a_graph_without_anything_beside_it_runs(node: str, server: ComfyServer, mine: str) -> None:
+    entry = server.run(scheduler(mine, node))
+    assert entry["outputs"][node][PROPERTY][0]["name"] == mine
+
+
+# -- which schedule counts ------------------------------------------------------------------
+
+
+def test_what_is_saved_here_under_that_name_counts_before_an_equal_one_that_came(
+    node: str, server: ComfyServer, mine: str, found: dict[str, Any]
+) -> None:
+    other = {**found, "levels": [level * 0.9 for level in found["levels"]]}
+    entry = server.run(scheduler(mine, node), pnginfo=workflow(node, ays_schedule=other))
+    assert entry["outputs"][node][PROPERTY] == [found]
+
+
+def test_another_schedule_of_the_same_name_does_not_count(
+    node: str, away: ComfyServer, mine: str, found: dict[str, Any]
+) -> None:
+    request = {**found["request"], "seed": 3}
+    away.post("/ays/schedules/import", {**found, "request": request})
+    assert mine in away.choices("AYSApply", "schedule")
+    entry = away.run(scheduler(mine, node), pnginfo=workflow(node, ays_schedule=found))
+    assert entry["outputs"][node][PROPERTY] == [found]
+    entry = away.run(scheduler(mine, node), pnginfo=workflow(node))
+    assert entry["outputs"][node][PROPERTY] != [found]
+
+
+def test_auto_takes_nothing_of_another_model(
+    node: str, away: ComfyServer, found: dict[str, Any]
+) -> None:
+    for graph in (scheduler("auto", node), scheduler("another name", node)):
+        graph["model"]["inputs"]["seed"] = 8
+        pnginfo = workflow(node, ays_schedule=found)
+        entry = away.run(graph, pnginfo=pnginfo)
+        assert node not in entry["outputs"]
+        _, texts = picture(away, entry)
+        assert carried(texts) is None, "what was not used is not carried on"
+
+
+def test_two_workflows_with_one_name_and_two_schedules_are_not_mistaken(
+    node: str, away: ComfyServer, mine: str, found: dict[str, Any]
+) -> None:
+    request = {**found["request"], "seed": 1}
+    levels = [level * 0.9 for level in found["levels"]]
+    other = {**found, "request": request, "levels": levels, "others": []}
+    latents = [
+        latent(away, away.run(scheduler(mine, node), pnginfo=workflow(node, ays_schedule=came)))
+        for came in (found, other, found)
+    ]
+    assert not torch.equal(latents[0], latents[1])
+    assert torch.equal(latents[0], latents[2])
+
+
+def test_published_tables_are_not_carried(
+    node: str, server: ComfyServer, found: dict[str, Any]
+) -> None:
+    entry = server.run(scheduler("SDXL", node), pnginfo=workflow(node, ays_schedule=found))
+    assert node not in entry["outputs"]
+    _, texts = picture(server, entry)
+    assert carried(texts) is None
+
+
+@pytest.mark.parametrize("kind", ["scheduler", "apply auto", "optimize"])
+def test_pictures_of_a_node_that_does_not_run_again_carry_its_levels_too(
+    node: str, server: ComfyServer, mine: str, kind: str
+) -> None:
+    graph, seed = {
+        "scheduler": (scheduler(mine, node), "noise_seed"),
+        "apply auto": (apply("auto", node), "seed"),
+        "optimize": (optimize(mine, node), "seed"),
+    }[kind]
+    _, first = picture(server, server.run(graph, pnginfo=workflow(node)))
+    graph["sample"]["inputs"][seed] = 6
+    entry = server.run(graph, pnginfo=workflow(node))
+    (cached,) = [m["nodes"] for k, m in entry["status"]["messages"] if k == "execution_cached"]
+    assert node in cached
+    _, second = picture(server, entry)
+    assert carried(second) == carried(first) is not None
+
+
+def test_runs_that_are_queued_together_all_carry_the_levels_of_a_name(
+    node: str, server: ComfyServer, mine: str
+) -> None:
+    queued = []
+    for seed in range(3):
+        graph = scheduler(mine, node)
+        graph["sample"]["inputs"]["noise_seed"] = seed
+        queued.append(server.queue(graph, workflow(node)))
+    for prompt_id in queued:
+        _, texts = picture(server, server.wait(prompt_id))
+        assert carried(texts) is not None
+
+
+# -- nothing is trusted ---------------------------------------------------------------------
+
+HOSTILE: dict[str, Any] = {
+    "no object": 5,
+    "text": "[1, 0]",
+    "text for levels": {"levels": "1, 0"},
+    "one level": {"levels": [1.0]},
+    "rising": {"levels": [1.0, 2.0, 0.0]},
+    "infinite": {"levels": [1e999, 1.0, 0.0]},
+    "a number of 400 digits": {"levels": [10**400, 1.0, 0.0]},
+    "too many": {"levels": list(range(10_002, -1, -1))},
+    "too long": {"levels": [1.0, 0.0], "notes": {"x": "y" * 3 * 2**20}},
+    "a list for notes": {"levels": [1.0, 0.0], "notes": []},
+    "a number for identity": {"levels": [1.0, 0.0], "request": {"identity": 3}},
+    "another version": {"levels": [1.0, 0.0], "version": 9},
+    "text for more": {"levels": [1.0, 0.0], "more": "x"},
+    "much more": {"levels": [1.0, 0.0], "more": [{}] * 1000},
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_no_schedule_can_be_is_left_alone_with_one_line(
+    node: str, away: ComfyServer, kind: str
+) -> None:
+    before = away.log.count(f"came with this workflow for node {node} is not used")
+    pnginfo = json.loads(json.dumps(workflow(node, ays_schedule=HOSTILE[kind])))
+    entry = away.run(scheduler(f"unknown, {kind}", node), pnginfo=pnginfo)
+    assert latent(away, entry).isfinite().all()
+    after = away.log.count(f"came with this workflow for node {node} is not used")
+    assert after > before or not isinstance(HOSTILE[kind], dict)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"request": {"denoise": "all", "sampler": ["x"], "shape": "y", "cfg": 10**400}},
+        {"notes": {"flow": 0, "sigma_min": -1, "boundary": "z", "spare_level": [1]}},
+        {"notes": {"flow": False, "sigma_min": 10**300}, "request": {"denoise": 10**300}},
+        {"name": "../../../etc/passwd"},
+    ],
+)
+def test_odd_requests_and_notes_do_no_harm(
+    node: str, away: ComfyServer, found: dict[str, Any], change: dict[str, Any]
+) -> None:
+    odd = {**found, **change}
+    entry = away.run(apply(odd["name"], node), pnginfo=workflow(node, ays_schedule=odd))
+    assert entry["outputs"][node][PROPERTY][0]["levels"] == odd["levels"]
+    assert latent(away, entry).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "pnginfo",
+    [
+        {"workflow": None},
+        {"workflow": {"nodes": {"ID": {}}}},
+        {"workflow": {"nodes": [None, {"id": "ID", "properties": []}]}, "ays_schedules": []},
+        {"workflow": {"nodes": [{"id": "ID", "type": {}}], "definitions": {"subgraphs": "x"}}},
+    ],
+)
+def test_a_workflow_of_another_shape_stops_nothing(
+    node: str, server: ComfyServer, mine: str, pnginfo: dict[str, Any]
+) -> None:
+    pnginfo = json.loads(json.dumps(pnginfo).replace("ID", node))
+    entry = server.run(scheduler(mine, node), pnginfo=pnginfo)
+    assert entry["outputs"][node][PROPERTY][0]["name"] == mine
+    assert latent(server, entry).isfinite().all()

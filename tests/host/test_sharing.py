@@ -1,0 +1,272 @@
+"""Saved schedules over HTTP, in a real server: the drop-downs follow at once."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from align_your_steps.schedules import Provenance, SavedSchedule, Schedule
+from align_your_steps.schedules.saved import read_saved, to_bytes
+from align_your_steps.schedules.shared import from_json, to_json_bytes
+from align_your_steps.tests.host.server import ComfyServer
+from align_your_steps.tests.host.test_nodes import saved_files, scheduler_graph, shown
+
+LEVELS = (14.614641189575195, 3.0, 1.0, 0.25, 0.0)
+HERE = "http://192.168.7.7:8188"
+
+
+def result(name: str, **request: Any) -> SavedSchedule:
+    provenance = Provenance("me", "a toy", "2026-08-01")
+    known = {"identity": "a model", "sampler": "euler", "cfg": 3.5, "denoise": 1.0, **request}
+    notes = {"method": "by hand", "error": 0.25, "flow": False}
+    others = ((14.614641189575195, 1.0, 0.0),)
+    return SavedSchedule(Schedule(LEVELS, name, provenance, others), "a model", known, {}, notes)
+
+
+class Answer:
+    """What the server answers to a request, errors included."""
+
+    def __init__(
+        self,
+        server: ComfyServer,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        **query: str,
+    ) -> None:
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        url = f"{server._url}{path}" + (f"?{urlencode(query)}" if query else "")
+        request = urllib.request.Request(url, data=data, headers=headers or {})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                self.status, self.headers = answer.status, answer.headers
+                self.data = answer.read()
+        except urllib.error.HTTPError as error:
+            self.status, self.headers, self.data = error.code, error.headers, error.read()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.data)
+
+
+def add(server: ComfyServer, saved: SavedSchedule) -> str:
+    answer = Answer(server, "/ays/schedules/import", to_json_bytes(saved), filename="sent.json")
+    assert answer.status == 200, answer.data
+    name: str = answer.json["name"]
+    return name
+
+
+def listed(server: ComfyServer) -> dict[str, dict[str, Any]]:
+    return {entry["name"]: entry for entry in server.get("/ays/schedules")["schedules"]}
+
+
+@pytest.fixture
+def name(server: ComfyServer, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A schedule of the test's own."""
+    saved = result(f"shared in {request.node.name}"[:90], test=request.node.name)
+    yield add(server, saved)
+    for path in saved_files(server):
+        if saved.digest[:12] in path.name:
+            path.unlink()
+
+
+def test_the_drop_downs_follow_at_once(server: ComfyServer, name: str) -> None:
+    assert name in server.choices("AYSApply", "schedule")
+    answer = Answer(server, "/ays/schedules/rename", {"name": name, "new_name": "better é 語"})
+    assert (answer.status, answer.json) == (200, {"name": "better é 語"})
+    choices = server.choices("AYSScheduler", "schedule")
+    assert "better é 語" in choices and name not in choices
+    answer = Answer(server, "/api/ays/schedules/delete", {"name": "better é 語"})
+    assert (answer.status, answer.json) == (200, {})
+    assert "better é 語" not in server.choices("AYSApply", "schedule")
+
+
+def test_an_imported_schedule_is_used_under_its_name(server: ComfyServer, name: str) -> None:
+    assert shown(server.run(scheduler_graph(schedule=name, steps=4))) == pytest.approx(LEVELS)
+
+
+def test_the_list_says_what_is_known(server: ComfyServer, name: str) -> None:
+    entry = listed(server)[name]
+    folder = saved_files(server)[0].parent
+    assert server.get("/api/ays/schedules")["folder"] == str(folder) == entry.pop("folder")
+    assert (folder / entry.pop("file")).is_file()
+    assert len(entry.pop("digest")) == 32
+    assert entry == {
+        "name": name,
+        "steps": 4,
+        "other_steps": [2],
+        "sigmas": pytest.approx(LEVELS),
+        "sampler": "euler",
+        "cfg": 3.5,
+        "denoise": 1.0,
+        "method": "by hand",
+        "error": 0.25,
+        "who": "me",
+        "what": "a toy",
+        "when": "2026-08-01",
+        "writable": True,
+    }
+
+
+def test_a_file_dropped_into_the_folder_is_listed_whatever_it_says(
+    server: ComfyServer, name: str
+) -> None:
+    path = saved_files(server)[0].parent / "dropped by hand.json"
+    odd = {"request": {"cfg": True, "sampler": 5, "denoise": 10**400}, "notes": {"error": "x"}}
+    path.write_text(json.dumps({"sigmas": [14.6, 1], **odd}), encoding="utf-8")
+    try:
+        entry = listed(server)["dropped by hand"]
+        assert "dropped by hand" in server.choices("AYSApply", "schedule")
+        assert entry["sigmas"] == pytest.approx([14.6, 1.0, 0.0])
+        unknown = {"sampler", "cfg", "denoise", "method", "error"}
+        assert {key for key, value in entry.items() if value is None} == unknown
+    finally:
+        path.unlink()
+
+
+def test_what_is_exported_is_imported_elsewhere(
+    server: ComfyServer, name: str, tmp_path: Path
+) -> None:
+    as_json = Answer(server, "/ays/schedules/export", name=name)
+    assert from_json(as_json.data, "x").schedule == result(name).schedule
+    tensors = Answer(server, "/ays/schedules/export", name=name, format="safetensors")
+    (tmp_path / "x.safetensors").write_bytes(tensors.data)
+    saved = read_saved(tmp_path / "x.safetensors", with_tensors=True)
+    assert saved.schedule == result(name).schedule
+    for answer, suffix in ((as_json, "json"), (tensors, "safetensors")):
+        disposition = answer.headers["Content-Disposition"]
+        assert disposition.startswith('attachment; filename="shared-in-')
+        assert disposition.endswith(f'.{suffix}"')
+        again = Answer(server, "/ays/schedules/import", answer.data, filename="again")
+        assert again.json == {"name": name}, "it is there already"
+
+
+def test_names_do_not_get_into_headers_or_paths(server: ComfyServer) -> None:
+    hostile = '..\\..\\x"; a=b\r\nSet-Cookie: c=d'
+    shows = add(server, result(hostile, test="headers"))
+    answer = Answer(server, "/ays/schedules/export", name=shows)
+    assert answer.headers["Content-Disposition"] == (
+        'attachment; filename="x-a-b-Set-Cookie-c-d.json"'
+    )
+    assert answer.headers["Set-Cookie"] is None
+    (path,) = [path for path in saved_files(server) if path.name.startswith("x-a-b")]
+    assert Answer(server, "/ays/schedules/delete", {"name": shows}).status == 200
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("tool", "words"),
+    [
+        ("comfyui", "14.614641, 3.0, 1.0, 0.25, 0.0"),
+        ("diffusers", "sigmas=[14.614641, 3.0, 1.0, 0.25, 0.0]"),
+        ("a1111", "[14.614641, 3.0, 1.0, 0.25]"),
+    ],
+)
+def test_levels_as_text(server: ComfyServer, name: str, tool: str, words: str) -> None:
+    answer = Answer(server, "/ays/schedules/text", name=name, **{"for": tool})
+    assert words in answer.json["text"]
+    assert answer.json["hint"]
+
+
+def test_the_text_for_comfyui_is_what_its_own_node_reads(server: ComfyServer, name: str) -> None:
+    if not server.object_info("ManualSigmas"):
+        pytest.skip("this host has no ManualSigmas")
+    text = Answer(server, "/ays/schedules/text", name=name, **{"for": "comfyui"}).json["text"]
+    graph = scheduler_graph()
+    graph["scheduler"] = {"class_type": "ManualSigmas", "inputs": {"sigmas": text}}
+    assert shown(server.run(graph)) == pytest.approx(LEVELS, rel=1e-7)
+
+
+RENAME, DELETE, IMPORT = (f"/ays/schedules/{verb}" for verb in ("rename", "delete", "import"))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        (RENAME, {"name": "nothing", "new_name": "x"}, 404, "no schedule 'nothing'"),
+        (RENAME, {"name": "NAME", "new_name": ""}, 400, "1 to 100"),
+        (RENAME, {"name": "NAME", "new_name": "auto"}, 409, "another meaning"),
+        (RENAME, {"name": "NAME", "new_name": 5}, 400, "must be JSON"),
+        (RENAME, {"name": "NAME"}, 400, "new_name"),
+        (RENAME, {"name": "SDXL", "new_name": "x"}, 400, "built in"),
+        (RENAME, [], 400, "must be JSON"),
+        (RENAME, b"{", 400, "must be JSON"),
+        (RENAME, b"\xff", 400, "must be JSON"),
+        (RENAME, b"[" * 60_000, 400, "must be JSON"),
+        (RENAME, b" " * 65_537, 400, "too large"),
+        (DELETE, {"name": "../../x"}, 404, "no schedule"),
+        (DELETE, {"name": "auto"}, 400, "built in"),
+        (DELETE, None, 404, ""),  # a GET
+        (IMPORT, b"not a schedule", 400, "'x.json' is not a schedule"),
+        (IMPORT, b"", 400, "is not a schedule"),
+        (IMPORT, to_bytes(result("x"))[:-3], 400, "is not a schedule"),
+        (IMPORT, b"x" * (64 * 2**20 + 1), 400, "too large"),
+    ],
+    ids=lambda value: f"{value!r}"[:40],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    server: ComfyServer, name: str, path: str, body: Any, status: int, words: str
+) -> None:
+    before = [(file, file.read_bytes()) for file in saved_files(server)]
+    if isinstance(body, dict) and body.get("name") == "NAME":
+        body = {**body, "name": name}
+    answer = Answer(server, path, body, filename="x.json")
+    assert answer.status == status
+    if words:
+        assert words in answer.json["error"]
+    assert [(file, file.read_bytes()) for file in saved_files(server)] == before
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status"),
+    [
+        ("export", {"name": "nothing"}, 404),
+        ("export", {}, 404),
+        ("export", {"name": "SDXL"}, 404),
+        ("export", {"name": "NAME", "format": "pickle"}, 400),
+        ("text", {"name": "nothing", "for": "comfyui"}, 404),
+        ("text", {"name": "NAME", "for": "paint"}, 400),
+    ],
+)
+def test_what_cannot_be_shown_is_said_too(
+    server: ComfyServer, name: str, path: str, query: dict[str, str], status: int
+) -> None:
+    if query.get("name") == "NAME":
+        query = {**query, "name": name}
+    answer = Answer(server, f"/ays/schedules/{path}", **query)
+    assert answer.status == status
+    assert answer.json["error"]
+
+
+def test_a_name_that_another_has_is_refused(server: ComfyServer, name: str) -> None:
+    other = add(server, result("another in sharing", test="taken"))
+    answer = Answer(server, RENAME, {"name": other, "new_name": name})
+    assert answer.status == 409
+    assert f"already a schedule called '{name}'" in answer.json["error"]
+    assert Answer(server, DELETE, {"name": other}).status == 200
+
+
+@pytest.mark.parametrize("path", [RENAME, DELETE, IMPORT, "/ays/finish", f"/api{DELETE}"])
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://192.168.7.7:9999", "null"])
+def test_pages_of_other_sites_change_nothing(
+    server: ComfyServer, name: str, path: str, origin: str
+) -> None:
+    body = {"name": name, "new_name": "evil"}
+    # The host itself refuses while it is addressed as this machine; by another address, we do.
+    for host in ({}, {"Host": "192.168.7.7:8188"}):
+        answer = Answer(server, path, body, {"Origin": origin, **host})
+        if host or origin != "null":
+            assert answer.status == 403
+    assert name in listed(server)
+
+
+def test_the_page_of_this_server_is_at_home_at_any_address(server: ComfyServer, name: str) -> None:
+    headers = {"Origin": HERE, "Host": HERE.removeprefix("http://")}
+    assert Answer(server, DELETE, {"name": name}, headers).status == 200
+    assert name not in listed(server)

@@ -1,0 +1,43 @@
+"""The texts for people: every node has its help page, and what a page links to is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+NODE_ID = re.compile(r'node_id="(\w+)"')
+LINK = re.compile(r"""\]\(([^)#\s]+)|(?:src|href)="([^"#]+)""")
+LARGEST = 200_000  # bytes of a picture
+PAGES = [
+    REPOSITORY / "README.md",
+    *(REPOSITORY / "docs").glob("*.md"),
+    *(REPOSITORY / "web" / "docs").glob("**/*.md"),
+]
+
+
+def targets(page: Path) -> list[str]:
+    """What a Markdown page links to or shows, beside addresses of the web."""
+    found = [markdown or html for markdown, html in LINK.findall(page.read_text(encoding="utf-8"))]
+    return [target for target in found if "://" not in target]
+
+
+def test_every_node_has_a_help_page_with_a_picture_and_no_other_node_has() -> None:
+    sources = (REPOSITORY / "nodes").glob("*.py")
+    nodes = {name for path in sources for name in NODE_ID.findall(path.read_text(encoding="utf-8"))}
+    pages = {path.stem: path for path in (REPOSITORY / "web" / "docs").glob("*.md")}
+    assert len(nodes) == 5
+    assert set(pages) == nodes
+    for node, page in pages.items():
+        assert f"img/{node}.png" in targets(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_to_is_there_and_no_picture_is_large(page: Path) -> None:
+    for target in targets(page):
+        path = page.parent / target
+        assert path.exists(), target
+        if path.suffix in (".png", ".jpg"):
+            assert path.stat().st_size <= LARGEST, target
