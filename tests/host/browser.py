@@ -154,6 +154,10 @@ class HostPage:
         self.page.wait_for_function("count => app.graph.nodes.length > count", arg=len(before))
         (node,) = self._ids() - before
         if self.page.evaluate("id => app.graph.getNodeById(id).flags.ghost", node):
+            # By the middle of its title bar: its left side comes to x, as on older pages.
+            x += self.page.evaluate(
+                "id => app.graph.getNodeById(id).size[0] / 2 * app.canvas.ds.scale", node
+            )
             self.page.mouse.move(x, y, steps=3)
             self.page.mouse.click(x, y)
             self.page.wait_for_function("id => !app.graph.getNodeById(id).flags.ghost", arg=node)
@@ -207,10 +211,12 @@ class HostPage:
         )
 
     def values(self, node: str) -> dict[str, Any]:
-        """The values of a node's widgets, by their names."""
+        """The values that a node's inputs have of their own, by their names."""
         found: dict[str, Any] = self.page.evaluate(
-            "id => Object.fromEntries("
-            "(app.graph.getNodeById(id).widgets ?? []).map(widget => [widget.name, widget.value]))",
+            "id => { const { inputs, widgets = [] } = app.graph.getNodeById(id);"
+            "const named = new Set(inputs.map(input => input.widget?.name));"
+            "return Object.fromEntries(widgets.filter(widget => named.has(widget.name))"
+            ".map(widget => [widget.name, widget.value])) }",
             node,
         )
         return found

@@ -44,7 +44,7 @@ def page(server: ComfyServer, request: pytest.FixtureRequest) -> Iterator[HostPa
     if executable is None:
         request.config.pluginmanager.register(Banner())
         pytest.skip(NO_BROWSER)
-    with open_page(server, executable, timeout=float(__import__("os").environ.get("T","60")), vue=request.param) as opened:
+    with open_page(server, executable, timeout=90.0, vue=request.param) as opened:
         yield opened
     server.get("/ays_test/reset")
 
@@ -113,7 +113,7 @@ def test_report_is_read_in_a_text_node(
     prompt_id = page.queue()
     shown = page.page.wait_for_function(
         "id => app.graph.getNodeById(id).widgets.map(w => String(w.value))"
-        ".find(value => value.includes('calls'))",
+        ".find(value => value.includes('sigmas:'))",
         arg=text,
     ).json_value()
     assert "dpmpp_2m" in shown
