@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
@@ -70,7 +71,7 @@ class AYSPlot(io.ComfyNode):
         """The picture and a line about each schedule, both shown under the node."""
         linked = linked_sigmas(sigmas, strict=False)
         schedules = dict(zip(labelled(labels, list(linked)), linked.values(), strict=True))
-        text = "\n".join(summary(name, levels) for name, levels in schedules.items())
+        text = "\n".join([*remarks(schedules), *summaries(schedules)])
         plot = plot_schedules(schedules)
         if plot is None:
             raise RuntimeError(
@@ -100,17 +101,26 @@ def labelled(labels: str, names: list[str]) -> list[str]:
     return found
 
 
-def summary(name: str, sigmas: Tensor) -> str:
-    """A line about levels [n].
+def remarks(schedules: Mapping[str, Tensor]) -> list[str]:
+    """A sentence about every schedule [n] that is unusual.
 
-    >>> summary("mine", Tensor([14.6, 2.0, 0.0]))
-    'mine: 2 steps, 14.6 to 2, then 0'
-    >>> summary("yours", Tensor([14.6, 2.0, 3.0]))
-    'yours: 2 steps, 14.6 to 3; rises at step 2'
+    >>> remarks({"mine": Tensor([14.6, 2.0, 3.0]), "yours": Tensor([14.6, 2.0, 0.0])})
+    ['mine rises at step 2.']
     """
-    levels = sigmas.tolist()
-    steps = len(levels) - 1
-    last = f"{levels[-2]:.4g}, then 0" if steps > 1 and levels[-1] == 0.0 else f"{levels[-1]:.4g}"
-    text = f"{name}: {steps} step{'' if steps == 1 else 's'}, {levels[0]:.4g} to {last}"
-    problem = unusual(sigmas)
-    return f"{text}; {problem}" if problem else text
+    problems = {name: unusual(sigmas) for name, sigmas in schedules.items()}
+    return [f"{name} {problem}." for name, problem in problems.items() if problem]
+
+
+def summaries(schedules: Mapping[str, Tensor]) -> list[str]:
+    """A line about every schedule [n]: its first and last levels.
+
+    >>> summaries({"mine": Tensor([14.6, 2.0, 0.1, 0.0]), "yours": Tensor([14.6, 2.0])})
+    ['mine: 3 steps, 14.6 … 0.1, 0.', 'yours: 1 step, 14.6 … 2.']
+    """
+    lines = []
+    for name, sigmas in schedules.items():
+        levels = [f"{level:.4g}" for level in sigmas.tolist()]
+        steps = len(levels) - 1
+        ends = f"{levels[-2]}, 0" if steps > 1 and levels[-1] == "0" else levels[-1]
+        lines.append(f"{name}: {steps} step{'' if steps == 1 else 's'}, {levels[0]} … {ends}.")
+    return lines

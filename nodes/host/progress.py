@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from html import escape
 from types import TracebackType
 from typing import Any
 
@@ -191,7 +192,8 @@ def show_text(node_id: str | None, text: str) -> None:
 
     server: Any = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
-        server.send_progress_text(text, node_id)
+        # The page takes it for HTML, and names come from files and workflows that others made.
+        server.send_progress_text(escape(text, quote=False), node_id)
 
 
 def _duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ It prints JSON:
     texts     what names become in room for 20 points
     styles    of twelve curves, and the page's colour
     linked    what becomes of linked SIGMAS: name -> the error, or the levels
+    sent      what the page receives for a text with angle brackets
     doctests  how many examples of the nodes' modules were tried, and how many failed
 """
 
@@ -29,8 +30,10 @@ import json
 import logging
 import math
 import pkgutil
+import sys
 import warnings
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -234,6 +237,16 @@ def linked_table() -> dict[str, Any]:
     }
 
 
+def sent_for(text: str) -> str:
+    """What the page receives for a text under a node."""
+    sent: list[str] = []
+    instance = SimpleNamespace(send_progress_text=lambda text, node_id: sent.append(text))
+    sys.modules["server"] = SimpleNamespace(PromptServer=SimpleNamespace(instance=instance))
+    nodes.host.show_text("1", text)
+    del sys.modules["server"]
+    return sent[0]
+
+
 def doctests() -> dict[str, int]:
     """The examples of all modules of the nodes."""
     attempted = failed = 0
@@ -278,6 +291,7 @@ print(
             "styles": [[one.colour, str(one.dash), one.marker] for one in panel.styles(12)],
             "page": [sheet.BACKGROUND, sheet.TEXT, sheet.FAINT],
             "linked": linked_table(),
+            "sent": sent_for("<img src=x onerror=alert(1)> & 1 < 2\n2 > 1"),
             "doctests": doctests(),
         }
     )

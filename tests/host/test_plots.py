@@ -109,6 +109,11 @@ def test_examples_of_the_nodes_give_what_they_print(found: dict[str, Any]) -> No
     assert found["doctests"]["failed"] == 0
 
 
+def test_text_under_a_node_is_no_html(found: dict[str, Any]) -> None:
+    expected = "&lt;img src=x onerror=alert(1)&gt; &amp; 1 &lt; 2\n2 &gt; 1"
+    assert found["sent"] == expected
+
+
 @pytest.mark.parametrize(
     "name, strict, lenient",
     [
@@ -170,9 +175,10 @@ def test_plot_sigmas_shows_a_picture_and_a_line_about_each(server: ComfyServer) 
     width, height = picture_size(server, entry)
     assert width == 900 and 700 < height < 1000
     assert entry["outputs"]["plot"]["text"] == [
-        "mine: 3 steps, 14.6 to 0.5, then 0\n"
-        "日本語: 2 steps, 10 to 4; rises at step 2\n"
-        "sigmas 4: 1 step, 1 to 0"
+        "日本語 rises at step 2.\n"
+        "mine: 3 steps, 14.6 … 0.5, 0.\n"
+        "日本語: 2 steps, 10 … 4.\n"
+        "sigmas 4: 1 step, 1 … 0."
     ]
 
 
