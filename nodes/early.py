@@ -84,7 +84,7 @@ def account(
     if not result.ended_early:
         return ""
     by_hand = progress.finish_requested
-    why = "as you asked" if by_hand else f"at the limit of {progress.minutes:g} minutes"
+    why = "as you asked" if by_hand else f"at the limit of {progress.minutes:g} min"
     compared = len(result.scores)
     had = sum(score.candidate.given for score in result.scores)
     usable = len(given) - len(result.left_out)

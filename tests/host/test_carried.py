@@ -188,7 +188,7 @@ def test_a_picture_runs_the_same_where_its_schedule_never_was(
 def test_more_steps_are_taken_from_the_workflow_too(
     node: str, server: ComfyServer, away: ComfyServer
 ) -> None:
-    graph = optimize("several", node, more_steps="4", budget=300)
+    graph = optimize("several", node, more_steps="4", budget=300, method="paper (KLUB)")
     _, texts = picture(server, server.run(graph, pnginfo=workflow(node)))
     away.get("/ays_test/reset")
     entry = away.run(texts["prompt"], pnginfo={"workflow": texts["workflow"]})

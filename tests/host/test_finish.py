@@ -125,7 +125,7 @@ def test_a_limit_of_minutes_is_for_the_whole_node(server: ComfyServer) -> None:
     assert calls < 6.0 / 0.020 + 80, "what 6 seconds take, and the smallest comparisons"
     endings = ENDED.findall(text(entry))
     assert [(budget, why) for _, budget, why, _ in endings] == [
-        ("4,000", "at the limit of 0.1 minutes")
+        ("4,000", "at the limit of 0.1 min")
     ] * 2
     assert len(unfinished(server)) > len(before)
     assert len(named(server, "limited")) == 1
