@@ -214,7 +214,7 @@ class AYSCompare(io.ComfyNode):
         **sigmas: Any,
     ) -> io.NodeOutput:
         """Measure, rank, draw."""
-        names, linked = parsed_names(schedules), linked_sigmas(sigmas, strict=False)
+        names, linked = parsed_names(schedules), linked_sigmas(sigmas)
         if not names and not linked:
             raise ValueError(
                 "There is nothing to compare: write names into 'schedules', for example "

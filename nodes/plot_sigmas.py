@@ -69,7 +69,7 @@ class AYSPlot(io.ComfyNode):
     @classmethod
     def execute(cls, labels: str = "", **sigmas: Any) -> io.NodeOutput:
         """The picture and a line about each schedule, both shown under the node."""
-        linked = linked_sigmas(sigmas, strict=False)
+        linked = linked_sigmas(sigmas)
         schedules = dict(zip(labelled(labels, list(linked)), linked.values(), strict=True))
         text = "\n".join([*remarks(schedules), *summaries(schedules)])
         plot = plot_schedules(schedules)

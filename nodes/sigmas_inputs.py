@@ -38,14 +38,13 @@ def sigmas_inputs(fewest: int = 1) -> list[io.Input]:
     return [io.Autogrow.Input(GROUP, template=template, optional=fewest == 0, tooltip=tooltip)]
 
 
-def linked_sigmas(inputs: Mapping[str, Any], *, strict: bool = True) -> dict[str, Tensor]:
+def linked_sigmas(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
     """What is linked, as "sigmas 1", "sigmas 2", ...: levels [n] of float64 on the CPU.
 
     inputs: the keyword arguments of `execute` on any host
-    strict: levels that cannot be sampled, or that stop before 0, are refused, and not only what
-        cannot be drawn
 
-    Raises ValueError, in one sentence, for what is not a usable list of levels.
+    Levels that no sampler could use are given as they are, as long as one is above 0: see
+    `unusual`. Raises ValueError, in one sentence, for anything else.
     """
     group = inputs.get(GROUP) or {}
     linked = {}
@@ -53,7 +52,7 @@ def linked_sigmas(inputs: Mapping[str, Any], *, strict: bool = True) -> dict[str
         given = group.get(name, inputs.get(f"{GROUP}.{name}"))
         if given is not None:
             label = name.replace("_", " ")
-            linked[label] = _levels(label, given, strict)
+            linked[label] = _levels(label, given)
     return linked
 
 
@@ -72,7 +71,7 @@ def unusual(sigmas: Tensor) -> str | None:
     return None
 
 
-def _levels(label: str, given: Any, strict: bool) -> Tensor:
+def _levels(label: str, given: Any) -> Tensor:
     if not isinstance(given, Tensor) or given.dim() != 1 or given.is_complex():
         raise ValueError(
             f"What is linked to '{label}' is not a list of noise levels: link the SIGMAS output "
@@ -83,12 +82,4 @@ def _levels(label: str, given: Any, strict: bool) -> Tensor:
         raise ValueError(
             f"'{label}' holds no noise level above 0: link the SIGMAS of at least one step."
         )
-    if strict:
-        problem = unusual(levels)
-        if problem is None and levels[-1] != 0.0:
-            problem = f"ends at {float(levels[-1]):.3g}"
-        if problem is not None:
-            raise ValueError(
-                f"'{label}' {problem}: noise levels must fall at every step and end at 0."
-            )
     return levels
