@@ -154,10 +154,6 @@ class HostPage:
         self.page.wait_for_function("count => app.graph.nodes.length > count", arg=len(before))
         (node,) = self._ids() - before
         if self.page.evaluate("id => app.graph.getNodeById(id).flags.ghost", node):
-            # By the middle of its title bar: its left side comes to x, as on older pages.
-            x += self.page.evaluate(
-                "id => app.graph.getNodeById(id).size[0] / 2 * app.canvas.ds.scale", node
-            )
             self.page.mouse.move(x, y, steps=3)
             self.page.mouse.click(x, y)
             self.page.wait_for_function("id => !app.graph.getNodeById(id).flags.ghost", arg=node)
@@ -267,7 +263,9 @@ class HostPage:
         sentence.or_(details).first.wait_for()
         if not sentence.is_visible():
             details.click()
-        return sentence.inner_text()
+        sentence.wait_for()
+        # Newer pages show it once more in the whole log below.
+        return min(self.page.get_by_text(re.compile(pattern)).all_inner_texts(), key=len)
 
     def close_error(self) -> None:
         """Close what tells about a failed run."""
