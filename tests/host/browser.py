@@ -254,7 +254,7 @@ class HostPage:
         return self.page.get_by_text(line).first.inner_text()
 
     def error(self, pattern: str) -> str:
-        """The text about a failed run in which a regular expression is found.
+        """The line about a failed run in which a regular expression is found.
 
         Older pages open it in a dialog, newer ones behind a button.
         """
@@ -263,9 +263,8 @@ class HostPage:
         sentence.or_(details).first.wait_for()
         if not sentence.is_visible():
             details.click()
-        sentence.wait_for()
-        # Newer pages show it once more in the whole log below.
-        return min(self.page.get_by_text(re.compile(pattern)).all_inner_texts(), key=len)
+        lines = sentence.inner_text().splitlines()  # newer pages show the whole log
+        return next(line for line in lines if re.search(pattern, line))
 
     def close_error(self) -> None:
         """Close what tells about a failed run."""
