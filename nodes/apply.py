@@ -42,7 +42,9 @@ class AYSApply(io.ComfyNode):
                 )
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
-            **supported(search_aliases=["ays", "align your steps", "scheduler", "ays_model"]),
+            **supported(
+                search_aliases=["ays", "align your steps", "scheduler", "optimize", "ays_model"]
+            ),
         )
 
     @classmethod

@@ -154,10 +154,6 @@ class HostPage:
         self.page.wait_for_function("count => app.graph.nodes.length > count", arg=len(before))
         (node,) = self._ids() - before
         if self.page.evaluate("id => app.graph.getNodeById(id).flags.ghost", node):
-            # By the middle of its title bar: its left side comes to x, as on older pages.
-            x += self.page.evaluate(
-                "id => app.graph.getNodeById(id).size[0] / 2 * app.canvas.ds.scale", node
-            )
             self.page.mouse.move(x, y, steps=3)
             self.page.mouse.click(x, y)
             self.page.wait_for_function("id => !app.graph.getNodeById(id).flags.ghost", arg=node)
@@ -258,7 +254,7 @@ class HostPage:
         return self.page.get_by_text(line).first.inner_text()
 
     def error(self, pattern: str) -> str:
-        """The text about a failed run in which a regular expression is found.
+        """The line about a failed run in which a regular expression is found.
 
         Older pages open it in a dialog, newer ones behind a button.
         """
@@ -267,7 +263,8 @@ class HostPage:
         sentence.or_(details).first.wait_for()
         if not sentence.is_visible():
             details.click()
-        return sentence.inner_text()
+        lines = sentence.inner_text().splitlines()  # newer pages show the whole log
+        return next(line for line in lines if re.search(pattern, line))
 
     def close_error(self) -> None:
         """Close what tells about a failed run."""
