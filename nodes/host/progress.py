@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import textwrap
 import time
 from collections.abc import Callable
 from html import escape
@@ -22,6 +23,7 @@ __all__ = ["Progress", "finish_running", "show_picture", "show_text"]
 CALLS_BEFORE_ESTIMATE = 10
 BETWEEN_PREVIEWS = 1.0  # seconds, at least
 PREVIEW_SIZE = 512  # pixels: the host makes it so large
+LINE = 50  # characters of text under a node that fit into one of its default width
 PHASES = {
     "reference": "many-step references",
     "profile": "measuring the model",
@@ -187,13 +189,17 @@ def show_picture(node_id: str | None, picture: Image) -> None:
 
 
 def show_text(node_id: str | None, text: str) -> None:
-    """Show a line or two of text under a node."""
+    """Show a few lines of text under a node.
+
+    Long ones are broken between words: some pages break them where a line is full.
+    """
     from server import PromptServer
 
     server: Any = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
         # The page takes it for HTML, and names come from files and workflows that others made.
-        server.send_progress_text(escape(text, quote=False), node_id)
+        lines = [textwrap.fill(line, LINE, break_long_words=False) for line in text.split("\n")]
+        server.send_progress_text(escape("\n".join(lines), quote=False), node_id)
 
 
 def _duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from .sheet import FAINT, MARGIN, WIDTH, Sheet, have_matplotlib, own_style, shor
 
 __all__ = ["plot_errors"]
 
-LEVELS, GAP = 120.0, 5.0
+LEVELS, GAP = 92.0, 5.0
 LEAST_BAR = 80.0  # the width left for bars, however long the names are
 
 

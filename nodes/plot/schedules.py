@@ -22,7 +22,7 @@ __all__ = ["draw_levels", "plot_schedules"]
 
 LEFT = 38.0  # of the axes: the labels of their ticks are left of it
 ROW, SAMPLE, GAP = 14.0, 20.0, 5.0  # of the legend: its rows, the drawn line, the space after it
-TITLE, LEVELS, SIZES, TICKS = 17.0, 130.0, 58.0, 15.0  # heights from top to bottom
+TITLE, LEVELS, SIZES, TICKS = 17.0, 96.0, 40.0, 15.0  # heights from top to bottom
 PUBLISHED = Style("#e69f00", (0, (4, 2)), width=0.9, alpha=0.8)
 OTHERS = Style("#8d959e", width=0.9, alpha=0.7)
 # Names of background curves begin so if they are published tables.
