@@ -16,7 +16,7 @@ from align_your_steps.tests.host.get_host import NoHostError, find_host
 from align_your_steps.tests.host.server import ComfyServer
 
 HERE = Path(__file__).resolve().parent
-_answers: dict[tuple[Path, tuple[str, ...]], dict[str, Any]] = {}
+_answers: dict[tuple[Path, tuple[str, ...]], dict[str, Any] | pytest.fail.Exception] = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -105,14 +105,21 @@ def run_in_host(host_path: Path, tmp_path: Path) -> Callable[..., str]:
 def host_answer(run_in_host: Callable[..., str]) -> Callable[..., dict[str, Any]]:
     """Run a script as `run_in_host` and read the JSON of its last line; an equal call once only.
 
-    The host takes seconds to import: one process makes all runs of a script.
+    The host takes seconds to import: one process makes all runs of a script, and a script that
+    fails does so once for all tests.
     """
 
     def answer(script: Path, *arguments: str) -> dict[str, Any]:
         key = script, arguments
         if key not in _answers:
-            _answers[key] = json.loads(run_in_host(script, *arguments).splitlines()[-1])
-        return _answers[key]
+            try:
+                _answers[key] = json.loads(run_in_host(script, *arguments).splitlines()[-1])
+            except pytest.fail.Exception as failure:
+                _answers[key] = failure
+        found = _answers[key]
+        if isinstance(found, pytest.fail.Exception):
+            raise found
+        return found
 
     return answer
 

@@ -117,7 +117,8 @@ def main() -> None:
     def progress() -> list[list[float]]:
         # Off the bar itself: newer hosts do not send everything on that comes within a moment.
         bar: list[list[float]] = []
-        second = host.Progress(None, 100, (1, 3), "8 steps")
+        second = host.Progress(None, 100, parts=3)
+        second.part(1, "8 steps")
         for tell in (
             lambda: second("reference", 40),
             lambda: second("candidates", 120),  # more than the budget
