@@ -98,7 +98,7 @@ class ComfyServer:
             folder = self.base / ("custom_nodes" if number == 1 else f"custom_nodes_{number}")
             if number > 1:
                 more.append(str(folder))
-            name = "align_your_steps_pack" if pack == OUR_PACK else pack.name
+            name = "align-your-steps" if pack == OUR_PACK else pack.name
             shutil.copytree(pack, folder / name, ignore=_not_shipped(pack), symlinks=True)
         for folder_name in ("custom_nodes", "input", "models", "output", "temp", "user"):
             (self.base / folder_name).mkdir(parents=True, exist_ok=True)

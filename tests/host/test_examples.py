@@ -17,7 +17,7 @@ from align_your_steps.tests.host.examples import EXAMPLES, FOLDER, place_files
 from align_your_steps.tests.host.get_browser import NO_BROWSER
 from align_your_steps.tests.host.server import ComfyServer, Graph
 
-PACK = "align_your_steps_pack"
+PACK = "align-your-steps"
 SIZE = 64  # pixels of a picture, eight for each of a digit's latent
 LABEL, NO_LABEL = 3, -1
 

@@ -17,6 +17,6 @@ def test_the_host_imports_nothing_with_the_pack_but_the_standard_library(
     ours, empty = lines
     assert ours["loaded"] and empty["loaded"]
     assert len(ours["modules"]) > 50, "the meter sees what the pack imports"
-    others = {name.split(".")[0] for name in ours["modules"] if "align_your_steps_pack" not in name}
+    others = {name.split(".")[0] for name in ours["modules"] if "align-your-steps" not in name}
     assert others <= sys.stdlib_module_names
     assert 0.0 < empty["seconds"] < ours["seconds"]

@@ -95,7 +95,7 @@ def shown(entry: dict[str, Any]) -> list[float]:
 
 def saved_files(server: ComfyServer) -> list[Path]:
     """Everything in the pack's folder of results, unfinished files included."""
-    folder = server.base / "custom_nodes" / "align_your_steps_pack" / "schedules" / "optimized"
+    folder = server.base / "custom_nodes" / "align-your-steps" / "schedules" / "optimized"
     return sorted(folder.iterdir()) if folder.exists() else []
 
 
@@ -107,7 +107,7 @@ def network_rows(server: ComfyServer) -> int:
 
 def test_the_pack_loads_without_a_warning(server: ComfyServer) -> None:
     ours = [line for line in server.log.splitlines() if "align_your_steps" in line.lower()]
-    assert any("align_your_steps_pack" in line for line in ours)
+    assert any("align-your-steps" in line for line in ours)
     for line in ours:
         assert not any(word in line.lower() for word in ("warn", "error", "failed", "traceback"))
 
@@ -398,7 +398,7 @@ def test_an_unwritable_folder_of_the_pack_is_replaced_by_the_users(
     new_server: Callable[..., ComfyServer],
 ) -> None:
     server = new_server()
-    pack = server.base / "custom_nodes" / "align_your_steps_pack" / "schedules"
+    pack = server.base / "custom_nodes" / "align-your-steps" / "schedules"
     (pack / "optimized").rmdir() if (pack / "optimized").exists() else None
     (pack / "optimized").write_text("a file where the folder should be", encoding="utf-8")
     optimised = shown(server.run(optimize_graph(name="elsewhere")))

@@ -76,7 +76,7 @@ def test_the_archive_holds_what_users_need_and_nothing_else(archive: Path) -> No
 
 def test_the_other_tests_load_what_the_archive_holds(unpacked: Path, tmp_path: Path) -> None:
     ComfyServer(tmp_path, tmp_path / "base")  # it copies the packs at once
-    copied = tmp_path / "base" / "custom_nodes" / "align_your_steps_pack"
+    copied = tmp_path / "base" / "custom_nodes" / "align-your-steps"
     for file in unpacked.rglob("*"):
         if file.is_file():
             assert (copied / file.relative_to(unpacked)).read_bytes() == file.read_bytes(), file
