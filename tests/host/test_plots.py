@@ -169,7 +169,7 @@ def test_plot_sigmas_shows_a_picture_and_a_line_about_each(server: ComfyServer) 
     graph = plot_graph("14.6, 3, 0.5, 0", "", "10, 2, 4", "1, 0", labels="mine, 日本語")
     entry = server.run(graph)
     width, height = picture_size(server, entry)
-    assert width == 900 and 700 < height < 1000
+    assert width == 900 and 600 < height < 800
     assert entry["outputs"]["plot"]["text"] == [
         "日本語 rises at step 2.\n"
         "mine: 3 steps, 14.6 … 0.5, 0.\n"
