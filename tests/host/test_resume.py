@@ -57,6 +57,12 @@ def finished(server: ComfyServer, **inputs: Any) -> tuple[dict[str, Any], int]:
     return entry, network_rows(server)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_before(server: ComfyServer) -> None:
+    """Other tests of the shared server cancel optimisations, too."""
+    shutil.rmtree(server.base / "user" / "ays_unfinished", ignore_errors=True)
+
+
 @pytest.fixture(scope="module")
 def whole(server: ComfyServer) -> tuple[dict[str, Any], int]:
     """The same of one that is not broken off and whose result is not kept."""
