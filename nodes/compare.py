@@ -15,7 +15,7 @@ from .comparison import compared, pictures_of, plot_of
 from .guided import guided_model, prompt_guider
 from .named import named_schedules, parsed_names
 from .plot import beside
-from .schema import linked_sigmas, sigmas_inputs, supported
+from .schema import exact_inputs, guidance_inputs, linked_sigmas, sigmas_inputs, supported
 
 __all__ = ["AYSCompare"]
 
@@ -44,33 +44,7 @@ class AYSCompare(io.ComfyNode):
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The model that you sample with, with its LoRAs."),
-                io.Conditioning.Input(
-                    "positive",
-                    optional=True,
-                    tooltip="The prompt. Needed unless a guider is linked.",
-                ),
-                io.Conditioning.Input(
-                    "negative",
-                    optional=True,
-                    tooltip="The negative prompt. Needed unless a guider is linked or cfg is 1.",
-                ),
-                io.Float.Input(
-                    "cfg",
-                    default=7.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="The guidance scale that you sample with: which schedule is best "
-                    "depends on it. Not used when a guider is linked.",
-                ),
-                io.Combo.Input(
-                    "sampler_name",
-                    options=host.sampler_names(),
-                    default="dpmpp_2m",
-                    tooltip="The sampler that you use: which schedule is best depends on it. Not "
-                    "used when a sampler is linked.",
-                ),
+                *guidance_inputs(),
                 io.Int.Input(
                     "steps",
                     default=10,
@@ -120,16 +94,7 @@ class AYSCompare(io.ComfyNode):
                     tooltip="Of the starting noises. The first one is the noise that KSampler "
                     "makes from this seed: it is the one whose pictures are shown.",
                 ),
-                io.Guider.Input(
-                    "guider",
-                    optional=True,
-                    tooltip="Instead of model, cfg and prompts: exactly this guider is measured.",
-                ),
-                io.Sampler.Input(
-                    "sampler",
-                    optional=True,
-                    tooltip="Instead of sampler_name: exactly this sampler, with its options.",
-                ),
+                *exact_inputs(),
                 io.Vae.Input(
                     "vae",
                     optional=True,

@@ -13,7 +13,7 @@ from .carried import carried_by, carry
 from .guided import guided_model, prompt_guider
 from .plot import beside, plot_schedules, preview_curve
 from .result import METHODS, found_result, given_schedules, joined_results
-from .schema import supported
+from .schema import exact_inputs, guidance_inputs, supported
 
 __all__ = ["AYSOptimize"]
 
@@ -44,33 +44,7 @@ class AYSOptimize(io.ComfyNode):
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The model to optimise for, with its LoRAs."),
-                io.Conditioning.Input(
-                    "positive",
-                    optional=True,
-                    tooltip="The prompt. Needed unless a guider is linked.",
-                ),
-                io.Conditioning.Input(
-                    "negative",
-                    optional=True,
-                    tooltip="The negative prompt. Needed unless a guider is linked or cfg is 1.",
-                ),
-                io.Float.Input(
-                    "cfg",
-                    default=7.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="The guidance scale that you will sample with: the best schedule "
-                    "depends on it. Not used when a guider is linked.",
-                ),
-                io.Combo.Input(
-                    "sampler_name",
-                    options=host.sampler_names(),
-                    default="dpmpp_2m",
-                    tooltip="The sampler that you will use: the best schedule depends on it. Not "
-                    "used when a sampler is linked.",
-                ),
+                *guidance_inputs(),
                 io.Int.Input(
                     "steps",
                     default=10,
@@ -145,16 +119,7 @@ class AYSOptimize(io.ComfyNode):
                     tooltip="The name in the schedule drop-downs. Empty: made from sampler, steps "
                     "and cfg.",
                 ),
-                io.Guider.Input(
-                    "guider",
-                    optional=True,
-                    tooltip="Instead of model, cfg and prompts: exactly this guider is measured.",
-                ),
-                io.Sampler.Input(
-                    "sampler",
-                    optional=True,
-                    tooltip="Instead of sampler_name: exactly this sampler, with its options.",
-                ),
+                *exact_inputs(),
                 io.String.Input(
                     "more_steps",
                     default="",

@@ -11,7 +11,15 @@ from ..schedules import PRESETS
 from . import host
 from .sigmas_inputs import linked_sigmas, sigmas_inputs
 
-__all__ = ["AUTO", "linked_sigmas", "schedule_input", "sigmas_inputs", "supported"]
+__all__ = [
+    "AUTO",
+    "exact_inputs",
+    "guidance_inputs",
+    "linked_sigmas",
+    "schedule_input",
+    "sigmas_inputs",
+    "supported",
+]
 
 AUTO = "auto"
 
@@ -35,3 +43,52 @@ def schedule_input() -> io.Combo.Input:
             "and 'SVD' are the tables NVIDIA published. Below them: what Optimize AYS saved."
         ),
     )
+
+
+def guidance_inputs() -> list[io.Input]:
+    """What KSampler asks for of prompts, guidance and sampler."""
+    return [
+        io.Conditioning.Input(
+            "positive",
+            optional=True,
+            tooltip="The prompt. Needed unless a guider is linked.",
+        ),
+        io.Conditioning.Input(
+            "negative",
+            optional=True,
+            tooltip="The negative prompt. Needed unless a guider is linked or cfg is 1.",
+        ),
+        io.Float.Input(
+            "cfg",
+            default=7.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            round=0.01,
+            tooltip="The guidance scale that you will sample with: the best schedule "
+            "depends on it. Not used when a guider is linked.",
+        ),
+        io.Combo.Input(
+            "sampler_name",
+            options=host.sampler_names(),
+            default="dpmpp_2m",
+            tooltip="The sampler that you will use: the best schedule depends on it. Not "
+            "used when a sampler is linked.",
+        ),
+    ]
+
+
+def exact_inputs() -> list[io.Input]:
+    """What may be linked in the place of these."""
+    return [
+        io.Guider.Input(
+            "guider",
+            optional=True,
+            tooltip="Instead of model, cfg and prompts: exactly this guider is measured.",
+        ),
+        io.Sampler.Input(
+            "sampler",
+            optional=True,
+            tooltip="Instead of sampler_name: exactly this sampler, with its options.",
+        ),
+    ]
