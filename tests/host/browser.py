@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from align_your_steps.tests.host.renderers import HOLD, ClassicNodes, VueNodes, middle
 from align_your_steps.tests.host.server import ComfyServer, Graph, HostError
 from playwright.sync_api import (
@@ -27,7 +26,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-__all__ = ["ARTEFACTS", "NO_BROWSER", "HostPage", "find_browser", "open_page"]
+__all__ = ["ARTEFACTS", "HostPage", "open_page"]
 
 ARTEFACTS = Path(__file__).resolve().parents[1] / "artefacts"
 # No sandbox, because it refuses to run as root; no /dev/shm, because containers make it small.

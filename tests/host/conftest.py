@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from align_your_steps.tests.host.get_host import NoHostError, find_host
 from align_your_steps.tests.host.server import ComfyServer
 
@@ -57,6 +58,26 @@ def host_path() -> Path:
         return find_host()
     except NoHostError as error:
         pytest.fail(str(error), pytrace=False)
+
+
+class Banner:
+    """Says at the end of all tests, in red, that those in a browser were left out."""
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Called by pytest."""
+        terminalreporter.section("no browser", red=True, bold=True)
+        terminalreporter.line(NO_BROWSER, red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def chromium(pytestconfig: pytest.Config) -> str:
+    """The browser to test with. Without one the tests are skipped, loudly."""
+    executable = find_browser()
+    if executable is None:
+        if not pytestconfig.pluginmanager.has_plugin("no browser"):
+            pytestconfig.pluginmanager.register(Banner(), "no browser")
+        pytest.skip(NO_BROWSER)
+    return executable
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from align_your_steps.tests.host.browser import NO_BROWSER, HostPage, find_browser, open_page
+from align_your_steps.tests.host.browser import HostPage, open_page
 from align_your_steps.tests.host.examples import EXAMPLES, FOLDER, Example
+from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from align_your_steps.tests.host.get_host import find_host
 from align_your_steps.tests.host.server import ComfyServer
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from align_your_steps.tests.host.browser import ARGUMENTS, NO_BROWSER, find_browser
+from align_your_steps.tests.host.browser import ARGUMENTS
+from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from playwright.sync_api import sync_playwright
 
 MEDIA = Path(__file__).resolve().parents[2] / "media"

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import pytest
 from align_your_steps.tests.host.browser import HostPage, open_page
-from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from align_your_steps.tests.host.newcomer import FirstPicture
 from align_your_steps.tests.host.server import ComfyServer
 
@@ -28,23 +27,12 @@ BUDGET = 1000
 DELAY = 4  # ms a call: long enough to be seen on its way
 
 
-class Banner:
-    """Says at the end of all tests, in red, that these were left out."""
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Called by pytest."""
-        terminalreporter.section("no browser", red=True, bold=True)
-        terminalreporter.line(NO_BROWSER, red=True, bold=True)
-
-
 @pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes 2.0"])
-def page(server: ComfyServer, request: pytest.FixtureRequest) -> Iterator[HostPage]:
-    """The page of the shared server. Without a browser the tests are skipped, loudly."""
-    executable = find_browser()
-    if executable is None:
-        request.config.pluginmanager.register(Banner())
-        pytest.skip(NO_BROWSER)
-    with open_page(server, executable, timeout=90.0, vue=request.param) as opened:
+def page(
+    server: ComfyServer, chromium: str, request: pytest.FixtureRequest
+) -> Iterator[HostPage]:
+    """The page of the shared server."""
+    with open_page(server, chromium, timeout=90.0, vue=request.param) as opened:
         yield opened
     server.get("/ays_test/reset")
 

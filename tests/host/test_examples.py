@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from align_your_steps.tests.host.browser import HostPage, find_browser, open_page
+from align_your_steps.tests.host.browser import HostPage, open_page
 from align_your_steps.tests.host.examples import EXAMPLES, FOLDER, place_files
-from align_your_steps.tests.host.get_browser import NO_BROWSER
 from align_your_steps.tests.host.server import ComfyServer, Graph
 
 PACK = "align-your-steps"
@@ -60,15 +59,12 @@ count => [...document.querySelectorAll('[role=dialog] img')].filter(
 
 @pytest.fixture(scope="module")
 def page(
-    host_path: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    host_path: Path, chromium: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[HostPage, ComfyServer]]:
     """The page of a host that has a file of every name that the examples choose, and the host."""
-    browser = find_browser()
-    if browser is None:
-        pytest.skip(NO_BROWSER)
     server = ComfyServer(host_path, tmp_path_factory.mktemp("examples"))
     place_files(server.base)
-    with server, open_page(server, browser) as opened:
+    with server, open_page(server, chromium) as opened:
         yield opened, server
 
 

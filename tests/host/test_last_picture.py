@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
 from align_your_steps.tests.host.browser import open_page
-from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from align_your_steps.tests.host.server import ComfyServer
 from align_your_steps.tests.host.test_nodes import optimize_graph
 
@@ -13,11 +11,10 @@ PREVIEW = 512  # pixels of its width
 LARGER = f"id => ({WIDTH})(id) > {PREVIEW}"
 
 
-def test_the_plot_takes_the_place_of_the_preview(server: ComfyServer) -> None:
-    browser = find_browser()
-    if browser is None:
-        pytest.skip(NO_BROWSER)
-    with open_page(server, browser) as page:
+def test_the_plot_takes_the_place_of_the_preview(
+    server: ComfyServer, chromium: str
+) -> None:
+    with open_page(server, chromium) as page:
         # A seed that no other test has: a saved result has no preview.
         page.load(optimize_graph(seed=4321, budget=600), centre="optimize")
         server.get("/ays_test/delay?ms=5")

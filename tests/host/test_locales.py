@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 from align_your_steps.tests.host.browser import open_page
-from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from align_your_steps.tests.host.locales import LANGUAGES, NODES, Texts, english, read_locale
 from align_your_steps.tests.host.server import ComfyServer
 
@@ -137,15 +136,12 @@ def test_labels_of_one_node_differ_from_each_other() -> None:
     ],
 )
 def test_the_page_shows_the_nodes_in_the_users_language(
-    server: ComfyServer, language: str, vue: bool
+    server: ComfyServer, chromium: str, language: str, vue: bool
 ) -> None:
-    executable = find_browser()
-    if executable is None:
-        pytest.skip(NO_BROWSER)
     translated = read_locale(language)
     server.post("/settings", {"Comfy.Locale": language})
     try:
-        with open_page(server, executable, vue=vue) as page:
+        with open_page(server, chromium, vue=vue) as page:
             for node in NODES:
                 number = page.page.evaluate(ADD, node)
                 title, inputs, outputs = page.page.evaluate(SHOWN, number)

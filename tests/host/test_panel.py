@@ -11,10 +11,8 @@ from typing import Any
 
 import pytest
 from align_your_steps.tests.host.browser import open_page
-from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from align_your_steps.tests.host.panel import OurPage
 from align_your_steps.tests.host.server import ComfyServer, Graph
-from align_your_steps.tests.host.test_browser import Banner
 from align_your_steps.tests.host.test_nodes import optimize_graph
 
 LEVELS = [14.0, 6.0, 3.0, 1.0, 0.4, 0.0]
@@ -32,13 +30,11 @@ HACK = '<img src=x onerror="window.hacked = true"> & co'
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes 2.0"])
-def ours(server: ComfyServer, request: pytest.FixtureRequest) -> Iterator[OurPage]:
+def ours(
+    server: ComfyServer, chromium: str, request: pytest.FixtureRequest
+) -> Iterator[OurPage]:
     """The page of the shared server with one of the renderers."""
-    executable = find_browser()
-    if executable is None:
-        request.config.pluginmanager.register(Banner())
-        pytest.skip(NO_BROWSER)
-    with open_page(server, executable, timeout=120.0, vue=request.param) as page:
+    with open_page(server, chromium, timeout=120.0, vue=request.param) as page:
         page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         yield OurPage(page)
     server.get("/ays_test/reset")
