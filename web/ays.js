@@ -11,6 +11,7 @@ import { carryLevels } from "./ays/carried.js";
 import { addFinishButton } from "./ays/finish.js";
 import { noteOffered } from "./ays/nodes.js";
 import { schedulesTab } from "./ays/panel.js";
+import { dropPreviews } from "./ays/preview.js";
 import { makeRoom } from "./ays/room.js";
 import { refresh } from "./ays/saved.js";
 import { loadStrings } from "./ays/strings.js";
@@ -27,6 +28,7 @@ app.registerExtension({
 
   setup() {
     app.extensionManager.registerSidebarTab(schedulesTab());
+    dropPreviews(MEASURING);
   },
 
   beforeRegisterNodeDef(_nodeType, definition) {
