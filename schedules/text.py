@@ -69,7 +69,7 @@ def paste_hint(sigmas: Sequence[float], tool: str) -> str:
         f"interpolate_to_steps {steps + 1}",
         "diffusers": "diffusers (Python)",
         "a1111": f"AUTOMATIC1111 and Forge, only with the extension webUI_ExtraSchedulers: "
-        f"schedule type 'custom', {steps} sampling steps, and as custom list",
+        f"schedule type 'custom', {steps} sampling steps, this text as the custom list",
     }[tool]
 
 
