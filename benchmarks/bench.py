@@ -80,6 +80,14 @@ def machine() -> dict[str, Any]:
     }
 
 
+def keep(folder: Path, name: str, measurement: dict[str, Any], text: str) -> None:
+    """Write a measurement as JSON and its report as Markdown, and print the report."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(measurement, indent=1) + "\n")
+    (folder / f"{name}.md").write_text(text)
+    print(f"\n{text}")
+
+
 def read_cells(path: Path) -> list[dict[str, Any]]:
     """The measured cells; a line cut off by an interruption or of another form is left out."""
     cells = []

@@ -15,7 +15,6 @@ machine does. So with p and p' the processor time of the two prompts a call,
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -26,7 +25,7 @@ from typing import Any
 
 from ..tests.host.get_host import find_host
 from ..tests.host.server import ComfyServer, Graph
-from .bench import BUDGET, RESULTS, machine
+from .bench import BUDGET, RESULTS, keep, machine
 from .compare import table
 
 __all__ = ["CASES", "Case", "Spent", "main", "measured", "overheads", "report"]
@@ -255,11 +254,7 @@ def main(arguments: list[str] | None = None) -> None:
         "load": os.getloadavg()[2],
         "cases": cases,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "host_overhead.json").write_text(json.dumps(measurement, indent=1) + "\n")
-    text = report(measurement)
-    (options.output / "host_overhead.md").write_text(text)
-    print(f"\n{text}")
+    keep(options.output, "host_overhead", measurement, report(measurement))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Any
 
 from ..tests.host.get_host import find_host
 from ..tests.host.server import EMPTY_PACK, IMPORT_METER, OUR_PACK, ComfyServer
-from .bench import RESULTS, machine
+from .bench import RESULTS, keep, machine
 from .compare import table
 
 __all__ = ["GOAL", "main", "over_empty", "report"]
@@ -99,11 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
         "load": os.getloadavg()[1],
         "times": times,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "import_time.json").write_text(json.dumps(measurement, indent=1) + "\n")
-    text = report(measurement)
-    (options.output / "import_time.md").write_text(text)
-    print(f"\n{text}")
+    keep(options.output, "import_time", measurement, report(measurement))
 
 
 if __name__ == "__main__":

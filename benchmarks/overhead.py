@@ -26,7 +26,6 @@ and outputs of F reference steps, on 512 elements of each latent at most, in dou
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import time
@@ -46,7 +45,7 @@ from ..optimizer import Denoiser, Result, builtin_solver, optimize
 from ..optimizer.coordinate import spread
 from ..optimizer.surrogate import ELEMENTS
 from ..schedules.curves import time_uniform
-from .bench import BUDGET, RESULTS, machine
+from .bench import BUDGET, RESULTS, keep, machine
 from .compare import table
 from .demo import guided_digits
 from .peers import fixed
@@ -351,11 +350,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{case.name}: {spent['over_bare']:.3f} of the bare calls' time", flush=True)
     measurement = {"machine": machine(), "command": command, "budget": options.budget}
     measurement |= {"clock": options.clock, "load": os.getloadavg()[2], "cases": cases}
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "overhead.json").write_text(json.dumps(measurement, indent=1) + "\n")
-    text = report(measurement)
-    (options.output / "overhead.md").write_text(text)
-    print(f"\n{text}")
+    keep(options.output, "overhead", measurement, report(measurement))
 
 
 if __name__ == "__main__":
