@@ -15,12 +15,20 @@ from .comparison import compared, pictures_of, plot_of
 from .guided import guided_model, prompt_guider
 from .named import named_schedules, parsed_names
 from .plot import beside
-from .schema import exact_inputs, guidance_inputs, linked_sigmas, sigmas_inputs, supported
+from .schema import (
+    denoise_input,
+    exact_inputs,
+    guidance_inputs,
+    linked_sigmas,
+    seed_input,
+    sigmas_inputs,
+    steps_input,
+    supported,
+)
 
 __all__ = ["AYSCompare"]
 
 DEFAULT = "auto, simple, normal, karras, beta"
-MOST_STEPS = 1000
 MOST_NOISES = 1024
 BLANK = torch.zeros(1, 64, 64, 3)  # in place of a plot, where nothing can draw one
 
@@ -45,22 +53,13 @@ class AYSCompare(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model that you sample with, with its LoRAs."),
                 *guidance_inputs(),
-                io.Int.Input(
-                    "steps",
-                    default=10,
-                    min=1,
-                    max=MOST_STEPS,
-                    tooltip="The number of steps of the schedules that are named. Linked sigmas "
-                    "have as many steps as they have.",
+                steps_input(
+                    "The number of steps of the schedules that are named. Linked sigmas "
+                    "have as many steps as they have."
                 ),
-                io.Float.Input(
-                    "denoise",
-                    default=1.0,
-                    min=0.01,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="As in KSampler: 1 for new images; below 1 the linked latent is the "
-                    "image to start from.",
+                denoise_input(
+                    "As in KSampler: 1 for new images; below 1 the linked latent is the "
+                    "image to start from."
                 ),
                 io.Latent.Input(
                     "latent_image",
@@ -85,14 +84,9 @@ class AYSCompare(io.ComfyNode):
                     "takes one many-step image and one image per schedule. More tell "
                     "close schedules apart more surely.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=False,
-                    tooltip="Of the starting noises. The first one is the noise that KSampler "
-                    "makes from this seed: it is the one whose pictures are shown.",
+                seed_input(
+                    "Of the starting noises. The first one is the noise that KSampler "
+                    "makes from this seed: it is the one whose pictures are shown."
                 ),
                 *exact_inputs(),
                 io.Vae.Input(

@@ -13,7 +13,15 @@ from .carried import carried_by, carry
 from .guided import guided_model, prompt_guider
 from .plot import beside, plot_schedules, preview_curve
 from .result import METHODS, found_result, given_schedules, joined_results
-from .schema import exact_inputs, guidance_inputs, supported
+from .schema import (
+    MOST_STEPS,
+    denoise_input,
+    exact_inputs,
+    guidance_inputs,
+    seed_input,
+    steps_input,
+    supported,
+)
 
 __all__ = ["AYSOptimize"]
 
@@ -22,7 +30,6 @@ OTHER_MODEL = (
     "The guider's model was measured. The one linked to 'model' is another: the schedule is "
     "attached to it, but was not made for it."
 )
-MOST_STEPS = 1000
 
 log = logging.getLogger("align_your_steps")
 
@@ -45,22 +52,13 @@ class AYSOptimize(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model to optimise for, with its LoRAs."),
                 *guidance_inputs(),
-                io.Int.Input(
-                    "steps",
-                    default=10,
-                    min=1,
-                    max=MOST_STEPS,
-                    tooltip="The number of steps that you will sample with. The fewer, the more "
-                    "an optimised schedule gains.",
+                steps_input(
+                    "The number of steps that you will sample with. The fewer, the more "
+                    "an optimised schedule gains."
                 ),
-                io.Float.Input(
-                    "denoise",
-                    default=1.0,
-                    min=0.01,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="As in KSampler: 1 for new images; below 1 the linked latent is the "
-                    "start image, and only the part of the schedule that is run is optimised.",
+                denoise_input(
+                    "As in KSampler: 1 for new images; below 1 the linked latent is the "
+                    "start image, and only the part of the schedule that is run is optimised."
                 ),
                 io.Latent.Input(
                     "latent_image",
@@ -89,14 +87,9 @@ class AYSOptimize(io.ComfyNode):
                     "limit. When time is short, fewer schedules are tried and the best one so far "
                     "is taken. For a surer choice, queue again with more minutes.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=False,
-                    tooltip="Of the noise that schedules are compared on. The same seed gives "
-                    "the same schedule; there is no need to change it.",
+                seed_input(
+                    "Of the noise that schedules are compared on. The same seed gives "
+                    "the same schedule; there is no need to change it."
                 ),
                 io.Combo.Input(
                     "method",

@@ -11,7 +11,7 @@ from ..schedules import with_denoise
 from . import host
 from .carried import carried_by, carry
 from .choose import choose, fingerprint
-from .schema import schedule_input, supported
+from .schema import denoise_input, schedule_input, supported
 
 __all__ = ["AYSScheduler"]
 
@@ -46,13 +46,8 @@ class AYSScheduler(io.ComfyNode):
                     tooltip="Number of sampling steps. A schedule made for another number is "
                     "interpolated; below its own number that costs quality, so optimise for it.",
                 ),
-                io.Float.Input(
-                    "denoise",
-                    default=1.0,
-                    min=0.01,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="1 for a new image; lower keeps more of the image you start from.",
+                denoise_input(
+                    "1 for a new image; lower keeps more of the image you start from."
                 ),
                 io.Combo.Input(
                     "denoise_mode",

@@ -13,15 +13,20 @@ from .sigmas_inputs import linked_sigmas, sigmas_inputs
 
 __all__ = [
     "AUTO",
+    "MOST_STEPS",
+    "denoise_input",
     "exact_inputs",
     "guidance_inputs",
     "linked_sigmas",
     "schedule_input",
+    "seed_input",
     "sigmas_inputs",
+    "steps_input",
     "supported",
 ]
 
 AUTO = "auto"
+MOST_STEPS = 1000  # that are measured
 
 
 def supported(**fields: Any) -> dict[str, Any]:
@@ -42,6 +47,28 @@ def schedule_input() -> io.Combo.Input:
             "SVD), else the host's 'simple'; the log says which. 'SD1.5', 'SDXL', 'DeepFloyd IF' "
             "and 'SVD' are the tables NVIDIA published. Below them: what Optimize AYS saved."
         ),
+    )
+
+
+def steps_input(tooltip: str) -> io.Int.Input:
+    """The number of steps that is measured."""
+    return io.Int.Input("steps", default=10, min=1, max=MOST_STEPS, tooltip=tooltip)
+
+
+def denoise_input(tooltip: str) -> io.Float.Input:
+    """What KSampler calls denoise."""
+    return io.Float.Input("denoise", default=1.0, min=0.01, max=1.0, step=0.01, tooltip=tooltip)
+
+
+def seed_input(tooltip: str) -> io.Int.Input:
+    """The seed of the noise; the page gets no widget that changes it after each run."""
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=0,
+        max=0xFFFFFFFFFFFFFFFF,
+        control_after_generate=False,
+        tooltip=tooltip,
     )
 
 
