@@ -21,7 +21,7 @@ CLI_READY := $(VENV)/cli/ready-$(COMFY_CLI)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup host browser newcomer locales pack icons examples pictures demo bench bench-full \
-  overhead overhead-host import-time test test-full lint clean
+  overhead overhead-host import-time test test-full torture lint clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 \t/'
@@ -113,6 +113,9 @@ test: lint host browser $(CLI_READY)  ## ruff, mypy and every test, those in a r
 
 test-full: lint host browser $(CLI_READY)  ## the same, with every row of the long tables
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ""
+
+torture: host browser  ## every fault at full length, with a table at the end, twenty minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --torture tests/torture
 
 clean:  ## delete the set-up and all caches
 	rm -rf $(VENV) .host .pack .mypy_cache .pytest_cache .ruff_cache
