@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from io import FileIO
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
@@ -32,6 +33,7 @@ __all__ = [
     "Child",
     "State",
     "change",
+    "change_half",
     "filled",
     "forked",
     "is_between",
@@ -47,26 +49,11 @@ __all__ = [
 REQUEST = {"identity": "model", "steps": 3}
 LARGE = 2**19  # elements: kills land in the middle of writing them
 # The functions that write. Before every line of these a process may be killed.
-WRITING = frozenset(
-    [
-        "save",
-        "add",
-        "rename",
-        "delete",
-        "forget",
-        "_place",
-        "_newest",
-        "_rename_file",
-        "locked",
-        "all_locked",
-        "_remove_leftovers",
-        "write_whole",
-        "writing",
-        "put",
-        "sync",
-        "free_path",
-    ]
-)
+WRITING = {
+    *("save", "add", "rename", "delete", "forget", "_place", "_newest", "_rename_file"),
+    *("locked", "all_locked", "_remove_leftovers"),
+    *("write_whole", "writing", "put", "sync", "free_path"),
+}
 SOURCES = ("changes.py", "locked.py", "files.py", "unfinished.py")
 
 State = list[tuple[str, ...]]  # folder, kind of file, digest, and the rest of its content
@@ -184,6 +171,30 @@ def change(end: Connection, name: str, base: Path, deadly: int = 0) -> None:
     CHANGES[name](base)
     sys.settrace(None)
     end.send("done")
+
+
+def change_half(end: Connection, name: str, base: Path, deadly: int) -> None:
+    """Make a change; be killed when half of the file with a number is written."""
+    opened, count = Path.open, 0
+
+    def open_one(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        nonlocal count
+        count += mode != "rb"
+        if count < deadly or mode == "rb":
+            return opened(path, mode, *arguments, **options)
+        return _HalfWritten(path, mode)
+
+    Path.open = open_one  # type: ignore[assignment, method-assign]
+    change(end, name, base)
+
+
+class _HalfWritten(FileIO):
+    """A file whose writer does not live to write all of it."""
+
+    def write(self, data: Any) -> int:
+        super().write(data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
 
 
 def save_on(end: Connection, base: Path, seed: int) -> None:

@@ -17,6 +17,7 @@ from align_your_steps.tests.torture.changing import (
     Child,
     State,
     change,
+    change_half,
     filled,
     is_between,
     leftovers,
@@ -76,7 +77,18 @@ def problem(base: Path, done: bool, before: State, after: State) -> str | None:
     return f"there is left over {leftovers(base)}" if leftovers(base) else None
 
 
-def test_killed_at_every_line(
+@pytest.mark.parametrize(
+    ("target", "step", "where"),
+    [
+        (change, 29, "before every line of saving, renaming, deleting, adding"),
+        (change_half, 1, "when half of a file is written"),
+    ],
+    ids=["line", "half"],
+)
+def test_killed_at_every_place(
+    target: Callable[..., None],
+    step: int,
+    where: str,
     template: Path,
     at_length: Callable[[int, int], int],
     fault: Callable[..., None],
@@ -86,19 +98,19 @@ def test_killed_at_every_line(
     for name in CHANGES:
         after = changed(name, template)
         assert after != before
-        for line in range(1, 10_000, at_length(29, 1)):
+        for place in range(1, 10_000, at_length(step, 1)):
             base = copied(template)
-            child = Child(change, name, base, line)
+            child = Child(target, name, base, place)
             child.go()
             done = "done" in child.said()
             trials += not done
             if wrong := problem(base, done, before, after):
-                problems.append(f"{name}, killed at line {line}: {wrong}")
+                problems.append(f"{name}, killed at place {place}: {wrong}")
             if done:
                 break
     problems += [record.getMessage() for record in caplog.records]
     fault(
-        "kill -9 before every line of saving, renaming, deleting, adding",
+        f"kill -9 {where}",
         trials=trials,
         survived=trials - len(problems),
         remark="; ".join(problems) or f"{len(CHANGES)} kinds of change",
