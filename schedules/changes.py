@@ -22,20 +22,17 @@ from .files import (
     SAFETENSORS,
     Entry,
     content_of,
-    free_path,
     in_folder,
     label_of,
     one_line,
-    put,
     read_bytes,
     read_whole,
     slug,
-    sync,
-    writing,
 )
 from .locked import BusyError, all_locked
 from .saved import SavedSchedule, digest_of
 from .shown import RESERVED_NAMES, by_name, entries, shown
+from .writing import free_path, put, sync, writing
 
 __all__ = ["NameTakenError", "UnknownNameError", "add", "delete", "forget", "rename", "save"]
 
@@ -192,9 +189,13 @@ def _rename_file(copy: Entry, name: str) -> None:
 
 
 def _copies(folders: Sequence[Path], entry: Entry) -> list[Entry]:
-    """The same result under the same name, wherever it is."""
+    """The same result under the same name, wherever it is.
+
+    The newest last: until it changes too, nobody takes an older answer for it.
+    """
     key = entry.digest, entry.label
-    return [other for other in _files(folders) if (other.digest, other.label) == key]
+    found = [other for other in _files(folders) if (other.digest, other.label) == key]
+    return sorted(found, key=lambda copy: copy.modified)
 
 
 def _files(folders: Sequence[Path]) -> list[Entry]:

@@ -1,20 +1,14 @@
-"""The files of schedules in a folder: which there are, what is in each, and how one is written."""
+"""The files of schedules in a folder: which there are, and what is in each."""
 
 from __future__ import annotations
 
 import logging
-import os
 import re
-import secrets
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import count
+from functools import lru_cache, partial
 from pathlib import Path
 
-from .locked import TEMPORARY, BusyError, locked
 from .saved import SavedSchedule, read_saved, to_bytes
 from .shared import from_json, read_shared, to_json_bytes
 
@@ -24,23 +18,18 @@ __all__ = [
     "SAFETENSORS",
     "Entry",
     "content_of",
-    "free_path",
     "in_folder",
     "label_of",
     "one_line",
-    "put",
     "read_bytes",
     "read_whole",
     "slug",
-    "sync",
-    "write_whole",
-    "writing",
 ]
 
 SAFETENSORS, JSON = ".safetensors", ".json"
 LONGEST_NAME = 100  # characters
 
-_TRIES = 3  # of listing a folder in which files are renamed
+_TRIES = 20  # of reading what is changed meanwhile
 _log = logging.getLogger("align_your_steps")
 
 
@@ -91,95 +80,31 @@ def content_of(saved: SavedSchedule, suffix: str) -> bytes:
     return to_json_bytes(saved) if suffix == JSON else to_bytes(saved)
 
 
-# -- writing --------------------------------------------------------------------------------
-
-
-def write_whole(folder: Path, file_name: str, data: bytes) -> Path:
-    """Write a file, which is there whole or not at all, and then outlasts a power cut."""
-    with writing(folder):
-        return put(folder / file_name, data)
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Make a folder, and hold its lock; without it if that takes too long: nothing is lost then."""
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        sync(folder.parent)
-    with ExitStack() as held:
-        try:
-            held.enter_context(locked(folder))
-        except BusyError as error:
-            _log.warning("Writing all the same: %s", error)
-        yield
-
-
-def put(path: Path, data: bytes, modified: int | None = None) -> Path:
-    """Write a file beside its place, then move it there: readers never see half of it.
-
-    modified: its time, in ns; that of the system's clock without
-    """
-    temporary = path.with_name(TEMPORARY.format(secrets.token_hex(8)))
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            if modified is not None:
-                with suppress(OSError):  # some network disks keep times of their own
-                    os.utime(temporary, ns=(modified, modified))
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-    sync(path.parent)
-    return path
-
-
-def sync(folder: Path) -> None:
-    """Let what was moved or deleted in a folder outlast a power cut, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def free_path(path: Path) -> Path:
-    """The path, or one with a number if there is something already."""
-    numbered = (path if k == 1 else path.with_stem(f"{path.stem}-{k}") for k in count(1))
-    return next(free for free in numbered if not os.path.lexists(free))
-
-
-# -- reading --------------------------------------------------------------------------------
-
-
 def in_folder(folder: Path) -> list[Entry]:
     """The results in a folder; what is none is skipped, with one log line while it stays so."""
-    found: list[Entry] = []
+    found, gone = _scanned(folder)
     for _ in range(_TRIES):
-        found, gone = _scanned(folder)
-        if not gone:  # else perhaps renamed since, and not yet seen under the new name
+        if not gone:
+            break
+        before = gone
+        found, gone = _scanned(folder)  # what is gone may be there under another name
+        if gone == before:  # a link that leads nowhere
             break
     return found
 
 
-def _scanned(folder: Path) -> tuple[list[Entry], bool]:
-    """The results in a folder, and whether a file went while they were read."""
+def _scanned(folder: Path) -> tuple[list[Entry], list[Path]]:
+    """The results in a folder, and the files that went while they were read."""
     try:
         paths = sorted(path for path in folder.iterdir() if _is_listed(path))
     except OSError:  # no such folder, or not a readable one: nothing saved there
-        return [], False
-    found, gone = [], False
+        return [], []
+    found, gone = [], []
     for path in paths:
         try:
-            status = path.stat() if path.exists() else path.lstat()
-            # A replaced file may have the age and the length of the old one.
-            version = status.st_size, status.st_ino, status.st_ctime_ns
-            entry = _entry(path, status.st_mtime_ns, *version)
+            entry = _entry(path, *_version(path))
         except FileNotFoundError:
-            gone = True
+            gone.append(path)
             continue
         except OSError as error:  # may pass, so it is tried again, but told once
             _warn_once(path, str(error))
@@ -194,14 +119,34 @@ def _is_listed(path: Path) -> bool:
     return path.suffix.lower() in (SAFETENSORS, JSON) and not path.name.startswith(".")
 
 
+def _version(path: Path) -> tuple[int, int, int, int]:
+    """What a file does not share with the one that it replaces: that may be as old and as long."""
+    status = path.stat() if path.exists() else path.lstat()
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns
+
+
 def _read(path: Path, *, with_tensors: bool) -> SavedSchedule:
-    if path.suffix.lower() == JSON:
-        return read_shared(path)
-    return read_saved(path, with_tensors=with_tensors)
+    """A result, all of one version: a file is opened several times, and may be replaced meanwhile.
+
+    Raises OSError if it is gone, else what `read_saved` and `read_shared` raise.
+    """
+    is_json = path.suffix.lower() == JSON
+    parse = read_shared if is_json else partial(read_saved, with_tensors=with_tensors)
+    for _ in range(_TRIES):
+        version = _version(path)
+        try:
+            saved = parse(path)
+        except Exception:  # a hostile file fails in ways that cannot be listed
+            if _version(path) == version:
+                raise
+        else:
+            if _version(path) == version:
+                return saved
+    raise OSError("it is replaced all the time")
 
 
 @lru_cache(maxsize=4096)
-def _entry(path: Path, modified: int, size: int, inode: int, changed: int) -> Entry | None:
+def _entry(path: Path, modified: int, size: int, *_: int) -> Entry | None:
     """The entry of one version of a file; None, and a log line, for what is not a result."""
     try:
         saved = _read(path, with_tensors=False)

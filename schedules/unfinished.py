@@ -26,8 +26,8 @@ from safetensors import safe_open
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
-from .files import write_whole
 from .saved import digest_of
+from .writing import write_whole
 
 __all__ = ["Unfinished"]
 

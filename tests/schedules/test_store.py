@@ -9,6 +9,7 @@ import logging
 import os
 import struct
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -885,6 +886,67 @@ def test_a_file_that_is_as_old_and_as_long_as_the_one_before_is_read_again(tmp_p
     after = path.stat()
     assert (after.st_mtime_ns, after.st_size) == (before.st_mtime_ns, before.st_size)
     assert names(tmp_path) == ["ours"]
+
+
+# -- what others change meanwhile -----------------------------------------------------------
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], fails: bool) -> None:
+    """Let someone change something while a file is read, once."""
+    real, left = module.safe_open, [change]
+
+    def opened(path: Path, **options: Any) -> Any:
+        found = real(path, **options)
+        while left:
+            left.pop()()
+            if fails:
+                raise RuntimeError("unable to open file: No such file or directory")
+        return found
+
+    monkeypatch.setattr(module, "safe_open", opened)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("ask", ["list", "load", "find"])
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    ask: str,
+    fails: bool,
+) -> None:
+    store = Store([tmp_path])
+    store.save(result())
+    if ask != "list":
+        store.list()  # so that the next to be opened is what is asked for
+    new = result(levels=(9.0, 2.0, 1.0, 0.0))
+    meanwhile(monkeypatch, lambda: store.save(new), fails)
+    if ask == "list":
+        found = store.list()["mine"].saved
+    else:
+        found = store.load("mine") if ask == "load" else store.find(new.request)
+    assert found is not None and found.schedule == new.schedule
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("ask", ["list", "find"])
+def test_a_file_that_is_renamed_while_it_is_read_is_found_under_its_new_name(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    ask: str,
+    fails: bool,
+) -> None:
+    store = Store([tmp_path])
+    old = store.save(result())
+    if ask == "find":
+        store.list()
+    new = tmp_path / "elsewhere.safetensors"
+    meanwhile(monkeypatch, lambda: old.rename(new), fails)
+    assert store.list() if ask == "list" else store.find(result().request)
+    assert files_in(tmp_path) == [new]
+    assert not caplog.records
 
 
 # -- finding --------------------------------------------------------------------------------

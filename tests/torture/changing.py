@@ -54,7 +54,7 @@ WRITING = {
     *("locked", "all_locked", "_remove_leftovers"),
     *("write_whole", "writing", "put", "sync", "free_path"),
 }
-SOURCES = ("changes.py", "locked.py", "files.py", "unfinished.py")
+SOURCES = ("changes.py", "locked.py", "writing.py", "unfinished.py")
 
 State = list[tuple[str, ...]]  # folder, kind of file, digest, and the rest of its content
 
@@ -242,6 +242,10 @@ class Child:
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
             pass
+        return self.kill()
+
+    def kill(self) -> list[Any]:
+        """Kill it; what it has said."""
         self.process.kill()
         return self.said()
 
