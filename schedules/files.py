@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,8 +14,10 @@ from functools import lru_cache
 from itertools import count
 from pathlib import Path
 
-from .saved import SavedSchedule, read_saved, to_bytes
+from .names import reason, visible
+from .saved import SavedSchedule, read_saved, saved_from, to_bytes
 from .shared import from_json, read_shared, to_json_bytes
+from .version import NewerVersionError
 
 __all__ = [
     "JSON",
@@ -31,6 +32,7 @@ __all__ = [
     "one_line",
     "read_bytes",
     "read_whole",
+    "replaceable",
     "slug",
     "write_whole",
 ]
@@ -112,8 +114,26 @@ def write_whole(folder: Path, file_name: str, data: bytes) -> Path:
 
 def free_path(path: Path) -> Path:
     """The path, or one with a number if there is something already."""
-    numbered = (path if k == 1 else path.with_stem(f"{path.stem}-{k}") for k in count(1))
-    return next(free for free in numbered if not os.path.lexists(free))
+    return next(free for free in _numbered(path) if not os.path.lexists(free))
+
+
+def replaceable(path: Path) -> Path:
+    """The path, or one with a number if a newer version of this pack has written what is there."""
+    return next(free for free in _numbered(path) if not _is_newer(free))
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    return (path if k == 1 else path.with_stem(f"{path.stem}-{k}") for k in count(1))
+
+
+def _is_newer(path: Path) -> bool:
+    try:
+        _read(path, with_tensors=False)
+    except NewerVersionError:
+        return True
+    except Exception:  # there is none, or it is no schedule: nobody's work is lost
+        return False
+    return False
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -140,7 +160,7 @@ def in_folder(folder: Path) -> Iterator[Entry]:
         except FileNotFoundError:  # deleted since it was listed
             continue
         except OSError as error:  # may pass, so it is tried again, but told once
-            _warn_once(path, str(error))
+            _warn_once(path, reason(error))
             continue
         if entry is not None:
             yield entry
@@ -171,13 +191,15 @@ def _entry(path: Path, modified: int, size: int) -> Entry | None:
     except OSError:
         raise
     except Exception as error:  # a hostile file fails in ways that cannot be listed
-        _log.warning("Skipped the schedule file %s (%d bytes): %s", path, size, error)
+        _log.warning(
+            "Skipped the schedule file %s (%d bytes): %s.", visible(str(path)), size, reason(error)
+        )
         return None
 
 
 @lru_cache(maxsize=4096)
-def _warn_once(path: Path, reason: str) -> None:
-    _log.warning("Skipped the schedule file %s: %s", path, reason)
+def _warn_once(path: Path, why: str) -> None:
+    _log.warning("Skipped the schedule file %s: %s.", visible(str(path)), why)
 
 
 def read_whole(path: Path) -> SavedSchedule | None:
@@ -185,7 +207,7 @@ def read_whole(path: Path) -> SavedSchedule | None:
     try:
         return _read(path, with_tensors=True)
     except Exception as error:  # as in _entry
-        _log.warning("Cannot load the schedule file %s: %s", path, error)
+        _log.warning("Cannot load the schedule file %s: %s.", visible(str(path)), reason(error))
         return None
 
 
@@ -195,15 +217,21 @@ def read_bytes(data: bytes, file_name: str) -> tuple[SavedSchedule, str]:
     The content tells the format: JSON text never has a safetensors header's length before its
     first brace. Raises ValueError, saying what is wrong with the file.
     """
-    name = Path(file_name.replace("\\", "/")).name  # a browser may send the path of its system
+    # A browser may send the path of its system, and anything else can send anything.
+    name = file_name.replace("\\", "/").rpartition("/")[2]
     try:
         if data[8:9] == b"{" and not any(data[4:8]):
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / f"received{SAFETENSORS}"
-                path.write_bytes(data)
-                return read_saved(path, with_tensors=True), SAFETENSORS
-        return from_json(data, Path(name).stem), JSON
+            return saved_from(data), SAFETENSORS
+        return from_json(data, _stem(name)), JSON
     except OSError:
         raise
     except Exception as error:  # a hostile file fails in ways that cannot be listed
-        raise ValueError(f"The file '{name}' is not a schedule: {error}.") from error
+        newer = isinstance(error, NewerVersionError)
+        what = f"The file '{visible(name[:LONGEST_NAME])}' is {'too new' if newer else 'not a schedule'}"
+        raise ValueError(f"{what}: {reason(error)}.") from error
+
+
+def _stem(name: str) -> str:
+    """A file's name without its extension, as `Path.stem`, which refuses no name here."""
+    stem, dot, _ = name.rpartition(".")
+    return stem if dot and stem else name

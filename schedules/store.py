@@ -32,9 +32,11 @@ from .files import (
     one_line,
     read_bytes,
     read_whole,
+    replaceable,
     slug,
     write_whole,
 )
+from .names import looks_like
 from .presets import PRESETS
 from .saved import SavedSchedule, digest_of
 
@@ -60,8 +62,8 @@ class Store:
     Arguments:
         folders: where to look, and where to write: the first that can be written wins.
 
-    A result shows under its name. Where two results share one, or a preset or 'auto' has it, it
-    shows as 'name [first six digits of its digest]'.
+    A result shows under its name. Where two results share one, or a preset or 'auto' has it, or one
+    that looks the same, it shows as 'name [first six digits of its digest]'.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -82,7 +84,7 @@ class Store:
         failures = []
         for folder in self.folders:
             try:
-                path = folder / file_name if replacing else free_path(folder / file_name)
+                path = (replaceable if replacing else free_path)(folder / file_name)
                 return write_whole(folder, path.name, data)
             except OSError as error:
                 failures.append(f"{folder} ({error.strerror or error})")
@@ -289,17 +291,19 @@ class Store:
     def _shown(self) -> Iterator[tuple[str, Entry]]:
         """Each result with the name it shows."""
         entries = tuple(self._entries())
-        counts = Counter(entry.label for entry in entries)
+        counts = Counter(looks_like(entry.label) for entry in entries)
         for entry in entries:
             label = entry.label
+            look = looks_like(label)
             # A name that already ends in digits gets its own, lest it pass for another result.
-            plain = counts[label] == 1 and label not in RESERVED_NAMES
+            plain = counts[look] == 1 and look not in RESERVED_NAMES
             ambiguous = re.search(r" \[[0-9a-f]{6}\]$", label)
             yield (label if plain and not ambiguous else entry.with_digits), entry
 
 
 def _unknown(name: str) -> UnknownNameError:
-    return UnknownNameError(f"There is no schedule '{name}' here any more; refresh the list.")
+    shown = one_line(name)[:LONGEST_NAME]
+    return UnknownNameError(f"There is no schedule '{shown}' here any more; refresh the list.")
 
 
 def _named(saved: SavedSchedule, name: str) -> SavedSchedule:
