@@ -9,12 +9,13 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
 
 from .locked import TEMPORARY, BusyError, locked
 from .names import reason, visible
+from .remembered import Remembered, size_in_memory
 from .saved import SavedSchedule, read_saved, saved_from, to_bytes
 from .shared import from_json, read_shared, to_json_bytes
 from .version import NewerVersionError
@@ -197,7 +198,8 @@ def _scanned(folder: Path) -> tuple[list[Entry], bool]:
             status = path.stat() if path.exists() else path.lstat()
             # A replaced file may have the age and the length of the old one.
             version = status.st_size, status.st_ino, status.st_ctime_ns
-            entry = _entry(path, status.st_mtime_ns, *version)
+            modified = status.st_mtime_ns
+            entry = _known.get((path, modified, *version), partial(_entry, path, modified))
         except FileNotFoundError:
             gone = True
             continue
@@ -220,8 +222,7 @@ def _read(path: Path, *, with_tensors: bool) -> SavedSchedule:
     return read_saved(path, with_tensors=with_tensors)
 
 
-@lru_cache(maxsize=4096)
-def _entry(path: Path, modified: int, size: int, inode: int, changed: int) -> Entry | None:
+def _entry(path: Path, modified: int) -> Entry | None:
     """The entry of one version of a file; None, and a log line, for what is not a result."""
     try:
         saved = _read(path, with_tensors=False)
@@ -229,10 +230,22 @@ def _entry(path: Path, modified: int, size: int, inode: int, changed: int) -> En
     except OSError:
         raise
     except Exception as error:  # a hostile file fails in ways that cannot be listed
-        _log.warning(
-            "Skipped the schedule file %s (%d bytes): %s.", visible(str(path)), size, reason(error)
-        )
+        _log.warning("Skipped the schedule file %s: %s.", visible(str(path)), reason(error))
         return None
+
+
+def _size(entry: Entry | None) -> int:
+    """The bytes that an entry takes in memory, about."""
+    if entry is None:
+        return _LEAST
+    schedule = entry.saved.schedule
+    content = schedule.levels, schedule.others, entry.saved.request, entry.saved.notes
+    return _LEAST + size_in_memory(content)
+
+
+_LEAST = 1024  # bytes of a path, and of what is found nowhere else
+_MOST = 256 * 2**20  # bytes; an optimised schedule takes 12 KB
+_known: Remembered[Entry | None] = Remembered(_MOST, _size)
 
 
 @lru_cache(maxsize=4096)
@@ -266,9 +279,9 @@ def read_bytes(data: bytes, file_name: str) -> tuple[SavedSchedule, str]:
     except OSError:
         raise
     except Exception as error:  # a hostile file fails in ways that cannot be listed
-        newer = isinstance(error, NewerVersionError)
-        what = f"The file '{visible(name[:LONGEST_NAME])}' is {'too new' if newer else 'not a schedule'}"
-        raise ValueError(f"{what}: {reason(error)}.") from error
+        what = "too new" if isinstance(error, NewerVersionError) else "not a schedule"
+        shown = visible(name[:LONGEST_NAME])
+        raise ValueError(f"The file '{shown}' is {what}: {reason(error)}.") from error
 
 
 def _stem(name: str) -> str:

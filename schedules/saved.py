@@ -179,6 +179,7 @@ def _read(file: BinaryIO, size: int, with_tensors: bool) -> SavedSchedule:
     identity = request.get("identity")
     if not isinstance(identity, str | None):
         raise ValueError("its model identity is not text")
+    _check_finite(request)
     check_counts(levels, header.get("others"))
     schedule = Schedule.from_dict({**header, "levels": levels})
     keys = sorted(content.places.keys() - {"levels"}) if with_tensors else []
@@ -193,6 +194,14 @@ def _objects(header: object, *keys: str) -> list[dict[str, Any]]:
     if len(objects) < len(keys):
         raise ValueError(f"its header does not hold the JSON objects {' and '.join(keys)}")
     return objects
+
+
+def _check_finite(request: dict[str, Any]) -> None:
+    """Refuse a request that has no digest."""
+    try:
+        digest_of(request)
+    except ValueError as error:
+        raise ValueError("its request holds a number that is not finite") from error
 
 
 def _check_size(size: int, first: bytes) -> None:

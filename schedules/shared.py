@@ -46,7 +46,12 @@ def to_json(saved: SavedSchedule) -> dict[str, Any]:
 def to_json_bytes(saved: SavedSchedule) -> bytes:
     """The content of a result's JSON file. Raises ValueError for what could not be read again."""
     check_counts(saved.schedule.levels, saved.schedule.others)
-    data = (json.dumps(to_json(saved), indent=1, allow_nan=False) + "\n").encode()
+    try:
+        data = (json.dumps(to_json(saved), indent=1, allow_nan=False) + "\n").encode()
+    except ValueError as error:
+        raise ValueError(
+            "its notes hold a number that is not finite, which a JSON file cannot hold"
+        ) from error
     _check_size(len(data))
     return data
 
