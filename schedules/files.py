@@ -9,12 +9,12 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from itertools import count
 from pathlib import Path
 
 from .locked import TEMPORARY, BusyError, locked
-from .names import reason, visible
+from .names import looks_like, reason, visible
 from .remembered import Remembered, size_in_memory
 from .saved import SavedSchedule, read_saved, saved_from, to_bytes
 from .shared import from_json, read_shared, to_json_bytes
@@ -56,10 +56,15 @@ class Entry:
     saved: SavedSchedule
     digest: str
 
-    @property
+    @cached_property
     def label(self) -> str:
         """The result's name on one short line."""
         return label_of(self.saved)
+
+    @cached_property
+    def look(self) -> str:
+        """What that name looks like to a reader."""
+        return looks_like(self.label)
 
     @property
     def with_digits(self) -> str:
@@ -189,13 +194,14 @@ def in_folder(folder: Path) -> list[Entry]:
 def _scanned(folder: Path) -> tuple[list[Entry], bool]:
     """The results in a folder, and whether a file went while they were read."""
     try:
-        paths = sorted(path for path in folder.iterdir() if _is_listed(path))
+        names = sorted(name for name in os.listdir(folder) if _is_listed(name))
     except OSError:  # no such folder, or not a readable one: nothing saved there
         return [], False
     found, gone = [], False
-    for path in paths:
+    for name in names:
+        path = os.path.join(folder, name)  # as text: thousands of files are asked for many times
         try:
-            status = path.stat() if path.exists() else path.lstat()
+            status = _status(path)
             # A replaced file may have the age and the length of the old one.
             version = status.st_size, status.st_ino, status.st_ctime_ns
             modified = status.st_mtime_ns
@@ -211,9 +217,17 @@ def _scanned(folder: Path) -> tuple[list[Entry], bool]:
     return found, gone
 
 
-def _is_listed(path: Path) -> bool:
+def _status(path: str) -> os.stat_result:
+    """Of what a link leads to, or of the link if it leads to nothing."""
+    try:
+        return os.stat(path)
+    except OSError:
+        return os.lstat(path)
+
+
+def _is_listed(name: str) -> bool:
     """Hidden files are not: some systems put one beside each file that is copied."""
-    return path.suffix.lower() in (SAFETENSORS, JSON) and not path.name.startswith(".")
+    return name.lower().endswith((SAFETENSORS, JSON)) and not name.startswith(".")
 
 
 def _read(path: Path, *, with_tensors: bool) -> SavedSchedule:
@@ -222,8 +236,9 @@ def _read(path: Path, *, with_tensors: bool) -> SavedSchedule:
     return read_saved(path, with_tensors=with_tensors)
 
 
-def _entry(path: Path, modified: int) -> Entry | None:
+def _entry(name: str, modified: int) -> Entry | None:
     """The entry of one version of a file; None, and a log line, for what is not a result."""
+    path = Path(name)
     try:
         saved = _read(path, with_tensors=False)
         return Entry(path, modified, saved, saved.digest)
@@ -249,8 +264,8 @@ _known: Remembered[Entry | None] = Remembered(_MOST, _size)
 
 
 @lru_cache(maxsize=4096)
-def _warn_once(path: Path, why: str) -> None:
-    _log.warning("Skipped the schedule file %s: %s.", visible(str(path)), why)
+def _warn_once(path: str, why: str) -> None:
+    _log.warning("Skipped the schedule file %s: %s.", visible(path), why)
 
 
 def read_whole(path: Path) -> SavedSchedule | None:
