@@ -43,8 +43,8 @@ class SlowError(Exception):
 async def received(request: web.Request, largest: int) -> AsyncIterator[bytes]:
     """The body, whose bytes count as held until the context ends.
 
-    Raises ValueError for one of more than `largest` bytes, as soon as it is, BusyError and
-    SlowError.
+    Raises ValueError for one of more than `largest` bytes, as soon as it is, or one that is not
+    what its headers say, BusyError and SlowError.
     """
     data = bytearray()
 
@@ -63,6 +63,8 @@ async def received(request: web.Request, largest: int) -> AsyncIterator[bytes]:
             await asyncio.wait_for(receive(), PATIENCE)
         except asyncio.TimeoutError as error:
             raise SlowError("The rest of this did not arrive in time; try it again.") from error
+        except web.RequestPayloadError as error:
+            raise ValueError("This was damaged on its way; try it again.") from error
         yield bytes(data)
     finally:
         global _held
@@ -92,10 +94,13 @@ def is_foreign(request: web.Request) -> bool:
     """Whether a browser sends this for a page of another site."""
     if args.enable_cors_header is not None:
         return False
-    origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
         return True
-    return request.headers.get("Sec-Fetch-Site") == "cross-site"
+    origin = request.headers.get("Origin")
+    try:
+        return origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
+    except ValueError:  # not an address at all
+        return True
 
 
 def _short(text: str, key: str) -> str:
