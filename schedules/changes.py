@@ -23,6 +23,7 @@ from .files import (
     Entry,
     content_of,
     in_folder,
+    is_newer,
     label_of,
     one_line,
     read_bytes,
@@ -160,11 +161,12 @@ def _place(folder: Path, saved: SavedSchedule, digest: str) -> Path:
     """Where a result goes in a folder: over an earlier answer of its name, over no other result."""
     usual = folder / _file_name(saved, digest, SAFETENSORS)
     here = {entry.path: (entry.digest, entry.label) for entry in in_folder(folder)}
-    same = [path for path, key in here.items() if key == (digest, label_of(saved))]
-    same = [path for path in same if path.suffix.lower() == SAFETENSORS]
-    if usual in same or not same:
-        return free_path(usual) if usual in here and usual not in same else usual
-    return same[0]
+    earlier = [path for path, key in here.items() if key == (digest, label_of(saved))]
+    earlier = [path for path in earlier if path.suffix.lower() == SAFETENSORS]
+    if earlier and usual not in earlier:
+        return earlier[0]
+    others = here.keys() - set(earlier)
+    return free_path(usual, lambda path: path in others or is_newer(path))
 
 
 def _newest(folders: Sequence[Path]) -> int:
@@ -232,7 +234,8 @@ def _name_of(folders: Sequence[Path], digest: str, label: str) -> str:
 
 
 def _unknown(name: str) -> UnknownNameError:
-    return UnknownNameError(f"There is no schedule '{name}' here any more; refresh the list.")
+    shown_name = one_line(name)[:LONGEST_NAME]
+    return UnknownNameError(f"There is no schedule '{shown_name}' here any more; refresh the list.")
 
 
 def _failed(folder: Path, error: OSError) -> str:

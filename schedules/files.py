@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-import tempfile
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
-from .saved import SavedSchedule, read_saved, to_bytes
+from .names import looks_like, reason, visible
+from .remembered import Remembered, size_in_memory
+from .saved import SavedSchedule, read_saved, saved_from, to_bytes
 from .shared import from_json, read_shared, to_json_bytes
+from .version import NewerVersionError
 
 __all__ = [
     "JSON",
@@ -19,6 +22,7 @@ __all__ = [
     "Entry",
     "content_of",
     "in_folder",
+    "is_newer",
     "label_of",
     "one_line",
     "read_bytes",
@@ -29,7 +33,7 @@ __all__ = [
 SAFETENSORS, JSON = ".safetensors", ".json"
 LONGEST_NAME = 100  # characters
 
-_TRIES = 20  # of reading what is changed meanwhile
+_TRIES = 20  # of listing a folder in which files are renamed
 _log = logging.getLogger("align_your_steps")
 
 
@@ -42,10 +46,15 @@ class Entry:
     saved: SavedSchedule
     digest: str
 
-    @property
+    @cached_property
     def label(self) -> str:
         """The result's name on one short line."""
         return label_of(self.saved)
+
+    @cached_property
+    def look(self) -> str:
+        """What that name looks like to a reader."""
+        return looks_like(self.label)
 
     @property
     def with_digits(self) -> str:
@@ -88,79 +97,86 @@ def in_folder(folder: Path) -> list[Entry]:
             break
         before = gone
         found, gone = _scanned(folder)  # what is gone may be there under another name
-        if gone == before:  # a link that leads nowhere
+        if gone == before:  # it never was: a link that leads nowhere
             break
     return found
 
 
-def _scanned(folder: Path) -> tuple[list[Entry], list[Path]]:
+def _scanned(folder: Path) -> tuple[list[Entry], list[str]]:
     """The results in a folder, and the files that went while they were read."""
     try:
-        paths = sorted(path for path in folder.iterdir() if _is_listed(path))
+        names = sorted(name for name in os.listdir(folder) if _is_listed(name))
     except OSError:  # no such folder, or not a readable one: nothing saved there
         return [], []
     found, gone = [], []
-    for path in paths:
+    for name in names:
+        path = os.path.join(folder, name)  # as text: thousands of files are asked for many times
         try:
-            entry = _entry(path, *_version(path))
+            status = _status(path)
+            # A replaced file may have the age and the length of the old one.
+            version = status.st_size, status.st_ino, status.st_ctime_ns
+            modified = status.st_mtime_ns
+            entry = _known.get((path, modified, *version), partial(_entry, path, modified))
         except FileNotFoundError:
             gone.append(path)
             continue
         except OSError as error:  # may pass, so it is tried again, but told once
-            _warn_once(path, str(error))
+            _warn_once(path, reason(error))
             continue
         if entry is not None:
             found.append(entry)
     return found, gone
 
 
-def _is_listed(path: Path) -> bool:
+def _status(path: str) -> os.stat_result:
+    """Of what a link leads to, or of the link if it leads to nothing."""
+    try:
+        return os.stat(path)
+    except OSError:
+        return os.lstat(path)
+
+
+def _is_listed(name: str) -> bool:
     """Hidden files are not: some systems put one beside each file that is copied."""
-    return path.suffix.lower() in (SAFETENSORS, JSON) and not path.name.startswith(".")
-
-
-def _version(path: Path) -> tuple[int, int, int, int]:
-    """What a file does not share with the one that it replaces: that may be as old and as long."""
-    status = path.stat() if path.exists() else path.lstat()
-    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns
+    return name.lower().endswith((SAFETENSORS, JSON)) and not name.startswith(".")
 
 
 def _read(path: Path, *, with_tensors: bool) -> SavedSchedule:
-    """A result, all of one version: a file is opened several times, and may be replaced meanwhile.
-
-    Raises OSError if it is gone, else what `read_saved` and `read_shared` raise.
-    """
-    is_json = path.suffix.lower() == JSON
-    parse = read_shared if is_json else partial(read_saved, with_tensors=with_tensors)
-    for _ in range(_TRIES):
-        version = _version(path)
-        try:
-            saved = parse(path)
-        except Exception:  # a hostile file fails in ways that cannot be listed
-            if _version(path) == version:
-                raise
-        else:
-            if _version(path) == version:
-                return saved
-    raise OSError("it is replaced all the time")
+    if path.suffix.lower() == JSON:
+        return read_shared(path)
+    return read_saved(path, with_tensors=with_tensors)
 
 
-@lru_cache(maxsize=4096)
-def _entry(path: Path, modified: int, size: int, *_: int) -> Entry | None:
+def _entry(name: str, modified: int) -> Entry | None:
     """The entry of one version of a file; None, and a log line, for what is not a result."""
+    path = Path(name)
     try:
         saved = _read(path, with_tensors=False)
         return Entry(path, modified, saved, saved.digest)
     except OSError:
         raise
     except Exception as error:  # a hostile file fails in ways that cannot be listed
-        _log.warning("Skipped the schedule file %s (%d bytes): %s", path, size, error)
+        _log.warning("Skipped the schedule file %s: %s.", visible(str(path)), reason(error))
         return None
 
 
+def _size(entry: Entry | None) -> int:
+    """The bytes that an entry takes in memory, about."""
+    if entry is None:
+        return _LEAST
+    schedule = entry.saved.schedule
+    content = schedule.levels, schedule.others, entry.saved.request, entry.saved.notes
+    return _LEAST + size_in_memory(content)
+
+
+_LEAST = 1024  # bytes of a path, and of what is found nowhere else
+_MOST = 256 * 2**20  # bytes; an optimised schedule takes 12 KB
+_known: Remembered[Entry | None] = Remembered(_MOST, _size)
+
+
 @lru_cache(maxsize=4096)
-def _warn_once(path: Path, reason: str) -> None:
-    _log.warning("Skipped the schedule file %s: %s", path, reason)
+def _warn_once(path: str, why: str) -> None:
+    _log.warning("Skipped the schedule file %s: %s.", visible(path), why)
 
 
 def read_whole(path: Path) -> SavedSchedule | None:
@@ -170,8 +186,19 @@ def read_whole(path: Path) -> SavedSchedule | None:
     except FileNotFoundError:  # renamed or deleted since it was listed
         return None
     except Exception as error:  # as in _entry
-        _log.warning("Cannot load the schedule file %s: %s", path, error)
+        _log.warning("Cannot load the schedule file %s: %s.", visible(str(path)), reason(error))
         return None
+
+
+def is_newer(path: Path) -> bool:
+    """Whether there is a file that a newer version of this pack has written."""
+    try:
+        _read(path, with_tensors=False)
+    except NewerVersionError:
+        return True
+    except Exception:  # there is none, or it is no schedule: nobody's work is lost
+        return False
+    return False
 
 
 def read_bytes(data: bytes, file_name: str) -> tuple[SavedSchedule, str]:
@@ -180,15 +207,21 @@ def read_bytes(data: bytes, file_name: str) -> tuple[SavedSchedule, str]:
     The content tells the format: JSON text never has a safetensors header's length before its
     first brace. Raises ValueError, saying what is wrong with the file.
     """
-    name = Path(file_name.replace("\\", "/")).name  # a browser may send the path of its system
+    # A browser may send the path of its system, and anything else can send anything.
+    name = file_name.replace("\\", "/").rpartition("/")[2]
     try:
         if data[8:9] == b"{" and not any(data[4:8]):
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / f"received{SAFETENSORS}"
-                path.write_bytes(data)
-                return read_saved(path, with_tensors=True), SAFETENSORS
-        return from_json(data, Path(name).stem), JSON
+            return saved_from(data), SAFETENSORS
+        return from_json(data, _stem(name)), JSON
     except OSError:
         raise
     except Exception as error:  # a hostile file fails in ways that cannot be listed
-        raise ValueError(f"The file '{name}' is not a schedule: {error}.") from error
+        what = "too new" if isinstance(error, NewerVersionError) else "not a schedule"
+        shown = visible(name[:LONGEST_NAME])
+        raise ValueError(f"The file '{shown}' is {what}: {reason(error)}.") from error
+
+
+def _stem(name: str) -> str:
+    """A file's name without its extension, as `Path.stem`, which refuses no name here."""
+    stem, dot, _ = name.rpartition(".")
+    return stem if dot and stem else name

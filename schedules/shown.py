@@ -21,6 +21,8 @@ def entries(folders: Sequence[Path]) -> list[Entry]:
     best: dict[tuple[str, str], Entry] = {}
     for entry in sorted(found, key=lambda entry: -entry.modified):
         newer = best.setdefault((entry.digest, entry.label), entry)
+        if newer is entry:
+            continue
         equal = newer.saved.schedule.levels == entry.saved.schedule.levels
         if equal and newer.path.suffix.lower() == JSON:  # the other format holds more
             best[entry.digest, entry.label] = entry
@@ -30,11 +32,11 @@ def entries(folders: Sequence[Path]) -> list[Entry]:
 def shown(folders: Sequence[Path]) -> Iterator[tuple[str, Entry]]:
     """Each result, newest first, with the name it shows."""
     found = entries(folders)
-    counts = Counter(entry.label for entry in found)
+    counts = Counter(entry.look for entry in found)
     for entry in found:
-        label = entry.label
+        label, look = entry.label, entry.look
         # A name that already ends in digits gets its own, lest it pass for another result.
-        plain = counts[label] == 1 and label not in RESERVED_NAMES
+        plain = counts[look] == 1 and look not in RESERVED_NAMES
         ambiguous = re.search(r" \[[0-9a-f]{6}\]$", label)
         yield (label if plain and not ambiguous else entry.with_digits), entry
 

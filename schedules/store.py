@@ -33,8 +33,8 @@ class Store:
     Arguments:
         folders: where to look, and where to write: the first that can be written wins.
 
-    A result shows under its name. Where two results share one, or a preset or 'auto' has it, it
-    shows as 'name [first six digits of its digest]'.
+    A result shows under its name. Where two results share one, or a preset or 'auto' has it, or one
+    that looks the same, it shows as 'name [first six digits of its digest]'.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:

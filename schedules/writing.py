@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -69,7 +69,7 @@ def sync(folder: Path) -> None:
             os.close(descriptor)
 
 
-def free_path(path: Path) -> Path:
-    """The path, or one with a number if there is something already."""
+def free_path(path: Path, is_taken: Callable[[Path], bool] = os.path.lexists) -> Path:
+    """The path, or one with a number if it is taken: if there is something already."""
     numbered = (path if k == 1 else path.with_stem(f"{path.stem}-{k}") for k in count(1))
-    return next(free for free in numbered if not os.path.lexists(free))
+    return next(free for free in numbered if not is_taken(free))
