@@ -9,10 +9,12 @@ import logging
 import os
 import struct
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from align_your_steps.schedules.saved import FORMAT_VERSION, to_bytes
 from align_your_steps.schedules.shared import to_json_bytes
 from align_your_steps.schedules.store import NameTakenError, UnknownNameError
 from align_your_steps.tests.folders import files_in
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -285,6 +288,66 @@ def test_a_lock_that_stays_taken_holds_up_no_saving_and_changes_nothing_else(
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert list(store.list()) == ["another", "mine"]
     store.delete("mine")
+
+
+PAIRED = {
+    "save": lambda store: store.save(result(levels=(9.0, 2.0, 1.0, 0.0))),
+    "rename": lambda store: store.rename("mine", "yours"),
+    "delete": lambda store: store.delete("mine"),
+    "add": lambda store: store.add(to_bytes(result("mine", levels=(8.0, 2.0, 1.0, 0.0))), "sent"),
+    "forget": lambda store: store.forget(result().request, "mine"),
+}
+
+
+@pytest.mark.parametrize("second", PAIRED)
+@pytest.mark.parametrize("first", PAIRED)
+def test_two_changes_at_once_are_as_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, second: str
+) -> None:
+    """While the first one is about to change a file, the second one begins, and must wait."""
+    expected = Store([tmp_path / "expected"])
+    store = Store([tmp_path / "folder"])
+    for each in (expected, store):
+        each.save(result())
+    outcomes = []
+    for change in (first, second):
+        with suppress(UnknownNameError):
+            PAIRED[change](expected)
+
+    other, begun, waiting = ThreadPoolExecutor(1), Event(), Event()
+    seconds: list[Future[object]] = []
+    acquire = FileLock.acquire
+
+    def watched(lock: FileLock, **options: Any) -> Any:
+        if begun.is_set():
+            waiting.set()
+        return acquire(lock, **options)
+
+    def meanwhile(real: Callable[..., Any]) -> Callable[..., Any]:
+        def about_to(*args: Any, **options: Any) -> Any:
+            if not begun.is_set():
+                begun.set()
+                seconds.append(other.submit(PAIRED[second], store))
+                seconds[0].add_done_callback(lambda _: waiting.set())
+                waiting.wait()
+                outcomes.append(seconds[0].done())
+            return real(*args, **options)
+
+        return about_to
+
+    with monkeypatch.context() as patch:
+        for owner, name in [(os, "replace"), (Path, "unlink")]:
+            patch.setattr(owner, name, meanwhile(getattr(owner, name)))
+        patch.setattr(FileLock, "acquire", watched)
+        PAIRED[first](store)
+        with suppress(UnknownNameError):
+            seconds[0].result()
+    assert outcomes == [False], "the second has not waited"
+    shown = [
+        {name: entry.saved.schedule.levels for name, entry in each.list().items()}
+        for each in (expected, store)
+    ]
+    assert shown[0] == shown[1]
 
 
 def test_folders_are_locked_in_one_order_and_once(
