@@ -60,12 +60,16 @@ class Store:
     Arguments:
         folders: where to look, and where to write: the first that can be written wins.
 
+    passed_over: the folders before that one which could not be written at the last save, each with
+    the reason.
+
     A result shows under its name. Where two results share one, or a preset or 'auto' has it, it
     shows as 'name [first six digits of its digest]'.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = tuple(Path(folder) for folder in folders)
+        self.passed_over: list[str] = []
 
     def save(self, saved: SavedSchedule) -> Path:
         """Write one result; it is there whole or not at all. Returns its file.
@@ -79,7 +83,7 @@ class Store:
 
     def _write(self, file_name: str, data: bytes, name: str, *, replacing: bool) -> Path:
         """A file in the first folder that can be written; OSError if there is none."""
-        failures = []
+        self.passed_over = failures = []
         for folder in self.folders:
             try:
                 path = folder / file_name if replacing else free_path(folder / file_name)

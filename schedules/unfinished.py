@@ -57,7 +57,9 @@ class Unfinished:
         """The tensors put under a name; None, and a log line, if they cannot be trusted."""
         path = self._path(name)
         try:
-            return self._read(path) if path.exists() else None
+            return self._read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except Exception as error:  # a hostile file fails in ways that cannot be listed
             log.warning("Unfinished work in %s is not used: %s", path, error)
             return None
@@ -74,7 +76,10 @@ class Unfinished:
             data = safetensors_torch.save(whole, metadata)
             if self.used + len(data) > LARGEST:
                 raise OSError(f"unfinished work may take {LARGEST >> 20} MiB")
-            write_whole(self.folder, self._path(name).name, data)
+            try:
+                write_whole(self.folder, self._path(name).name, data)
+            except FileNotFoundError:  # another process has just deleted the folder
+                write_whole(self.folder, self._path(name).name, data)
             self.used += len(data)
         except Exception as error:  # whatever it is, the optimisation goes on
             self.writes = False
