@@ -13,6 +13,10 @@ from ..schedules import SavedSchedule, Store, Unfinished
 __all__ = ["keep", "waiting"]
 
 MOST = 64  # results that wait; the oldest go first
+AGAIN = (
+    " Then queue the same again, before you close ComfyUI: it is saved without being measured "
+    "again."
+)
 
 # By their digests, with what they were made from.
 _waiting: dict[str, tuple[SavedSchedule, Unfinished | None]] = {}
@@ -36,18 +40,14 @@ def keep(
     unfinished = unfinished or earlier
     try:
         path = store.save(saved)
-    except ValueError as error:  # it can never be saved
-        log.error("The schedule was not saved: %s", error)
-        return f"NOT SAVED: {error}", f"NOT SAVED: {error}"
-    except OSError as error:
-        log.error("The schedule was not saved: %s", error)
-        _waiting[saved.digest] = saved, unfinished
-        while len(_waiting) > MOST:
-            _waiting.pop(next(iter(_waiting)))
-        problem = (
-            f"NOT SAVED: {error} Then queue the same again, before you close ComfyUI: it is saved "
-            "without being measured again."
-        )
+    except (OSError, ValueError) as error:
+        problem = f"NOT SAVED: {error}"
+        if isinstance(error, OSError):  # it may pass
+            problem += AGAIN
+            _waiting[saved.digest] = saved, unfinished
+            while len(_waiting) > MOST:
+                _waiting.pop(next(iter(_waiting)))
+        log.error(problem)
         return problem, problem
     if unfinished is not None:
         unfinished.discard()

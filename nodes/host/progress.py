@@ -198,7 +198,8 @@ def show_text(node_id: str | None, text: str) -> None:
     server: Any = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
         # The page takes it for HTML, and names come from files and workflows that others made.
-        lines = [textwrap.fill(line, LINE, break_long_words=False) for line in text.split("\n")]
+        whole = {"break_long_words": False, "break_on_hyphens": False}  # as paths must be
+        lines = [textwrap.fill(line, LINE, **whole) for line in text.split("\n")]
         server.send_progress_text(escape("\n".join(lines), quote=False), node_id)
 
 
