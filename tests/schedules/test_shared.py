@@ -14,6 +14,7 @@ import torch
 from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store
 from align_your_steps.schedules.saved import to_bytes
 from align_your_steps.schedules.shared import LARGEST, from_json, to_json, to_json_bytes
+from align_your_steps.tests.folders import files_in
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -215,7 +216,7 @@ def test_what_is_no_schedule_is_skipped_with_one_log_line(
 def test_what_is_no_schedule_cannot_be_added(kind: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'bad\.json' is not a schedule"):
         Store([tmp_path]).add(HOSTILE[kind], "bad.json")
-    assert not list(tmp_path.iterdir())
+    assert not files_in(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link outside"])
@@ -269,7 +270,7 @@ def test_any_json_is_a_proper_schedule_or_refused(content: dict[str, Any]) -> No
 def test_the_content_tells_the_format_and_not_the_name(tmp_path: Path, data: bytes) -> None:
     store = Store([tmp_path])
     assert store.add(data, "C:\\Users\\me\\strange.txt") == "mine"
-    (path,) = tmp_path.iterdir()
+    (path,) = files_in(tmp_path)
     assert path.suffix == (".json" if data[:1] == b"{" else ".safetensors")
     loaded = store.load("mine")
     assert loaded is not None and loaded.schedule == result().schedule

@@ -86,7 +86,7 @@ def remains(server: ComfyServer) -> list[Path]:
     """Unfinished work, and what broken writes have left."""
     user = server.base / "user"
     leftovers = [path for path in saved_files(server) if path.name.endswith(".tmp")]
-    return [*(user / "ays_unfinished").glob("*/*"), *leftovers]
+    return [*(user / "ays_unfinished").glob("*/*.safetensors"), *leftovers]
 
 
 def report(entry: dict[str, Any]) -> str:
