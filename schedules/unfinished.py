@@ -76,10 +76,7 @@ class Unfinished:
             data = safetensors_torch.save(whole, metadata)
             if self.used + len(data) > LARGEST:
                 raise OSError(f"unfinished work may take {LARGEST >> 20} MiB")
-            try:
-                write_whole(self.folder, self._path(name).name, data)
-            except FileNotFoundError:  # another process has just deleted the folder
-                write_whole(self.folder, self._path(name).name, data)
+            self._write(self._path(name), data)
             self.used += len(data)
         except Exception as error:  # whatever it is, the optimisation goes on
             self.writes = False
@@ -96,6 +93,19 @@ class Unfinished:
         if not re.fullmatch(r"\w+", name):
             raise ValueError(f"The stage {name!r} is not a plain word: use letters and digits.")
         return self.folder / f"{name}.safetensors"
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """A whole file, also while another process that has finished the same deletes the folder.
+
+        Raises OSError.
+        """
+        for again in (True, True, False):
+            try:
+                write_whole(path.parent, path.name, data)
+                return
+            except FileNotFoundError:
+                if not again:
+                    raise
 
     def _read(self, path: Path) -> dict[str, Tensor]:
         status = path.lstat()

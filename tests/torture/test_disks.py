@@ -265,7 +265,8 @@ def tried(house: House, fault: Fault, seed: int, moment: int) -> Trial:
         mine = [saved for saved in kept if saved.request["seed"] == seed]
         trial.check(levels in [saved.schedule.sigmas.tolist() for saved in mine], "it is saved")
         if fault.strike is not locked:  # nor can the work be deleted then
-            trial.check(not list(house.unfinished.glob("*/*.safetensors")), "unfinished work is discarded")
+            rest = list(house.unfinished.glob("*/*.safetensors"))
+            trial.check(not rest, "unfinished work is discarded")
     return trial
 
 
