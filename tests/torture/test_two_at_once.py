@@ -203,7 +203,7 @@ def test_a_new_server_goes_on_where_two_were_broken_off(
     fault: Fault,
     at_length: AtLength,
 ) -> None:
-    trials, survived, lost = at_length(1, 3), 0, 0
+    trials, survived, lost = at_length(1, 2), 0, 0
     for _ in range(trials):
         graph = measured_and_sampled(seeds())
         first, _ = together(server, beside, graph, moments.randrange(60))
@@ -230,7 +230,7 @@ def test_one_server_finishes_when_the_other_is_killed(
     fault: Fault,
     at_length: AtLength,
 ) -> None:
-    trials, survived, lost = at_length(0, 3), 0, 0
+    trials, survived, lost = at_length(0, 2), 0, 0
     if not trials:
         pytest.skip("only in make torture: it starts servers anew")
     for _ in range(trials):
@@ -294,7 +294,7 @@ def test_a_schedule_renamed_while_it_is_used_stays_in_use(
         answer = Answer(server, "/ays/schedules/rename", {"name": old, "new_name": new})
         assert answer.status == 200, answer.data
 
-    trials, survived, lost = at_length(10, 100), 0, 0
+    trials, survived, lost = at_length(5, 50), 0, 0
     with meanwhile(rename):
         for number in range(trials):
             server.get("/ays_test/reset")
