@@ -29,6 +29,7 @@ from .files import (
     put,
     read_bytes,
     read_whole,
+    replaceable,
     slug,
     sync,
     writing,
@@ -166,7 +167,7 @@ def _place(folder: Path, saved: SavedSchedule, digest: str) -> Path:
     same = [path for path, key in here.items() if key == (digest, label_of(saved))]
     same = [path for path in same if path.suffix.lower() == SAFETENSORS]
     if usual in same or not same:
-        return free_path(usual) if usual in here and usual not in same else usual
+        return free_path(usual) if usual in here and usual not in same else replaceable(usual)
     return same[0]
 
 
@@ -231,7 +232,8 @@ def _name_of(folders: Sequence[Path], digest: str, label: str) -> str:
 
 
 def _unknown(name: str) -> UnknownNameError:
-    return UnknownNameError(f"There is no schedule '{name}' here any more; refresh the list.")
+    shown_name = one_line(name)[:LONGEST_NAME]
+    return UnknownNameError(f"There is no schedule '{shown_name}' here any more; refresh the list.")
 
 
 def _failed(folder: Path, error: OSError) -> str:

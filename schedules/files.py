@@ -6,17 +6,19 @@ import logging
 import os
 import re
 import secrets
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
 
 from .locked import TEMPORARY, BusyError, locked
-from .saved import SavedSchedule, read_saved, to_bytes
+from .names import reason, visible
+from .remembered import Remembered, size_in_memory
+from .saved import SavedSchedule, read_saved, saved_from, to_bytes
 from .shared import from_json, read_shared, to_json_bytes
+from .version import NewerVersionError
 
 __all__ = [
     "JSON",
@@ -31,6 +33,7 @@ __all__ = [
     "put",
     "read_bytes",
     "read_whole",
+    "replaceable",
     "slug",
     "sync",
     "write_whole",
@@ -148,8 +151,26 @@ def sync(folder: Path) -> None:
 
 def free_path(path: Path) -> Path:
     """The path, or one with a number if there is something already."""
-    numbered = (path if k == 1 else path.with_stem(f"{path.stem}-{k}") for k in count(1))
-    return next(free for free in numbered if not os.path.lexists(free))
+    return next(free for free in _numbered(path) if not os.path.lexists(free))
+
+
+def replaceable(path: Path) -> Path:
+    """The path, or one with a number if a newer version of this pack has written what is there."""
+    return next(free for free in _numbered(path) if not _is_newer(free))
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    return (path if k == 1 else path.with_stem(f"{path.stem}-{k}") for k in count(1))
+
+
+def _is_newer(path: Path) -> bool:
+    try:
+        _read(path, with_tensors=False)
+    except NewerVersionError:
+        return True
+    except Exception:  # there is none, or it is no schedule: nobody's work is lost
+        return False
+    return False
 
 
 # -- reading --------------------------------------------------------------------------------
@@ -177,12 +198,13 @@ def _scanned(folder: Path) -> tuple[list[Entry], bool]:
             status = path.stat() if path.exists() else path.lstat()
             # A replaced file may have the age and the length of the old one.
             version = status.st_size, status.st_ino, status.st_ctime_ns
-            entry = _entry(path, status.st_mtime_ns, *version)
+            modified = status.st_mtime_ns
+            entry = _known.get((path, modified, *version), partial(_entry, path, modified))
         except FileNotFoundError:
             gone = True
             continue
         except OSError as error:  # may pass, so it is tried again, but told once
-            _warn_once(path, str(error))
+            _warn_once(path, reason(error))
             continue
         if entry is not None:
             found.append(entry)
@@ -200,8 +222,7 @@ def _read(path: Path, *, with_tensors: bool) -> SavedSchedule:
     return read_saved(path, with_tensors=with_tensors)
 
 
-@lru_cache(maxsize=4096)
-def _entry(path: Path, modified: int, size: int, inode: int, changed: int) -> Entry | None:
+def _entry(path: Path, modified: int) -> Entry | None:
     """The entry of one version of a file; None, and a log line, for what is not a result."""
     try:
         saved = _read(path, with_tensors=False)
@@ -209,13 +230,27 @@ def _entry(path: Path, modified: int, size: int, inode: int, changed: int) -> En
     except OSError:
         raise
     except Exception as error:  # a hostile file fails in ways that cannot be listed
-        _log.warning("Skipped the schedule file %s (%d bytes): %s", path, size, error)
+        _log.warning("Skipped the schedule file %s: %s.", visible(str(path)), reason(error))
         return None
 
 
+def _size(entry: Entry | None) -> int:
+    """The bytes that an entry takes in memory, about."""
+    if entry is None:
+        return _LEAST
+    schedule = entry.saved.schedule
+    content = schedule.levels, schedule.others, entry.saved.request, entry.saved.notes
+    return _LEAST + size_in_memory(content)
+
+
+_LEAST = 1024  # bytes of a path, and of what is found nowhere else
+_MOST = 256 * 2**20  # bytes; an optimised schedule takes 12 KB
+_known: Remembered[Entry | None] = Remembered(_MOST, _size)
+
+
 @lru_cache(maxsize=4096)
-def _warn_once(path: Path, reason: str) -> None:
-    _log.warning("Skipped the schedule file %s: %s", path, reason)
+def _warn_once(path: Path, why: str) -> None:
+    _log.warning("Skipped the schedule file %s: %s.", visible(str(path)), why)
 
 
 def read_whole(path: Path) -> SavedSchedule | None:
@@ -225,7 +260,7 @@ def read_whole(path: Path) -> SavedSchedule | None:
     except FileNotFoundError:  # renamed or deleted since it was listed
         return None
     except Exception as error:  # as in _entry
-        _log.warning("Cannot load the schedule file %s: %s", path, error)
+        _log.warning("Cannot load the schedule file %s: %s.", visible(str(path)), reason(error))
         return None
 
 
@@ -235,15 +270,21 @@ def read_bytes(data: bytes, file_name: str) -> tuple[SavedSchedule, str]:
     The content tells the format: JSON text never has a safetensors header's length before its
     first brace. Raises ValueError, saying what is wrong with the file.
     """
-    name = Path(file_name.replace("\\", "/")).name  # a browser may send the path of its system
+    # A browser may send the path of its system, and anything else can send anything.
+    name = file_name.replace("\\", "/").rpartition("/")[2]
     try:
         if data[8:9] == b"{" and not any(data[4:8]):
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / f"received{SAFETENSORS}"
-                path.write_bytes(data)
-                return read_saved(path, with_tensors=True), SAFETENSORS
-        return from_json(data, Path(name).stem), JSON
+            return saved_from(data), SAFETENSORS
+        return from_json(data, _stem(name)), JSON
     except OSError:
         raise
     except Exception as error:  # a hostile file fails in ways that cannot be listed
-        raise ValueError(f"The file '{name}' is not a schedule: {error}.") from error
+        what = "too new" if isinstance(error, NewerVersionError) else "not a schedule"
+        shown = visible(name[:LONGEST_NAME])
+        raise ValueError(f"The file '{shown}' is {what}: {reason(error)}.") from error
+
+
+def _stem(name: str) -> str:
+    """A file's name without its extension, as `Path.stem`, which refuses no name here."""
+    stem, dot, _ = name.rpartition(".")
+    return stem if dot and stem else name

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .files import JSON, Entry, in_folder
+from .names import looks_like
 from .presets import PRESETS
 
 __all__ = ["RESERVED_NAMES", "by_name", "entries", "shown"]
@@ -30,11 +31,12 @@ def entries(folders: Sequence[Path]) -> list[Entry]:
 def shown(folders: Sequence[Path]) -> Iterator[tuple[str, Entry]]:
     """Each result, newest first, with the name it shows."""
     found = entries(folders)
-    counts = Counter(entry.label for entry in found)
+    counts = Counter(looks_like(entry.label) for entry in found)
     for entry in found:
         label = entry.label
+        look = looks_like(label)
         # A name that already ends in digits gets its own, lest it pass for another result.
-        plain = counts[label] == 1 and label not in RESERVED_NAMES
+        plain = counts[look] == 1 and look not in RESERVED_NAMES
         ambiguous = re.search(r" \[[0-9a-f]{6}\]$", label)
         yield (label if plain and not ambiguous else entry.with_digits), entry
 

@@ -36,8 +36,8 @@ class Store:
     passed_over: the folders before that one which could not be written at the last save, each with
     the reason.
 
-    A result shows under its name. Where two results share one, or a preset or 'auto' has it, it
-    shows as 'name [first six digits of its digest]'.
+    A result shows under its name. Where two results share one, or a preset or 'auto' has it, or one
+    that looks the same, it shows as 'name [first six digits of its digest]'.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:

@@ -422,13 +422,13 @@ def test_listing_does_not_read_a_file_again_until_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    real = module.safe_open
+    real = module.opened
 
     def counted(path: Path, **options: Any) -> Any:
         read.append(path)
         return real(path, **options)
 
-    monkeypatch.setattr(module, "safe_open", counted)
+    monkeypatch.setattr(module, "opened", counted)
     path = good(tmp_path / "one.safetensors")
     for _ in range(3):
         assert list(Store([tmp_path]).list()) == ["made by hand"]
@@ -560,7 +560,7 @@ def test_a_file_that_cannot_be_opened_now_is_listed_when_it_can(
         raise PermissionError(13, "in use by another program")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "safe_open", fail)
+        patch.setattr(module, "opened", fail)
         assert store.list() == store.list() == {}
     assert len(caplog.records) == 1
     assert list(store.list()) == ["mine"]
