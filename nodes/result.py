@@ -68,7 +68,7 @@ def found_result(
         saved = _renamed(saved, store.free_name(saved.schedule.name, *digests))
     whole = saved.request == request
     kept, problem = keep(store, saved, unfinished if whole else None)
-    progress.done(_lines(saved.notes["summary"], problem))
+    progress.done(_lines(problem, saved.notes["summary"]))
     text = f"{saved.notes['report']}\n\n{kept}"
     if whole and not problem:
         store.forget(early_request(request), saved.schedule.name)
@@ -136,7 +136,7 @@ def _reported(
     if store is not None:
         kept, problem = keep(store, saved)
         text += f"\n\n{kept}"
-    progress.done(_lines(f"{line}: {saved.schedule.name}", problem))
+    progress.done(_lines(problem, f"{line}: {saved.schedule.name}"))
     return saved, f"{text}\n\n{for_other_tools(saved)}"
 
 
@@ -302,6 +302,7 @@ def _renamed(saved: SavedSchedule, name: str) -> SavedSchedule:
 
 
 def _lines(*texts: str) -> str:
+    """What there is to tell, one below the other: the page may show the first two lines only."""
     return "\n".join(filter(None, texts))
 
 
