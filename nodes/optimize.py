@@ -11,6 +11,7 @@ from comfy_api.latest import io, ui
 from . import host
 from .carried import carried_by, carry
 from .guided import guided_model, prompt_guider
+from .limits import shortened, within_limits
 from .plot import beside, plot_schedules, preview_curve
 from .result import METHODS, found_result, given_schedules, joined_results
 from .schema import (
@@ -25,6 +26,7 @@ from .schema import (
 
 __all__ = ["AYSOptimize"]
 
+MOST_MORE = 30  # further numbers of steps
 REUSE = ("saved if equal", "measure again")
 OTHER_MODEL = (
     "The guider's model was measured. The one linked to 'model' is another: the schedule is "
@@ -173,6 +175,7 @@ class AYSOptimize(io.ComfyNode):
         return float("nan") if reuse == REUSE[1] else ""
 
     @classmethod
+    @within_limits
     def execute(
         cls,
         model: Any,
@@ -206,6 +209,7 @@ class AYSOptimize(io.ComfyNode):
             guider = prompt_guider(model, positive, negative, cfg)
         else:
             scale = getattr(guider, "cfg", None)
+            scale = scale if isinstance(scale, int | float) else None
         if second_guider is None and second_model is not None:
             second_guider = host.with_model(guider, second_model)
         measured_model = host.model_of(guider)
@@ -273,7 +277,7 @@ class AYSOptimize(io.ComfyNode):
 def _more(text: str, steps: int) -> list[int]:
     """The numbers of steps in a text, each once, without those that are optimised anyway.
 
-    Raises ValueError for anything but whole numbers from 1 to 1000.
+    Raises ValueError for anything but whole numbers from 1 to 1000, and for very many.
 
     >>> _more("5, 8 20, 8", 20)
     [5, 8]
@@ -282,10 +286,16 @@ def _more(text: str, steps: int) -> list[int]:
     counts = [int(word) if word.isascii() and word.isdigit() else 0 for word in words]
     if not all(1 <= count <= MOST_STEPS for count in counts):
         raise ValueError(
-            f"more_steps was '{text}': give whole numbers of steps from 1 to {MOST_STEPS}, "
-            "separated by commas, for example '5, 8, 20', or leave it empty."
+            f"more_steps was {shortened(text)}: give whole numbers of steps from 1 to "
+            f"{MOST_STEPS}, separated by commas, for example '5, 8, 20', or leave it empty."
         )
-    return [count for count in dict.fromkeys(counts) if count != steps]
+    more = [count for count in dict.fromkeys(counts) if count != steps]
+    if len(more) > MOST_MORE:
+        raise ValueError(
+            f"more_steps has {len(more)} numbers of steps: give at most {MOST_MORE}, because each "
+            "takes the budget again."
+        )
+    return more
 
 
 def _models(guider: Any, second: Any, guided: host.GuidedModel) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from . import host
+from .limits import within_limits
 from .plot import plot_schedules
 from .schema import supported
 from .sigmas_inputs import linked_sigmas, sigmas_inputs, unusual
@@ -67,6 +68,7 @@ class AYSPlot(io.ComfyNode):
         )
 
     @classmethod
+    @within_limits
     def execute(cls, labels: str = "", **sigmas: Any) -> io.NodeOutput:
         """The picture and a line about each schedule, both shown under the node."""
         linked = linked_sigmas(sigmas)

@@ -180,6 +180,12 @@ class ComfyServer:
         self.start()
 
     @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None, "the host was not started"
+        return self._process.pid
+
+    @property
     def _log_file(self) -> Path:
         return self.base / f"host-{self._starts}.log"
 
