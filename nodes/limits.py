@@ -51,6 +51,8 @@ def checked_text(name: str, given: Any) -> str:
         raise ValueError(f"'{name}' was {shortened(given)}: give a text.")
     if len(given) > LONGEST_TEXT:
         raise ValueError(f"'{name}' has {len(given):,} characters: give at most {LONGEST_TEXT:,}.")
+    if any("\ud800" <= character <= "\udfff" for character in given):
+        raise ValueError(f"'{name}' has a character that is only half of one: type it again.")
     return given
 
 
@@ -69,18 +71,16 @@ def name_fault(given: Any) -> str | None:
 def shortened(given: Any) -> str:
     """A value as an error shows it.
 
-    >>> shortened("5, x"), shortened(float("nan")), shortened("x" * 1000)[-3:]
-    ("'5, x'", 'nan', 'xx…')
+    >>> print(shortened("5, x"), shortened(float("nan")), shortened([]), shortened("x" * 99)[-4:])
+    '5, x' nan a list xx…'
     """
     if isinstance(given, str):
-        whole = repr(given[: SHOWN + 1])
-    elif given is None or isinstance(given, bool | float):
-        whole = "nothing" if given is None else str(given)
-    elif isinstance(given, int):
-        whole = str(given) if abs(given) < 10**SHOWN else "a whole number of many digits"
-    else:
-        whole = f"of the kind '{type(given).__name__}'"
-    return whole if len(whole) <= SHOWN else f"{whole[: SHOWN - 1]}…"
+        return repr(given if len(given) <= SHOWN else f"{given[: SHOWN - 1]}…")
+    if given is None:
+        return "empty"
+    if isinstance(given, bool | float) or (isinstance(given, int) and abs(given) < 10**SHOWN):
+        return str(given)
+    return "a number of many digits" if isinstance(given, int) else f"a {type(given).__name__}"
 
 
 def _check(declared: io.Input, given: Any) -> None:

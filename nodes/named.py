@@ -8,6 +8,7 @@ name counts.
 from __future__ import annotations
 
 import difflib
+import textwrap
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ from .schema import AUTO
 __all__ = ["Named", "named_schedules", "parsed_names"]
 
 MOST = 24  # names: more would make neither a table nor a plot that can be read
-LISTED = 3  # saved names that an error shows
+LISTED = 90  # characters of saved names that an error shows
 
 
 @dataclass
@@ -137,8 +138,9 @@ def _unknown(name: str, known: list[str], saved: list[str]) -> str:
     spelled = name[:LONGEST_NAME].casefold()
     near = difflib.get_close_matches(spelled, [k.casefold() for k in known], n=1)
     meant = f" Did you mean '{next(k for k in known if k.casefold() == near[0])}'?" if near else ""
-    more = f", ... ({len(saved)} in all)" if len(saved) > LISTED else ""
-    have = f"; saved on this machine: {', '.join(saved[:LISTED])}{more}" if saved else ""
+    more = f" … ({len(saved)} in all)"
+    listed = textwrap.shorten(", ".join(saved), LISTED, placeholder=more)
+    have = f"; saved on this machine: {listed}" if saved else ""
     return (
         f"There is no schedule {shortened(name)}.{meant} Give '{AUTO}', a scheduler of KSampler "
         f"({', '.join(host.scheduler_names())}, {host.SCHEDULER_NAME}), a published table "

@@ -72,6 +72,10 @@ class AYSPlot(io.ComfyNode):
     def execute(cls, labels: str = "", **sigmas: Any) -> io.NodeOutput:
         """The picture and a line about each schedule, both shown under the node."""
         linked = linked_sigmas(sigmas)
+        if not linked:
+            raise ValueError(
+                "There is nothing to draw: link the SIGMAS output of a scheduler node."
+            )
         schedules = dict(zip(labelled(labels, list(linked)), linked.values(), strict=True))
         text = "\n".join([*remarks(schedules), *summaries(schedules)])
         plot = plot_schedules(schedules)

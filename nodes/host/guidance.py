@@ -45,11 +45,15 @@ def model_of(guider: Any) -> Any:
 
     Raises ValueError for a guider that does not say which, or does not sample.
     """
-    if not hasattr(guider, "model_patcher") or not callable(getattr(guider, "sample", None)):
-        lacking = "sample" if hasattr(guider, "model_patcher") else "model_patcher"
+    if not callable(getattr(guider, "sample", None)):
         raise ValueError(
-            f"The linked guider ({type(guider).__name__}) does not say which model it runs, or "
-            f"how: it has no '{lacking}'. Link one that does, for example CFGGuider."
+            "What is linked as the guider is none that can be run: link CFGGuider or another node "
+            "with a GUIDER output."
+        )
+    if not hasattr(guider, "model_patcher"):
+        raise ValueError(
+            f"The linked guider ({type(guider).__name__}) does not say which model it runs: it has "
+            "no 'model_patcher'. Link one that does, for example CFGGuider."
         )
     return sampled_model(guider.model_patcher)
 

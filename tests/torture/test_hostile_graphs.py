@@ -37,7 +37,7 @@ Trial = tuple[str, Graph, Any]
 MEGABYTES = 10
 MOST_MEMORY = 2**30  # bytes that the server's process may grow by
 LISTED = 8  # faults that a failure shows
-PATIENCE = 5.0  # seconds after which a trial that is at work is cancelled
+PATIENCE = 3.0  # seconds after which a trial that is at work is cancelled
 # What the host's log says when something of ours has failed where nobody is told.
 UNSEEN = re.compile(r"Logging error|on_prompt handler|RuntimeWarning|unhashable type")
 
