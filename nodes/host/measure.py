@@ -27,6 +27,8 @@ from ...optimizer.coordinate import edm_level
 from .guidance import is_plain, watched, without_caches, wraps_calls
 from .latents import LatentUse
 from .memory import is_out_of_memory, largest_batch
+from .misfit import ERRORS as MISFITS
+from .misfit import misfit
 from .model import NoiseLevels, simple_schedule
 from .reference import reference_sampler
 from .samplers import JudgedSampler
@@ -76,6 +78,7 @@ class GuidedModel:
         self.meter = Meter()
         self.rows = 0  # of the last call
         self.stand_in: Callable[[Tensor, float], Tensor] | None = None
+        self.works = False  # whether a call was made that did not fail
         self.plain = is_plain(guider)
         self.wrapped = wraps_calls(guider)
         self.guider = watched(guider, self._predict)
@@ -263,15 +266,22 @@ class GuidedModel:
         self.asked = False
         torch.manual_seed(seed)  # some nodes draw from the common generator, which a user seeds too
         guider = self.uncached if fine else self.guider
-        samples = guider.sample(
-            self.latent.unpacked(noise),
-            start,
-            sampler,
-            sigmas.clone(),  # uni_pc writes into what it gets
-            denoise_mask=self.latent.mask,
-            seed=seed,
-            disable_pbar=True,
-        )
+        before = self.meter.calls
+        try:
+            samples = guider.sample(
+                self.latent.unpacked(noise),
+                start,
+                sampler,
+                sigmas.clone(),  # uni_pc writes into what it gets
+                denoise_mask=self.latent.mask,
+                seed=seed,
+                disable_pbar=True,
+            )
+        except MISFITS as error:
+            if self.works or self.meter.calls > before or is_out_of_memory(error):
+                raise
+            raise misfit(error, self.latent.sizes) from error
+        self.works = self.works or self.meter.calls > before
         if not self.asked and not isinstance(sampler, Walker):
             raise ValueError(
                 f"The guider {type(self.guider).__name__} does not run the model that it holds as "

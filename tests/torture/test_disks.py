@@ -302,15 +302,13 @@ def test_a_limit_on_the_size_of_files_costs_nothing(
     server = new_server()
     healthy = server.run(measured_and_sampled(1))
     (file,) = House(server, None).first.glob("*.safetensors")
-    process = server._process
-    assert process is not None
     # The server's own log must still fit.
     limit = len(server.log.encode()) + 2000
     assert limit < file.stat().st_size
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     entry = server.wait(server.queue(measured_and_sampled(2)))
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, unlimited)
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, unlimited)
     report = entry["outputs"]["report"]["text"][0]
     told = "(File too large)" in report and all(part in report for part in REMEDY)
     server.get("/ays_test/reset")
