@@ -53,7 +53,7 @@ def found_result(
     if warning:
         log.warning(warning)
     store = host.store()
-    taken = None if again else _taken(store, request, name, came, progress)
+    taken = _taken(store, request, name, again, came, progress)
     if taken is not None:
         return taken
     unfinished = _unfinished(request, afresh=again)
@@ -81,19 +81,22 @@ def _taken(
     store: Store,
     request: dict[str, Any],
     name: str,
+    again: bool,
     came: Sequence[SavedSchedule],
     progress: host.Progress,
 ) -> tuple[SavedSchedule, str] | None:
     """The result of a request that was measured before, and its report; None if there is none.
 
-    First what could not be saved then, which is newer than what is saved, then what came with the
-    workflow.
+    First what could not be saved then, even to measure again: it is what that would give. It is
+    newer than what is saved, and that goes before what came with the workflow.
     """
     minutes = progress.minutes
     saved = equal_result(partial(_equal, waiting()), request, minutes)
     if saved is not None:
         why = "Measured before and not saved then; no model call made."
         return _reported(_renamed(saved, name), why, "Not measured again", progress, store)
+    if again:
+        return None
     saved = equal_result(store.find, request, minutes)
     if saved is not None:
         to = None if name in ("", saved.schedule.name) else store
