@@ -24,8 +24,9 @@ from torch import Tensor
 
 from .candidates import checked_candidate
 from .coordinate import VE, Coordinate
+from .failures import reason
 from .fine import fine_levels, fine_steps
-from .meter import DenoiserError, Meter
+from .meter import Meter, NotFiniteError
 from .profile import Denoiser
 from .runs import Better, Progress, Runs
 from .select import Candidate, Score
@@ -250,11 +251,8 @@ class _Race:
         """Errors on a batch; None for a schedule whose runs fail, which is left out."""
         try:
             ends, errors = self.runs.end_points(candidate.sigmas, batch)
-        except DenoiserError as error:
-            self.left_out[candidate.name] = f"its run failed: {error}".rstrip(".")
-            return None
-        if not torch.isfinite(errors).all():
-            self.left_out[candidate.name] = "it ends in NaN or infinite values"
+        except NotFiniteError as error:
+            self.left_out[candidate.name] = reason(error.levels)
             return None
         if batch == 0:
             self.first_ends[candidate.name] = ends[0].clone()

@@ -77,6 +77,7 @@ class Result:
     method:          name of the candidate that won
     scores:          every candidate that was run, with its errors, those run most and best first
     left_out:        given candidates that could not be used, with the reason
+    failed:          candidates whose runs came out as NaN or infinity, with the noise levels
     profile:         the denoiser's profile, in EDM units
     calls:           denoiser rows computed, by phase
     noises:          number of initial noises the winner was run on
@@ -97,6 +98,7 @@ class Result:
     method: str
     scores: list[Score]
     left_out: dict[str, str]
+    failed: dict[str, str]
     profile: Profile
     calls: dict[str, int]
     noises: int
@@ -225,8 +227,11 @@ def optimize(
         better: called with the levels of the best schedule so far, whenever it is another one:
             first the best by prediction, then by what was measured.
 
-    Raises ValueError for arguments out of range, DenoiserError for a model that returns NaN,
-    infinities or another shape.
+    A schedule whose own run comes out as NaN or infinity is out of the comparison.
+
+    Raises ValueError for arguments out of range, DenoiserError for a model that returns another
+    shape, NotFiniteError for one that returns NaN or infinities in the reference runs, along the
+    paths of the profile, or in the runs of every schedule.
 
     Example: the ideal denoiser of Gaussian data.
 
@@ -336,12 +341,18 @@ def optimize(
         )
     if method == "paper":
         ours = [s for s in scores if not s.candidate.given and s.errors]
-        winner = min(ours, key=lambda s: (-len(s.errors), s.mean))
+        winner = min(ours, key=lambda s: (not s.finite, -len(s.errors), s.mean))
+    if not winner.finite:
+        raise runs.failed.error()
     return Result(
         sigmas=winner.candidate.sigmas,
         method=winner.candidate.name,
-        scores=sorted((s for s in scores if s.errors), key=lambda s: (-len(s.errors), s.mean)),
+        scores=sorted(
+            (score for score in scores if score.errors and score.finite),
+            key=lambda score: (-len(score.errors), score.mean),
+        ),
         left_out=left_out,
+        failed=runs.failed.of(score.candidate for score in scores),
         profile=profile,
         calls=runs.spent,
         noises=len(winner.errors),

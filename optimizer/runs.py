@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +14,10 @@ from torch import Tensor
 from .brownian import BROWNIAN, BrownianPath
 from .budget import Budget
 from .coordinate import Coordinate
+from .failures import Failures
 from .finish import Finish
-from .journal import Journal, Stages
-from .meter import DenoiserError, Meter
+from .journal import Journal, Stages, digest_of_runs
+from .meter import Meter, NotFiniteError
 from .noise import SELECTION, generators, unit_noise
 from .profile import Denoiser, Profile, measure_profile
 from .select import FINALISTS, Candidate
@@ -54,6 +54,7 @@ class Runs:
     noise. Arguments as for `optimize`.
 
     budget: which a limit may lower, but never below what the smallest honest comparison takes
+    failed: the schedules whose runs came out as NaN or infinity
     whole:  the end points [B, ...] of the tracked references, as long as the caller leaves them
     ends:   of every reference, the elements [B, E] that are compared
     """
@@ -82,6 +83,7 @@ class Runs:
         self.spent: dict[str, int] = {}
         self.shape, self.seed, self.progress = shape, seed, progress
         self.budget = Budget(budget, finish)
+        self.failed = Failures()
         self.twin_share = 1.0  # of the budget, for the deterministic solver
         self.recalled = 0  # rows of an interrupted optimisation
         self.check: Callable[[], None] | None = None  # called after every call of a tracked run
@@ -211,7 +213,7 @@ class Runs:
     def add_tracked_reference(self) -> tuple[Track, Track] | None:
         """The same, with what the runs visited, and a coarse run of the judged solver beside them.
 
-        None if the runs pass through no meter.
+        None if the runs pass through no meter, or the coarse one fails.
         """
         batch = len(self.ends)
 
@@ -220,9 +222,13 @@ class Runs:
             found = {"end": _finite(end, self.fine)}
             if fine is None:
                 return found
-            _, coarse = self._tracked("reference", self.solver, batch, self.coarse)
+            found |= fine.to_tensors("fine")
+            try:
+                _, coarse = self._tracked("reference", self.solver, batch, self.coarse)
+            except NotFiniteError:  # without it nothing is refined, but all can be compared
+                return found
             assert coarse is not None  # the meter that has seen the one has seen the other
-            return {**found, **fine.to_tensors("fine"), **coarse.to_tensors("coarse")}
+            return {**found, **coarse.to_tensors("coarse")}
 
         found = self._once("tracked reference", batch, [self.fine, self.coarse], measure)
         self.whole.append(found["end"])
@@ -242,7 +248,7 @@ class Runs:
     def track(self, sigmas: Tensor, batches: int) -> Track | None:
         """What the judged solver visits with a schedule on the first so many batches of noise.
 
-        None when refinement's share of the budget does not allow all of them.
+        None when refinement's share of the budget does not allow all of them, or a run fails.
         """
         once = self.cost(len(sigmas) - 1)
         cost = batches * once
@@ -261,11 +267,14 @@ class Runs:
             assert track is not None  # there is a surrogate, so there is a meter
             return track.to_tensors("run")
 
-        found = [
-            self._once("refinement", k, [sigmas], partial(measure, k)) for k in range(batches)
-        ]
-        tracks = [Track.from_tensors(one, "run") for one in found]
-        return joined([track for track in tracks if track is not None])
+        tracks = []
+        for k in range(batches):
+            found = self._judged("refinement", k, sigmas, partial(measure, k))
+            track = None if found is None else Track.from_tensors(found, "run")
+            if track is None:
+                return None
+            tracks.append(track)
+        return joined(tracks)
 
     def refining(self) -> bool:
         """Report progress while schedules are refined without a call: the caller may cancel.
@@ -282,6 +291,8 @@ class Runs:
         """A run's end point, and x and D on the kept elements at every level visited.
 
         Solvers with two calls a step visit a level twice: the later state is on the trajectory.
+
+        Raises NotFiniteError also for numbers that are too large for single precision on the way.
         """
         visited: dict[float, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -302,7 +313,9 @@ class Runs:
         scale = t / self.coordinate.noise(levels)  # a host's x is b(s)/t times EDM's
         x = np.stack([c * visited[s][0] for s, c in zip(levels, scale, strict=True)])
         D = np.stack([visited[s][1] for s in levels])
-        return end, Track(np.log(t), x, D, self._kept(end))
+        if len(wrong := levels[~np.isfinite(x).all((1, 2))]):
+            raise NotFiniteError("The sampler's values became infinite", wrong[-1:])
+        return end, Track(np.log(t), x, D, self._kept(_finite(end, sigmas)))
 
     def _kept(self, x: Tensor) -> np.ndarray:
         return x.flatten(1)[:, self.elements.to(x.device)].cpu().double().numpy()
@@ -335,6 +348,9 @@ class Runs:
             finally:
                 self.meter.remember = remembers
             self.spent["profile"] = self.made - before
+            if len(wrong := profile.too_large):
+                at = self.coordinate.level(wrong.numpy()).tolist()
+                raise NotFiniteError("The model returned values too large to be measured", at)
             return profile.to_tensors(torch.float64)
 
         # Samples are end points of the references, so that their numbers say which ones they are.
@@ -348,8 +364,11 @@ class Runs:
     def errors(self, candidate: Candidate, batch: int) -> list[float] | None:
         """RMS distance per element to the reference, per noise; None when the budget is spent.
 
-        A batch beyond the references is added if its reference and the finalists' runs fit.
+        A batch beyond the references is added if its reference and the finalists' runs fit. The
+        errors of a schedule that fails, or has failed, are infinite.
         """
+        if candidate.sigmas in self.failed:
+            return [math.inf] * self.batch
         cost = self.cost(len(candidate.sigmas) - 1)
         if batch == len(self.ends):
             runs = FINALISTS if "candidates" in self.spent else FEWEST
@@ -364,15 +383,17 @@ class Runs:
             return {"errors": self.end_points(candidate.sigmas, batch)[1]}
 
         self.rivals += 1
-        found = self._once("candidates", batch, [candidate.sigmas], measure)
-        return found["errors"].tolist()
+        found = self._judged("candidates", batch, candidate.sigmas, measure)
+        return [math.inf] * self.batch if found is None else found["errors"].tolist()
 
     def end_points(self, sigmas: Tensor, batch: int) -> tuple[Tensor, Tensor]:
         """Where the judged solver ends [B, ...], and how far from the references [B].
 
         RMS distances per element, whatever is left of the budget.
+
+        Raises NotFiniteError for a schedule that fails.
         """
-        end = self._run("candidates", self.solver, batch, sigmas)
+        end = _finite(self._run("candidates", self.solver, batch, sigmas), sigmas)
         return end, _rmse(self._compared(end), self.ends[batch])
 
     def law_ends(
@@ -380,8 +401,8 @@ class Runs:
     ) -> tuple[Tensor, list[Tensor]] | None:
         """End points of the stochastic solver on the next batch of noise, never used before.
 
-        Those of its fine run and of every schedule, all along the same Brownian paths, [B, E] each;
-        None when the budget is spent.
+        Those of its fine run and of every schedule, all along the same Brownian paths, [B, E] each,
+        infinite for a schedule that fails or has failed; None when the budget is spent.
         """
         steps = sum(len(levels) - 1 for levels in (fine, *schedules))
         self.law_cost = self.cost(steps)
@@ -399,10 +420,11 @@ class Runs:
                 for k in range(0, self.batch, size)
             ]
             ends = [torch.cat(parts) for parts in zip(*groups, strict=True)]
-            _finite(ends[0], fine)
-            return {"ends": torch.stack(ends)}
+            return {"ends": torch.stack(ends), **self.failed.to_tensors(schedules)}
 
-        end, *ends = self._once("law", batch, together, measure)["ends"]
+        found = self._once("law", batch, together, measure)
+        self.failed.remember(schedules, found)
+        end, *ends = found["ends"]
         return end, ends
 
     def _along_one_path(
@@ -418,11 +440,36 @@ class Runs:
         def along(noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
             return stochastic(noise, sigmas, path)
 
-        phases = ["law reference"] + ["candidates"] * (len(schedules) - 1)
-        return [
-            self._compared(self._run(phase, along, batch, levels, rows))
-            for phase, levels in zip(phases, schedules, strict=True)
-        ]
+        def end(phase: str, levels: Tensor) -> Tensor:
+            return self._compared(_finite(self._run(phase, along, batch, levels, rows), levels))
+
+        fine, *others = schedules
+        ends = [end("law reference", fine)]
+        for levels in others:
+            ends.append(torch.full_like(ends[0], math.inf))
+            if levels not in self.failed:
+                try:
+                    ends[-1] = end("candidates", levels)
+                except NotFiniteError as error:
+                    self.failed.add(levels, error.levels)
+        return ends
+
+    def _judged(
+        self, what: str, batch: int, sigmas: Tensor, measure: Callable[[], Mapping[str, Tensor]]
+    ) -> Mapping[str, Tensor] | None:
+        """As `_once`, of one schedule: None if it fails, or has failed before."""
+
+        def attempt() -> Mapping[str, Tensor]:
+            try:
+                return measure()
+            except NotFiniteError as error:
+                self.failed.add(sigmas, error.levels)
+                return self.failed.to_tensors([sigmas])
+
+        if sigmas not in self.failed:
+            found = self._once(what, batch, [sigmas], attempt)
+            self.failed.remember([sigmas], found)
+        return None if sigmas in self.failed else found
 
     def _once(
         self,
@@ -438,7 +485,7 @@ class Runs:
         if batch != self.stage:
             self.stages.begin()
             self.stage = batch
-        run = f"{what} {self._digest(schedules)}"
+        run = f"{what} {digest_of_runs((self.batch, *self.shape), schedules)}"
         known = self.stages.recall(run)
         if known is None:
             before = Counter(self.spent)
@@ -455,13 +502,6 @@ class Runs:
         self.current = -1  # an uninterrupted optimisation would have other calls in memory
         self._tell(CONTINUED)
         return known
-
-    def _digest(self, schedules: Sequence[Tensor]) -> str:
-        """Of what a run depends on, beside the inputs of the optimisation and what was found."""
-        digest = hashlib.blake2b(repr((self.batch, *self.shape)).encode(), digest_size=16)
-        for levels in schedules:
-            digest.update(levels.numpy().tobytes())
-        return digest.hexdigest()
 
     def _run(
         self, phase: str, solver: Solver, batch: int, sigmas: Tensor, rows: slice = slice(None)
@@ -510,12 +550,10 @@ class Runs:
 
 
 def _finite(end: Tensor, levels: Tensor) -> Tensor:
-    """A reference's end points; raises DenoiserError where they are no numbers."""
+    """A run's end points; raises NotFiniteError where they are no numbers."""
     if not torch.isfinite(end).all():
-        raise DenoiserError(
-            f"The sampler's own result with {len(levels) - 1} steps is NaN or infinite: "
-            "choose another sampler, or run the model in another precision (bf16 or fp32)."
-        )
+        what = f"The picture in {len(levels) - 1} steps came out as NaN or infinity"
+        raise NotFiniteError(what)
     return end
 
 
@@ -526,6 +564,5 @@ def _some(elements: np.ndarray, count: int) -> Tensor:
 
 
 def _rmse(x: Tensor, end: Tensor) -> Tensor:
-    """RMS distance per element [B, E], of each sample; infinite where x is not a number."""
-    distance = (x.double() - end.double()).square().mean(1).sqrt()
-    return distance.nan_to_num(nan=math.inf, posinf=math.inf)
+    """RMS distance per element [B, E], of each sample."""
+    return (x.double() - end.double()).square().mean(1).sqrt()
