@@ -14,8 +14,9 @@ from torch import Tensor
 from .meter import NotFiniteError, at_levels
 from .select import Candidate
 
-__all__ = ["Failures", "reason"]
+__all__ = ["FURTHER", "Failures", "checked_end", "reason"]
 
+FURTHER = "further noises"
 FAILED = "failed, "  # before a schedule's number: the name of the noise levels at which it failed
 
 
@@ -34,6 +35,7 @@ class Failures:
 
     def __init__(self) -> None:
         self.levels: dict[tuple[str, ...], list[float]] = {}
+        self.ended: dict[str, str] = {}
 
     def __contains__(self, sigmas: Tensor) -> bool:
         """Whether a run of this schedule has failed."""
@@ -58,9 +60,14 @@ class Failures:
                 self.add(sigmas, levels.tolist())
 
     def of(self, candidates: Iterable[Candidate]) -> dict[str, str]:
-        """What happened to those of the candidates that have failed, by name."""
+        """What happened to those of the candidates that have failed, by name, and to noises."""
         failed = [candidate for candidate in candidates if candidate.sigmas in self]
-        return {candidate.name: reason(self.levels[_key(candidate.sigmas)]) for candidate in failed}
+        reasons = {c.name: reason(self.levels[_key(c.sigmas)]) for c in failed}
+        return {**reasons, **self.ended}
+
+    def end(self, levels: Sequence[float]) -> None:
+        """The reference of the next noises failed: the comparison ends with those before."""
+        self.ended = {FURTHER: reason(levels, "the many-step picture")}
 
     def error(self) -> NotFiniteError:
         """What to raise where every schedule has failed."""
@@ -69,9 +76,17 @@ class Failures:
         return NotFiniteError(what, levels)
 
 
-def reason(levels: Sequence[float]) -> str:
+def checked_end(end: Tensor, sigmas: Tensor) -> Tensor:
+    """A run's end points; raises NotFiniteError where they are no numbers."""
+    if not torch.isfinite(end).all():
+        what = f"The picture in {len(sigmas) - 1} steps came out as NaN or infinity"
+        raise NotFiniteError(what)
+    return end
+
+
+def reason(levels: Sequence[float], what: str = "its run") -> str:
     """Why a schedule is not compared whose run failed at these levels."""
-    return f"its run came out as NaN or infinity{at_levels(levels)}"
+    return f"{what} came out as NaN or infinity{at_levels(levels)}"
 
 
 def _key(sigmas: Tensor) -> tuple[str, ...]:

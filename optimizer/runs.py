@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .brownian import BROWNIAN, BrownianPath
 from .budget import Budget
 from .coordinate import Coordinate
-from .failures import Failures
+from .failures import Failures, checked_end
 from .finish import Finish
 from .journal import Journal, Stages, digest_of_runs
 from .meter import Meter, NotFiniteError
@@ -39,7 +38,6 @@ PROFILE_LEVELS = 32
 FEWEST = 3  # candidates compared, however small the budget
 FEWEST_BY_LAW = 3  # noises on which the law of samples has a standard error
 COMPARED = 2**18  # elements of an end point that are kept to compare with: enough for any RMS
-PATHS_HELD = 2**30  # bytes of Brownian paths that the noises run together may take
 
 Progress = Callable[[str, int], None]  # (phase, denoiser rows spent so far)
 Better = Callable[[Tensor], None]  # (levels [n+1] of the best schedule so far)
@@ -205,10 +203,10 @@ class Runs:
         batch = len(self.ends)
 
         def measure() -> dict[str, Tensor]:
-            end = self._run("reference", self.reference, batch, self.fine)
-            return {"end": self._compared(_finite(end, self.fine))}
+            end = self.run("reference", self.reference, batch, self.fine)
+            return {"end": self.compared_of(checked_end(end, self.fine))}
 
-        self.ends.append(self._once("reference", batch, [self.fine], measure)["end"])
+        self.ends.append(self.once("reference", batch, [self.fine], measure)["end"])
 
     def add_tracked_reference(self) -> tuple[Track, Track] | None:
         """The same, with what the runs visited, and a coarse run of the judged solver beside them.
@@ -219,7 +217,7 @@ class Runs:
 
         def measure() -> dict[str, Tensor]:
             end, fine = self._tracked("reference", self.reference, batch, self.fine)
-            found = {"end": _finite(end, self.fine)}
+            found = {"end": checked_end(end, self.fine)}
             if fine is None:
                 return found
             found |= fine.to_tensors("fine")
@@ -230,9 +228,9 @@ class Runs:
             assert coarse is not None  # the meter that has seen the one has seen the other
             return {**found, **coarse.to_tensors("coarse")}
 
-        found = self._once("tracked reference", batch, [self.fine, self.coarse], measure)
+        found = self.once("tracked reference", batch, [self.fine, self.coarse], measure)
         self.whole.append(found["end"])
-        self.ends.append(self._compared(found["end"]))
+        self.ends.append(self.compared_of(found["end"]))
         fine, coarse = (Track.from_tensors(found, name) for name in ("fine", "coarse"))
         if fine is None or coarse is None:
             return None
@@ -303,7 +301,7 @@ class Runs:
 
         self.meter.observe = note
         try:
-            end = self._run(phase, solver, batch, sigmas)
+            end = self.run(phase, solver, batch, sigmas)
         finally:
             self.meter.observe = None
         if not visited:
@@ -315,12 +313,13 @@ class Runs:
         D = np.stack([visited[s][1] for s in levels])
         if len(wrong := levels[~np.isfinite(x).all((1, 2))]):
             raise NotFiniteError("The sampler's values became infinite", wrong[-1:])
-        return end, Track(np.log(t), x, D, self._kept(_finite(end, sigmas)))
+        return end, Track(np.log(t), x, D, self._kept(checked_end(end, sigmas)))
 
     def _kept(self, x: Tensor) -> np.ndarray:
         return x.flatten(1)[:, self.elements.to(x.device)].cpu().double().numpy()
 
-    def _compared(self, end: Tensor) -> Tensor:
+    def compared_of(self, end: Tensor) -> Tensor:
+        """The elements [B, E] of end points [B, ...] that are compared."""
         return end.flatten(1)[:, self.compared.to(end.device)]
 
     def profile(self, x_0: Tensor, sigmas: np.ndarray) -> Profile:
@@ -355,7 +354,7 @@ class Runs:
 
         # Samples are end points of the references, so that their numbers say which ones they are.
         what = f"profile of {len(x_0)} of {len(self.ends)}"
-        profile = Profile.from_tensors(self._once(what, -1, [levels], measure))
+        profile = Profile.from_tensors(self.once(what, -1, [levels], measure))
         if profile.count < len(x_0):
             self.stages.drop()
             self.budget.ended_early = True
@@ -364,8 +363,9 @@ class Runs:
     def errors(self, candidate: Candidate, batch: int) -> list[float] | None:
         """RMS distance per element to the reference, per noise; None when the budget is spent.
 
-        A batch beyond the references is added if its reference and the finalists' runs fit. The
-        errors of a schedule that fails, or has failed, are infinite.
+        A batch beyond the references is added if its reference and the finalists' runs fit; it ends
+        the comparison if its reference fails. The errors of a schedule that fails, or has failed,
+        are infinite.
         """
         if candidate.sigmas in self.failed:
             return [math.inf] * self.batch
@@ -374,7 +374,13 @@ class Runs:
             runs = FINALISTS if "candidates" in self.spent else FEWEST
             if not self.fits(self.reference_cost + runs * cost):
                 return None
-            self.add_reference()
+            try:
+                self.add_reference()
+            except NotFiniteError as error:
+                if self.rivals < 0:
+                    raise
+                self.failed.end(error.levels)
+                return None
             self.rivals = max(self.rivals, 0)
         if not self.fits(cost):
             return None
@@ -393,71 +399,13 @@ class Runs:
 
         Raises NotFiniteError for a schedule that fails.
         """
-        end = _finite(self._run("candidates", self.solver, batch, sigmas), sigmas)
-        return end, _rmse(self._compared(end), self.ends[batch])
-
-    def law_ends(
-        self, fine: Tensor, schedules: Sequence[Tensor]
-    ) -> tuple[Tensor, list[Tensor]] | None:
-        """End points of the stochastic solver on the next batch of noise, never used before.
-
-        Those of its fine run and of every schedule, all along the same Brownian paths, [B, E] each,
-        infinite for a schedule that fails or has failed; None when the budget is spent.
-        """
-        steps = sum(len(levels) - 1 for levels in (fine, *schedules))
-        self.law_cost = self.cost(steps)
-        if not self.fits(self.law_cost):
-            return None
-        batch = len(self.ends) + self.law_batches
-        self.law_batches += 1
-        point = 4 * steps * self.calls_per_step * math.prod(self.shape)  # a path's, in bytes
-        size = max(1, min(self.batch, PATHS_HELD // point))
-        together = (fine, *schedules)
-
-        def measure() -> dict[str, Tensor]:
-            groups = [
-                self._along_one_path(batch, slice(k, min(k + size, self.batch)), together)
-                for k in range(0, self.batch, size)
-            ]
-            ends = [torch.cat(parts) for parts in zip(*groups, strict=True)]
-            return {"ends": torch.stack(ends), **self.failed.to_tensors(schedules)}
-
-        found = self._once("law", batch, together, measure)
-        self.failed.remember(schedules, found)
-        end, *ends = found["ends"]
-        return end, ends
-
-    def _along_one_path(
-        self, batch: int, rows: slice, schedules: Sequence[Tensor]
-    ) -> list[Tensor]:
-        """What is compared of the stochastic solver's end points, from some rows of a batch."""
-        first = batch * self.batch
-        sources = generators(self.seed, BROWNIAN, range(first + rows.start, first + rows.stop))
-        path = BrownianPath(lambda: unit_noise(sources, self.shape))
-        stochastic = self.stochastic
-        assert stochastic is not None
-
-        def along(noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
-            return stochastic(noise, sigmas, path)
-
-        def end(phase: str, levels: Tensor) -> Tensor:
-            return self._compared(_finite(self._run(phase, along, batch, levels, rows), levels))
-
-        fine, *others = schedules
-        ends = [end("law reference", fine)]
-        for levels in others:
-            ends.append(torch.full_like(ends[0], math.inf))
-            if levels not in self.failed:
-                try:
-                    ends[-1] = end("candidates", levels)
-                except NotFiniteError as error:
-                    self.failed.add(levels, error.levels)
-        return ends
+        end = checked_end(self.run("candidates", self.solver, batch, sigmas), sigmas)
+        return end, _rmse(self.compared_of(end), self.ends[batch])
 
     def _judged(
         self, what: str, batch: int, sigmas: Tensor, measure: Callable[[], Mapping[str, Tensor]]
     ) -> Mapping[str, Tensor] | None:
-        """As `_once`, of one schedule: None if it fails, or has failed before."""
+        """As `once`, of one schedule: None if it fails, or has failed before."""
 
         def attempt() -> Mapping[str, Tensor]:
             try:
@@ -467,11 +415,11 @@ class Runs:
                 return self.failed.to_tensors([sigmas])
 
         if sigmas not in self.failed:
-            found = self._once(what, batch, [sigmas], attempt)
+            found = self.once(what, batch, [sigmas], attempt)
             self.failed.remember([sigmas], found)
         return None if sigmas in self.failed else found
 
-    def _once(
+    def once(
         self,
         what: str,
         batch: int,
@@ -503,7 +451,7 @@ class Runs:
         self._tell(CONTINUED)
         return known
 
-    def _run(
+    def run(
         self, phase: str, solver: Solver, batch: int, sigmas: Tensor, rows: slice = slice(None)
     ) -> Tensor:
         """One run on one batch of noise, or some rows of it, charged to a phase."""
@@ -547,14 +495,6 @@ class Runs:
             return self.meter(x, float(sigma[0]), lambda: denoise(x, sigma))
 
         return metered
-
-
-def _finite(end: Tensor, levels: Tensor) -> Tensor:
-    """A run's end points; raises NotFiniteError where they are no numbers."""
-    if not torch.isfinite(end).all():
-        what = f"The picture in {len(levels) - 1} steps came out as NaN or infinity"
-        raise NotFiniteError(what)
-    return end
 
 
 def _some(elements: np.ndarray, count: int) -> Tensor:
