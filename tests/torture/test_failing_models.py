@@ -119,7 +119,7 @@ def test_one_call_that_is_no_number_costs_one_schedule_or_nothing(
     for solver, budget in SOLVERS:
         whole = Model(Fault("nan", times=0))
         expected = run(whole, solver, budget)
-        for call in moments(whole.fault.calls, at_length(3, 14), seed=len(solver)):
+        for call in moments(whole.fault.calls, at_length(2, 14), seed=len(solver)):
             trials.append(call)
             bad = Fault(next(kinds), call=call, times=1, row=None if call % 2 else 0)
             journal = InMemory()
@@ -170,7 +170,7 @@ def test_no_denoiser_brings_out_a_nan(
     """Overflow and underflow at levels, on rows, everywhere: a sound schedule, or one sentence."""
     survived = trials = stopped = 0
     for number, (solver, budget) in enumerate(SOLVERS):
-        for _, denoise, may in list(denoisers())[number :: at_length(11, 2)]:
+        for _, denoise, may in list(denoisers())[number :: at_length(13, 2)]:
             trials += 1
             try:
                 survived += sound(run(denoise, solver, budget)) and may is not False
@@ -182,9 +182,9 @@ def test_no_denoiser_brings_out_a_nan(
 
 # -- a real server --------------------------------------------------------------------------
 
-STEPS, BUDGET = 3, 600
+STEPS, BUDGET = 2, 300
 numbers = count()
-AMPLE = 1500  # for several latents in one call
+AMPLE = 1000  # for several latents in one call
 SETTINGS = {"sampler_name": "dpmpp_2m", "steps": STEPS, "denoise": 0.6, "seed": 61}
 
 
@@ -202,9 +202,9 @@ def unfinished(server: ComfyServer) -> list[Path]:
     return sorted((server.base / "user" / "ays_unfinished").glob("*/*"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def afresh(server: ComfyServer) -> Iterator[Callable[[], None]]:
-    """Forget every result that was not there before, and all that is unfinished."""
+    """Heal the model, and forget every result that was not there before and all unfinished work."""
     before = saved_files(server)
 
     def forget() -> None:
@@ -220,12 +220,22 @@ def afresh(server: ComfyServer) -> Iterator[Callable[[], None]]:
 
 
 @pytest.fixture(scope="module")
-def whole(server: ComfyServer, afresh: Callable[[], None]) -> tuple[list[float], Tensor, int]:
+def first() -> dict[str, Any]:
+    """What is found without a fault, once it is known."""
+    return {}
+
+
+@pytest.fixture
+def whole(
+    server: ComfyServer, afresh: Callable[[], None], first: dict[str, Any]
+) -> tuple[list[float], Tensor, int]:
     """What is found without a fault: levels, the image, and the calls that were made."""
-    entry = server.run(graph())
-    calls = server.get("/ays_test/calls")["calls"] - STEPS
-    found = shown(entry), server.latent(entry, "save"), calls
-    afresh()
+    if not first:
+        entry = server.run(graph())
+        calls = server.get("/ays_test/calls")["calls"] - STEPS
+        first["found"] = shown(entry), server.latent(entry, "save"), calls
+        afresh()
+    found: tuple[list[float], Tensor, int] = first["found"]
     return found
 
 
@@ -264,14 +274,14 @@ def test_memory_that_runs_out_in_a_server_loses_nothing(
     at_length: Callable[[int, int], int],
     fault: Callable[..., None],
 ) -> None:
-    """Once, at any call of several latents; twice; and always but for single ones."""
+    """Once, at any call, and always but for calls of one latent, or of two."""
     expected = shown(server.run(graph(AMPLE)))
     calls, rows = server.get("/ays_test/calls").values()
     assert rows / calls > 4, "several latents were measured in one call, with two prompts each"
     afresh()
-    trials = ["fits?rows=2"]
-    for number, call in enumerate(moments((calls - STEPS) // 2, at_length(3, 9))[1:]):
-        trials.append(f"fail?kind=memory&call={call}&times={1 + number % 2}")
+    trials = [f"fits?rows={rows}" for rows in (2, 4)][: at_length(1, 2)]
+    for call in moments((calls - STEPS) // 2, at_length(2, 8))[1:]:
+        trials.append(f"fail?kind=memory&call={call}&times=1")
     survived = lost = 0
     for trial in trials:
         logged = len(server.log)
@@ -302,7 +312,6 @@ def test_a_server_in_which_a_model_gives_nan_says_at_which_level(
     server.get(f"/ays_test/fail?kind=inf&call={calls - 1}")
     entry = server.run(graph())
     text = entry["outputs"]["report"]["text"][0]
-    print(text, levels, shown(entry), survived, server.get("/ays_test/calls"), calls)
     survived += "Out of the comparison: " in text and np.isfinite(shown(entry)).all()
     assert "RuntimeWarning" not in server.log[logged:]
     fault("model gives NaN in a server", trials=2, survived=int(survived))
