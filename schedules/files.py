@@ -1,22 +1,19 @@
-"""The files of schedules in a folder: which there are, what is in each, and how one is written."""
+"""The files of schedules in a folder: which there are, and what is in each."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
-import secrets
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import count
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
-from .saved import SavedSchedule, read_saved, to_bytes
+from .names import looks_like, reason, visible
+from .remembered import Remembered, size_in_memory
+from .saved import SavedSchedule, read_saved, saved_from, to_bytes
 from .shared import from_json, read_shared, to_json_bytes
+from .version import NewerVersionError
 
 __all__ = [
     "JSON",
@@ -24,22 +21,19 @@ __all__ = [
     "SAFETENSORS",
     "Entry",
     "content_of",
-    "forget",
-    "free_path",
     "in_folder",
+    "is_newer",
     "label_of",
     "one_line",
     "read_bytes",
     "read_whole",
     "slug",
-    "write_whole",
 ]
 
 SAFETENSORS, JSON = ".safetensors", ".json"
 LONGEST_NAME = 100  # characters
 
-_STALE = 3600.0  # seconds after which a temporary file has no writer any more
-_TEMPORARY = ".ays-{}.tmp"
+_TRIES = 20  # of listing a folder in which files are renamed
 _log = logging.getLogger("align_your_steps")
 
 
@@ -52,10 +46,15 @@ class Entry:
     saved: SavedSchedule
     digest: str
 
-    @property
+    @cached_property
     def label(self) -> str:
         """The result's name on one short line."""
         return label_of(self.saved)
+
+    @cached_property
+    def look(self) -> str:
+        """What that name looks like to a reader."""
+        return looks_like(self.label)
 
     @property
     def with_digits(self) -> str:
@@ -90,65 +89,56 @@ def content_of(saved: SavedSchedule, suffix: str) -> bytes:
     return to_json_bytes(saved) if suffix == JSON else to_bytes(saved)
 
 
-# -- writing --------------------------------------------------------------------------------
-
-
-def write_whole(folder: Path, file_name: str, data: bytes) -> Path:
-    """Write the file beside its place, then move it there: readers never see half of it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(folder)
-    temporary = folder / _TEMPORARY.format(secrets.token_hex(8))
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / file_name)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-    return folder / file_name
-
-
-def free_path(path: Path) -> Path:
-    """The path, or one with a number if there is something already."""
-    numbered = (path if k == 1 else path.with_stem(f"{path.stem}-{k}") for k in count(1))
-    return next(free for free in numbered if not os.path.lexists(free))
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Delete what writers left that did not live to move it."""
-    for path in folder.glob(_TEMPORARY.format("*")):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _STALE:
-                path.unlink()
-
-
-# -- reading --------------------------------------------------------------------------------
-
-
-def in_folder(folder: Path) -> Iterator[Entry]:
+def in_folder(folder: Path) -> list[Entry]:
     """The results in a folder; what is none is skipped, with one log line while it stays so."""
+    found, gone = _scanned(folder)
+    for _ in range(_TRIES):
+        if not gone:
+            break
+        before = gone
+        found, gone = _scanned(folder)  # what is gone may be there under another name
+        if gone == before:  # it never was: a link that leads nowhere
+            break
+    return found
+
+
+def _scanned(folder: Path) -> tuple[list[Entry], list[str]]:
+    """The results in a folder, and the files that went while they were read."""
     try:
-        paths = sorted(path for path in folder.iterdir() if _is_listed(path))
+        names = sorted(name for name in os.listdir(folder) if _is_listed(name))
     except OSError:  # no such folder, or not a readable one: nothing saved there
-        return
-    for path in paths:
+        return [], []
+    found, gone = [], []
+    for name in names:
+        path = os.path.join(folder, name)  # as text: thousands of files are asked for many times
         try:
-            status = path.stat() if path.exists() else path.lstat()
-            entry = _entry(path, status.st_mtime_ns, status.st_size)
-        except FileNotFoundError:  # deleted since it was listed
+            status = _status(path)
+            # A replaced file may have the age and the length of the old one.
+            version = status.st_size, status.st_ino, status.st_ctime_ns
+            modified = status.st_mtime_ns
+            entry = _known.get((path, modified, *version), partial(_entry, path, modified))
+        except FileNotFoundError:
+            gone.append(path)
             continue
         except OSError as error:  # may pass, so it is tried again, but told once
-            _warn_once(path, str(error))
+            _warn_once(path, reason(error))
             continue
         if entry is not None:
-            yield entry
+            found.append(entry)
+    return found, gone
 
 
-def _is_listed(path: Path) -> bool:
+def _status(path: str) -> os.stat_result:
+    """Of what a link leads to, or of the link if it leads to nothing."""
+    try:
+        return os.stat(path)
+    except OSError:
+        return os.lstat(path)
+
+
+def _is_listed(name: str) -> bool:
     """Hidden files are not: some systems put one beside each file that is copied."""
-    return path.suffix.lower() in (SAFETENSORS, JSON) and not path.name.startswith(".")
+    return name.lower().endswith((SAFETENSORS, JSON)) and not name.startswith(".")
 
 
 def _read(path: Path, *, with_tensors: bool) -> SavedSchedule:
@@ -157,36 +147,58 @@ def _read(path: Path, *, with_tensors: bool) -> SavedSchedule:
     return read_saved(path, with_tensors=with_tensors)
 
 
-def forget() -> None:
-    """Read every file again: one was replaced that may look as old and as long as before."""
-    _entry.cache_clear()
-
-
-@lru_cache(maxsize=4096)
-def _entry(path: Path, modified: int, size: int) -> Entry | None:
+def _entry(name: str, modified: int) -> Entry | None:
     """The entry of one version of a file; None, and a log line, for what is not a result."""
+    path = Path(name)
     try:
         saved = _read(path, with_tensors=False)
         return Entry(path, modified, saved, saved.digest)
     except OSError:
         raise
     except Exception as error:  # a hostile file fails in ways that cannot be listed
-        _log.warning("Skipped the schedule file %s (%d bytes): %s", path, size, error)
+        _log.warning("Skipped the schedule file %s: %s.", visible(str(path)), reason(error))
         return None
+
+
+def _size(entry: Entry | None) -> int:
+    """The bytes that an entry takes in memory, about."""
+    if entry is None:
+        return _LEAST
+    schedule = entry.saved.schedule
+    content = schedule.levels, schedule.others, entry.saved.request, entry.saved.notes
+    return _LEAST + size_in_memory(content)
+
+
+_LEAST = 1024  # bytes of a path, and of what is found nowhere else
+_MOST = 256 * 2**20  # bytes; an optimised schedule takes 12 KB
+_known: Remembered[Entry | None] = Remembered(_MOST, _size)
 
 
 @lru_cache(maxsize=4096)
-def _warn_once(path: Path, reason: str) -> None:
-    _log.warning("Skipped the schedule file %s: %s", path, reason)
+def _warn_once(path: str, why: str) -> None:
+    _log.warning("Skipped the schedule file %s: %s.", visible(path), why)
 
 
 def read_whole(path: Path) -> SavedSchedule | None:
-    """A listed result with its tensors; None, and a log line, if it is no longer what it was."""
+    """A listed result with its tensors; None, and a log line, if it is there but no result now."""
     try:
         return _read(path, with_tensors=True)
-    except Exception as error:  # as in _entry
-        _log.warning("Cannot load the schedule file %s: %s", path, error)
+    except FileNotFoundError:  # renamed or deleted since it was listed
         return None
+    except Exception as error:  # as in _entry
+        _log.warning("Cannot load the schedule file %s: %s.", visible(str(path)), reason(error))
+        return None
+
+
+def is_newer(path: Path) -> bool:
+    """Whether there is a file that a newer version of this pack has written."""
+    try:
+        _read(path, with_tensors=False)
+    except NewerVersionError:
+        return True
+    except Exception:  # there is none, or it is no schedule: nobody's work is lost
+        return False
+    return False
 
 
 def read_bytes(data: bytes, file_name: str) -> tuple[SavedSchedule, str]:
@@ -195,15 +207,21 @@ def read_bytes(data: bytes, file_name: str) -> tuple[SavedSchedule, str]:
     The content tells the format: JSON text never has a safetensors header's length before its
     first brace. Raises ValueError, saying what is wrong with the file.
     """
-    name = Path(file_name.replace("\\", "/")).name  # a browser may send the path of its system
+    # A browser may send the path of its system, and anything else can send anything.
+    name = file_name.replace("\\", "/").rpartition("/")[2]
     try:
         if data[8:9] == b"{" and not any(data[4:8]):
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / f"received{SAFETENSORS}"
-                path.write_bytes(data)
-                return read_saved(path, with_tensors=True), SAFETENSORS
-        return from_json(data, Path(name).stem), JSON
+            return saved_from(data), SAFETENSORS
+        return from_json(data, _stem(name)), JSON
     except OSError:
         raise
     except Exception as error:  # a hostile file fails in ways that cannot be listed
-        raise ValueError(f"The file '{name}' is not a schedule: {error}.") from error
+        what = "too new" if isinstance(error, NewerVersionError) else "not a schedule"
+        shown = visible(name[:LONGEST_NAME])
+        raise ValueError(f"The file '{shown}' is {what}: {reason(error)}.") from error
+
+
+def _stem(name: str) -> str:
+    """A file's name without its extension, as `Path.stem`, which refuses no name here."""
+    stem, dot, _ = name.rpartition(".")
+    return stem if dot and stem else name

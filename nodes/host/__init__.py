@@ -21,6 +21,7 @@
     running.py      what the host runs at the moment
     progress.py     the bar and the text under a node, "Finish now"
     routes.py       the HTTP routes
+    questions.py    what a request to them may bring
 """
 
 from .distilled import distilled_warning

@@ -181,8 +181,9 @@ class ComfyServer:
 
     @property
     def pid(self) -> int:
-        """Of the running process."""
-        assert self._process is not None, "the host was not started"
+        """The number of the host's process. Raises HostError if it does not run."""
+        if self._process is None:
+            raise HostError("The host was not started.")
         return self._process.pid
 
     @property

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import routes
+from . import listening, routes
 from .broken import AYSTestAnything, AYSTestBroken
 from .checkpoints import AYSTestCheckpoint, AYSTestEmbedding, prepare_host
 from .guidance import AYSTestGuider
@@ -18,6 +18,7 @@ from .latents import (
     AYSTestLatentModel,
     AYSTestShowLatent,
 )
+from .listening import AYSTestTrespass
 from .model import AYSTestConditioning, AYSTestModel, AYSTestPatch
 from .vae import AYSTestDigitsVAE
 
@@ -45,11 +46,13 @@ class TestExtension(ComfyExtension):
             AYSTestShowSigmas,
             AYSTestShowText,
             AYSTestSigmas,
-                ]
+            AYSTestTrespass,
+        ]
 
 
 async def comfy_entrypoint() -> TestExtension:
     """Add the routes and hand the nodes to the host."""
     routes.add()
+    listening.add()
     prepare_host()
     return TestExtension()

@@ -8,9 +8,10 @@
     GET /ays_test/fits?rows=n memory is exhausted by network calls of more rows
     GET /ays_test/sigmas      the lines recorded by AYSTestRecord
     GET /ays_test/reset       no calls, no delay, no fault, no lines, memory for any number of rows
-    GET /ays_test/objects     {"patchers": n, "models": n, "wrapped": n, "bytes": n}: live MODELs,
-                              the networks behind them, those MODELs that carry a wrapper around
-                              their prediction, and the memory of the process
+    GET /ays_test/objects     {"patchers": n, "models": n, "wrapped": n, "tensors": n, "all": n,
+                              "bytes": n}: live MODELs, the networks behind them, those MODELs that
+                              carry a wrapper around their prediction, tensors, all that Python's
+                              garbage collector knows, and the memory of the process
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from server import PromptServer
+from torch import Tensor
 
 from .inspection import record_file
 from .meter import METER
@@ -104,6 +106,8 @@ async def objects(request: web.Request) -> web.Response:
         "patchers": len(patchers),
         "models": sum(issubclass(kind, BaseModel) for _, kind in alive),
         "wrapped": len(wrapped),
+        "tensors": sum(issubclass(kind, Tensor) for _, kind in alive),
+        "all": len(alive),
         "bytes": psutil.Process().memory_info().rss,
     }
     return web.json_response(answer)
