@@ -24,7 +24,7 @@ from .shown import RESERVED_NAMES, by_name, entries, shown
 
 __all__ = ["RESERVED_NAMES", "NameTakenError", "Store", "UnknownNameError"]
 
-_TRIES = 3  # of reading a result that is renamed meanwhile
+_TRIES = 20  # of reading a result that is renamed meanwhile
 
 
 class Store:

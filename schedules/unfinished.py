@@ -25,12 +25,12 @@ import torch
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
-from .files import write_whole
 from .names import reason
 from .opened import opened
 from .saved import digest_of
 from .tensor_file import TensorFile
 from .version import NewerVersionError, check_version
+from .writing import write_whole
 
 __all__ = ["Unfinished"]
 
