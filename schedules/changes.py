@@ -50,15 +50,15 @@ class NameTakenError(ValueError):
     """Another schedule has a name."""
 
 
-def save(folders: Sequence[Path], saved: SavedSchedule) -> Path:
-    """See Store.save."""
+def save(folders: Sequence[Path], saved: SavedSchedule) -> tuple[Path, list[str]]:
+    """See Store.save. Returns the file, and the folders passed over, each with the reason."""
     data, digest = content_of(saved, SAFETENSORS), saved.digest
-    failures = []
+    failures: list[str] = []
     for folder in folders:
         try:
             with writing(folder):
                 path = _place(folder, saved, digest)
-                return put(path, data, _newest(folders))
+                return put(path, data, _newest(folders)), failures
         except OSError as error:
             failures.append(_failed(folder, error))
     raise _nowhere(saved, failures)
