@@ -9,8 +9,9 @@ host or the optimizer.
     resample.py     other step counts, and a denoise below 1
     saved.py        SavedSchedule: one optimised schedule, and its file
     shared.py       the same as a small JSON file, to send and to read
-    files.py        the files of a folder: listed, read with nothing trusted, written whole
+    files.py        the files of a folder: listed, and read with nothing trusted
     locked.py       the lock of a folder, between all that write in it
+    writing.py      files written whole
     shown.py        which results several folders show, and under which names
     changes.py      saving, adding, renaming and deleting them
     store.py        Store: the saved schedules of several folders

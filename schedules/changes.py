@@ -22,21 +22,18 @@ from .files import (
     SAFETENSORS,
     Entry,
     content_of,
-    free_path,
     in_folder,
+    is_newer,
     label_of,
     one_line,
-    put,
     read_bytes,
     read_whole,
-    replaceable,
     slug,
-    sync,
-    writing,
 )
 from .locked import BusyError, all_locked
 from .saved import SavedSchedule, digest_of
 from .shown import RESERVED_NAMES, by_name, entries, shown
+from .writing import free_path, put, sync, writing
 
 __all__ = ["NameTakenError", "UnknownNameError", "add", "delete", "forget", "rename", "save"]
 
@@ -53,15 +50,15 @@ class NameTakenError(ValueError):
     """Another schedule has a name."""
 
 
-def save(folders: Sequence[Path], saved: SavedSchedule) -> Path:
-    """See Store.save."""
+def save(folders: Sequence[Path], saved: SavedSchedule) -> tuple[Path, list[str]]:
+    """See Store.save. Returns the file, and the folders passed over, each with the reason."""
     data, digest = content_of(saved, SAFETENSORS), saved.digest
-    failures = []
+    failures: list[str] = []
     for folder in folders:
         try:
             with writing(folder):
                 path = _place(folder, saved, digest)
-                return put(path, data, _newest(folders))
+                return put(path, data, _newest(folders)), failures
         except OSError as error:
             failures.append(_failed(folder, error))
     raise _nowhere(saved, failures)
@@ -164,11 +161,12 @@ def _place(folder: Path, saved: SavedSchedule, digest: str) -> Path:
     """Where a result goes in a folder: over an earlier answer of its name, over no other result."""
     usual = folder / _file_name(saved, digest, SAFETENSORS)
     here = {entry.path: (entry.digest, entry.label) for entry in in_folder(folder)}
-    same = [path for path, key in here.items() if key == (digest, label_of(saved))]
-    same = [path for path in same if path.suffix.lower() == SAFETENSORS]
-    if usual in same or not same:
-        return free_path(usual) if usual in here and usual not in same else replaceable(usual)
-    return same[0]
+    earlier = [path for path, key in here.items() if key == (digest, label_of(saved))]
+    earlier = [path for path in earlier if path.suffix.lower() == SAFETENSORS]
+    if earlier and usual not in earlier:
+        return earlier[0]
+    others = here.keys() - set(earlier)
+    return free_path(usual, lambda path: path in others or is_newer(path))
 
 
 def _newest(folders: Sequence[Path]) -> int:
@@ -193,9 +191,13 @@ def _rename_file(copy: Entry, name: str) -> None:
 
 
 def _copies(folders: Sequence[Path], entry: Entry) -> list[Entry]:
-    """The same result under the same name, wherever it is."""
+    """The same result under the same name, wherever it is.
+
+    The newest last: until it changes too, nobody takes an older answer for it.
+    """
     key = entry.digest, entry.label
-    return [other for other in _files(folders) if (other.digest, other.label) == key]
+    found = [other for other in _files(folders) if (other.digest, other.label) == key]
+    return sorted(found, key=lambda copy: copy.modified)
 
 
 def _files(folders: Sequence[Path]) -> list[Entry]:

@@ -1,20 +1,15 @@
-"""The files of schedules in a folder: which there are, what is in each, and how one is written."""
+"""The files of schedules in a folder: which there are, and what is in each."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
-import secrets
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from itertools import count
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
-from .locked import TEMPORARY, BusyError, locked
-from .names import reason, visible
+from .names import looks_like, reason, visible
 from .remembered import Remembered, size_in_memory
 from .saved import SavedSchedule, read_saved, saved_from, to_bytes
 from .shared import from_json, read_shared, to_json_bytes
@@ -26,24 +21,19 @@ __all__ = [
     "SAFETENSORS",
     "Entry",
     "content_of",
-    "free_path",
     "in_folder",
+    "is_newer",
     "label_of",
     "one_line",
-    "put",
     "read_bytes",
     "read_whole",
-    "replaceable",
     "slug",
-    "sync",
-    "write_whole",
-    "writing",
 ]
 
 SAFETENSORS, JSON = ".safetensors", ".json"
 LONGEST_NAME = 100  # characters
 
-_TRIES = 3  # of listing a folder in which files are renamed
+_TRIES = 20  # of listing a folder in which files are renamed
 _log = logging.getLogger("align_your_steps")
 
 
@@ -56,10 +46,15 @@ class Entry:
     saved: SavedSchedule
     digest: str
 
-    @property
+    @cached_property
     def label(self) -> str:
         """The result's name on one short line."""
         return label_of(self.saved)
+
+    @cached_property
+    def look(self) -> str:
+        """What that name looks like to a reader."""
+        return looks_like(self.label)
 
     @property
     def with_digits(self) -> str:
@@ -99,114 +94,36 @@ def content_of(saved: SavedSchedule, suffix: str) -> bytes:
     return to_json_bytes(saved) if suffix == JSON else to_bytes(saved)
 
 
-# -- writing --------------------------------------------------------------------------------
-
-
-def write_whole(folder: Path, file_name: str, data: bytes) -> Path:
-    """Write a file, which is there whole or not at all, and then outlasts a power cut."""
-    with writing(folder):
-        return put(folder / file_name, data)
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Make a folder, and hold its lock; without it if that takes too long: nothing is lost then."""
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        sync(folder.parent)
-    with ExitStack() as held:
-        try:
-            held.enter_context(locked(folder))
-        except BusyError as error:
-            _log.warning("Writing all the same: %s", error)
-        yield
-
-
-def put(path: Path, data: bytes, modified: int | None = None) -> Path:
-    """Write a file beside its place, then move it there: readers never see half of it.
-
-    modified: its time, in ns; that of the system's clock without
-    """
-    temporary = path.with_name(TEMPORARY.format(secrets.token_hex(8)))
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            if modified is not None:
-                with suppress(OSError):  # some network disks keep times of their own
-                    os.utime(temporary, ns=(modified, modified))
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-    sync(path.parent)
-    return path
-
-
-def sync(folder: Path) -> None:
-    """Let what was moved or deleted in a folder outlast a power cut, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def free_path(path: Path) -> Path:
-    """The path, or one with a number if there is something already."""
-    return next(free for free in _numbered(path) if not os.path.lexists(free))
-
-
-def replaceable(path: Path) -> Path:
-    """The path, or one with a number if a newer version of this pack has written what is there."""
-    return next(free for free in _numbered(path) if not _is_newer(free))
-
-
-def _numbered(path: Path) -> Iterator[Path]:
-    return (path if k == 1 else path.with_stem(f"{path.stem}-{k}") for k in count(1))
-
-
-def _is_newer(path: Path) -> bool:
-    try:
-        _read(path, with_tensors=False)
-    except NewerVersionError:
-        return True
-    except Exception:  # there is none, or it is no schedule: nobody's work is lost
-        return False
-    return False
-
-
-# -- reading --------------------------------------------------------------------------------
-
-
 def in_folder(folder: Path) -> list[Entry]:
     """The results in a folder; what is none is skipped, with one log line while it stays so."""
-    found: list[Entry] = []
+    found, gone = _scanned(folder)
     for _ in range(_TRIES):
-        found, gone = _scanned(folder)
-        if not gone:  # else perhaps renamed since, and not yet seen under the new name
+        if not gone:
+            break
+        before = gone
+        found, gone = _scanned(folder)  # what is gone may be there under another name
+        if gone == before:  # it never was: a link that leads nowhere
             break
     return found
 
 
-def _scanned(folder: Path) -> tuple[list[Entry], bool]:
-    """The results in a folder, and whether a file went while they were read."""
+def _scanned(folder: Path) -> tuple[list[Entry], list[str]]:
+    """The results in a folder, and the files that went while they were read."""
     try:
-        paths = sorted(path for path in folder.iterdir() if _is_listed(path))
+        names = sorted(name for name in os.listdir(folder) if _is_listed(name))
     except OSError:  # no such folder, or not a readable one: nothing saved there
-        return [], False
-    found, gone = [], False
-    for path in paths:
+        return [], []
+    found, gone = [], []
+    for name in names:
+        path = os.path.join(folder, name)  # as text: thousands of files are asked for many times
         try:
-            status = path.stat() if path.exists() else path.lstat()
+            status = _status(path)
             # A replaced file may have the age and the length of the old one.
             version = status.st_size, status.st_ino, status.st_ctime_ns
             modified = status.st_mtime_ns
             entry = _known.get((path, modified, *version), partial(_entry, path, modified))
         except FileNotFoundError:
-            gone = True
+            gone.append(path)
             continue
         except OSError as error:  # may pass, so it is tried again, but told once
             _warn_once(path, reason(error))
@@ -216,9 +133,17 @@ def _scanned(folder: Path) -> tuple[list[Entry], bool]:
     return found, gone
 
 
-def _is_listed(path: Path) -> bool:
+def _status(path: str) -> os.stat_result:
+    """Of what a link leads to, or of the link if it leads to nothing."""
+    try:
+        return os.stat(path)
+    except OSError:
+        return os.lstat(path)
+
+
+def _is_listed(name: str) -> bool:
     """Hidden files are not: some systems put one beside each file that is copied."""
-    return path.suffix.lower() in (SAFETENSORS, JSON) and not path.name.startswith(".")
+    return name.lower().endswith((SAFETENSORS, JSON)) and not name.startswith(".")
 
 
 def _read(path: Path, *, with_tensors: bool) -> SavedSchedule:
@@ -227,8 +152,9 @@ def _read(path: Path, *, with_tensors: bool) -> SavedSchedule:
     return read_saved(path, with_tensors=with_tensors)
 
 
-def _entry(path: Path, modified: int) -> Entry | None:
+def _entry(name: str, modified: int) -> Entry | None:
     """The entry of one version of a file; None, and a log line, for what is not a result."""
+    path = Path(name)
     try:
         saved = _read(path, with_tensors=False)
         return Entry(path, modified, saved, saved.digest)
@@ -254,8 +180,8 @@ _known: Remembered[Entry | None] = Remembered(_MOST, _size)
 
 
 @lru_cache(maxsize=4096)
-def _warn_once(path: Path, why: str) -> None:
-    _log.warning("Skipped the schedule file %s: %s.", visible(str(path)), why)
+def _warn_once(path: str, why: str) -> None:
+    _log.warning("Skipped the schedule file %s: %s.", visible(path), why)
 
 
 def read_whole(path: Path) -> SavedSchedule | None:
@@ -267,6 +193,17 @@ def read_whole(path: Path) -> SavedSchedule | None:
     except Exception as error:  # as in _entry
         _log.warning("Cannot load the schedule file %s: %s.", visible(str(path)), reason(error))
         return None
+
+
+def is_newer(path: Path) -> bool:
+    """Whether there is a file that a newer version of this pack has written."""
+    try:
+        _read(path, with_tensors=False)
+    except NewerVersionError:
+        return True
+    except Exception:  # there is none, or it is no schedule: nobody's work is lost
+        return False
+    return False
 
 
 def read_bytes(data: bytes, file_name: str) -> tuple[SavedSchedule, str]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .files import JSON, Entry, in_folder
-from .names import looks_like
 from .presets import PRESETS
 
 __all__ = ["RESERVED_NAMES", "by_name", "entries", "shown"]
@@ -22,6 +21,8 @@ def entries(folders: Sequence[Path]) -> list[Entry]:
     best: dict[tuple[str, str], Entry] = {}
     for entry in sorted(found, key=lambda entry: -entry.modified):
         newer = best.setdefault((entry.digest, entry.label), entry)
+        if newer is entry:
+            continue
         equal = newer.saved.schedule.levels == entry.saved.schedule.levels
         if equal and newer.path.suffix.lower() == JSON:  # the other format holds more
             best[entry.digest, entry.label] = entry
@@ -31,10 +32,9 @@ def entries(folders: Sequence[Path]) -> list[Entry]:
 def shown(folders: Sequence[Path]) -> Iterator[tuple[str, Entry]]:
     """Each result, newest first, with the name it shows."""
     found = entries(folders)
-    counts = Counter(looks_like(entry.label) for entry in found)
+    counts = Counter(entry.look for entry in found)
     for entry in found:
-        label = entry.label
-        look = looks_like(label)
+        label, look = entry.label, entry.look
         # A name that already ends in digits gets its own, lest it pass for another result.
         plain = counts[look] == 1 and look not in RESERVED_NAMES
         ambiguous = re.search(r" \[[0-9a-f]{6}\]$", label)

@@ -9,13 +9,13 @@
     GET  /ays/schedules/export  ?name=...&format=json|safetensors -> the file
     GET  /ays/schedules/text    ?name=...&for=comfyui|diffusers|a1111 -> {"text", "hint"}
 
-A name is that of the list. What cannot be done is answered with 400, 404 (no such schedule) or 409
-(the name is taken, the file cannot be changed), and {"error": one sentence}.
+A name is that of the list. What cannot be done is answered with {"error": one sentence} and 400,
+403 (a page of another site asks), 404 (no such schedule), 408 (it took too long to arrive), 409
+(the name is taken, the file cannot be changed) or 429 (too much at once).
 
-Any page in the user's browser can send a POST to this server, but it cannot hide where it comes
-from: the host refuses a foreign Origin while it is addressed as this machine, newer hosts also
-whatever the browser marks as cross-site, and here a foreign Origin is refused at any address,
-unless the host was started to allow it. Such pages cannot read the answers to a GET.
+Whoever can reach ComfyUI can reach these: neither has a password. What a request may bring is
+bounded in `questions`, which also tells pages of other sites, and every answer is marked as one
+that such a page may not load as its own script or picture.
 """
 
 from __future__ import annotations
@@ -26,25 +26,28 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import web
-from comfy.cli_args import args
 
-from ...schedules.files import JSON, SAFETENSORS, Entry, content_of, slug
+from ...schedules.files import JSON, SAFETENSORS, Entry, content_of, one_line, slug
 from ...schedules.saved import number
 from ...schedules.store import NameTakenError, UnknownNameError
 from ...schedules.text import paste_hint, paste_text
 from .environment import store
 from .progress import finish_running
+from .questions import BusyError, SlowError, is_foreign, queried, received, texts
 
 __all__ = ["add_routes"]
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
-LONGEST_QUESTION = 64 * 2**10  # bytes of a body of JSON
-LONGEST_FILE = 64 * 2**20
+LONGEST_FILE = 64 * 2**20  # bytes
 TYPES = {JSON: "application/json", SAFETENSORS: "application/octet-stream"}
+# No page of another site may load an answer as its own script, picture or style.
+CLOSED = {
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 def add_routes() -> None:
@@ -71,35 +74,36 @@ async def finish(request: web.Request) -> web.Response:
 
 async def schedules(request: web.Request) -> web.Response:
     """List the saved schedules."""
-    return web.json_response(await asyncio.to_thread(_listed))
+    return web.json_response(text=await asyncio.to_thread(_listed))
 
 
 async def rename(request: web.Request) -> web.Response:
     """Give a schedule another name."""
-    name, new_name = await _texts(request, "name", "new_name")
+    name, new_name = await texts(request, "name", "new_name")
     return web.json_response({"name": await asyncio.to_thread(store().rename, name, new_name)})
 
 
 async def delete(request: web.Request) -> web.Response:
     """Delete a schedule."""
-    (name,) = await _texts(request, "name")
+    (name,) = await texts(request, "name")
     await asyncio.to_thread(store().delete, name)
     return web.json_response({})
 
 
 async def import_file(request: web.Request) -> web.Response:
     """Keep a file that somebody sent."""
-    file_name = request.query.get("filename", "schedule.json")
-    data = await _body(request, LONGEST_FILE)
-    return web.json_response({"name": await asyncio.to_thread(store().add, data, file_name)})
+    file_name = one_line(queried(request, "filename", "schedule.json"))
+    async with received(request, LONGEST_FILE) as data:
+        name = await asyncio.to_thread(store().add, data, file_name)
+    return web.json_response({"name": name})
 
 
 async def export_file(request: web.Request) -> web.Response:
     """A schedule as a file."""
-    suffix = f".{request.query.get('format', 'json')}"
+    suffix = f".{queried(request, 'format', 'json')}"
     if suffix not in TYPES:
         raise ValueError(f"The format was '{suffix[1:]}': choose json or safetensors.")
-    name = request.query.get("name", "")
+    name = queried(request, "name", "")
     data = await asyncio.to_thread(lambda: content_of(_loaded(name), suffix))
     headers = {"Content-Disposition": f'attachment; filename="{slug(name)}{suffix}"'}
     return web.Response(body=data, content_type=TYPES[suffix], headers=headers)
@@ -107,9 +111,9 @@ async def export_file(request: web.Request) -> web.Response:
 
 async def text(request: web.Request) -> web.Response:
     """A schedule's levels as text for another tool, and where it goes."""
-    saved = await asyncio.to_thread(_loaded, request.query.get("name", ""))
+    saved = await asyncio.to_thread(_loaded, queried(request, "name", ""))
     sigmas = saved.schedule.sigmas.tolist()
-    tool = request.query.get("for", "comfyui")
+    tool = queried(request, "for", "comfyui")
     flow, sampler = bool(saved.notes.get("flow")), _text(saved.request.get("sampler"))
     pasted = paste_text(sigmas, tool, flow=flow, sampler=sampler)
     return web.json_response({"text": pasted, "hint": paste_hint(sigmas, tool)})
@@ -122,12 +126,21 @@ def _answering(handler: Handler) -> Handler:
     """The handler, with what it refuses as a sentence, and closed to pages of other sites."""
 
     async def answer(request: web.Request) -> web.Response:
-        if request.method == "POST" and _is_foreign(request):
+        made = await refusing(request)
+        made.headers.update(CLOSED)
+        return made
+
+    async def refusing(request: web.Request) -> web.Response:
+        if is_foreign(request):
             return _refusal(403, "This page belongs to another site.")
         try:
             return await handler(request)
         except UnknownNameError as error:
             return _refusal(404, str(error))
+        except SlowError as error:
+            return _refusal(408, str(error))
+        except BusyError as error:
+            return _refusal(429, str(error))
         except (NameTakenError, OSError) as error:
             return _refusal(409, str(error))
         except ValueError as error:
@@ -137,42 +150,7 @@ def _answering(handler: Handler) -> Handler:
 
 
 def _refusal(status: int, sentence: str) -> web.Response:
-    return web.json_response({"error": sentence}, status=status)
-
-
-def _is_foreign(request: web.Request) -> bool:
-    """Whether a browser sends this for a page of another site."""
-    origin = request.headers.get("Origin")
-    if origin is None or args.enable_cors_header is not None:
-        return False
-    return urlsplit(origin).netloc.lower() != request.host.lower()
-
-
-# -- questions ------------------------------------------------------------------------------
-
-
-async def _body(request: web.Request, largest: int) -> bytes:
-    """The body; ValueError for one that is too large, as soon as it is."""
-    data = bytearray()
-    async for chunk in request.content.iter_any():
-        data += chunk
-        if len(data) > largest:
-            raise ValueError(f"This is too large: {largest >> 10} KiB is the most.")
-    return bytes(data)
-
-
-async def _texts(request: web.Request, *keys: str) -> list[str]:
-    """The texts under these keys of the body; ValueError for anything else."""
-    data = await _body(request, LONGEST_QUESTION)
-    try:
-        content = json.loads(data)
-        found = [content[key] for key in keys]
-        if not all(isinstance(value, str) for value in found):
-            raise TypeError
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        wanted = ", ".join(f'"{key}": "..."' for key in keys)
-        raise ValueError(f"The request must be JSON text: {{{wanted}}}.") from error
-    return found
+    return web.json_response({"error": one_line(sentence)}, status=status)
 
 
 # -- schedules ------------------------------------------------------------------------------
@@ -185,16 +163,23 @@ def _loaded(name: str) -> Any:
     return saved
 
 
-def _listed() -> dict[str, Any]:
+def _listed() -> str:
+    """The list as JSON text.
+
+    One result at a time: Python does nothing else while it writes one piece of JSON, and other
+    requests would have to wait for the whole.
+    """
     saved = store()
-    writable = [folder for folder in saved.folders if _is_writable(folder)]
-    return {
-        "schedules": [_described(name, entry) for name, entry in saved.list().items()],
-        "folder": str(writable[0]) if writable else None,
-    }
+    writable = {folder: _is_writable(folder) for folder in saved.folders}
+    rows = (
+        json.dumps(_described(name, entry, writable[entry.path.parent]))
+        for name, entry in saved.list().items()
+    )
+    folder = json.dumps(next((str(folder) for folder, can in writable.items() if can), None))
+    return f'{{"schedules": [{", ".join(rows)}], "folder": {folder}}}'
 
 
-def _described(name: str, entry: Entry) -> dict[str, Any]:
+def _described(name: str, entry: Entry, writable: bool) -> dict[str, Any]:
     """What the list says of a result; None for what its file does not say, or says wrongly."""
     schedule, request, notes = entry.saved.schedule, entry.saved.request, entry.saved.notes
     return {
@@ -213,7 +198,7 @@ def _described(name: str, entry: Entry) -> dict[str, Any]:
         "when": schedule.provenance.when,
         "file": entry.path.name,
         "folder": str(entry.path.parent),
-        "writable": _is_writable(entry.path.parent),
+        "writable": writable,
     }
 
 

@@ -180,6 +180,13 @@ class ComfyServer:
         self.start()
 
     @property
+    def pid(self) -> int:
+        """The number of the host's process. Raises HostError if it does not run."""
+        if self._process is None:
+            raise HostError("The host was not started.")
+        return self._process.pid
+
+    @property
     def _log_file(self) -> Path:
         return self.base / f"host-{self._starts}.log"
 

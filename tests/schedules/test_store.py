@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import torch
-from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store, changes
+from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store, changes, files
 from align_your_steps.schedules import locked as locked_module
 from align_your_steps.schedules import saved as module
 from align_your_steps.schedules.files import content_of, one_line, read_bytes, slug
@@ -977,6 +977,33 @@ def test_a_file_that_is_as_old_and_as_long_as_the_one_before_is_read_again(tmp_p
     after = path.stat()
     assert (after.st_mtime_ns, after.st_size) == (before.st_mtime_ns, before.st_size)
     assert names(tmp_path) == ["ours"]
+
+
+# -- what others change meanwhile -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("ask", ["list", "load", "find"])
+def test_a_file_that_is_moved_while_it_is_looked_for_is_found_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ask: str
+) -> None:
+    store = Store([tmp_path])
+    store.save(result())
+    if ask != "list":
+        store.list()  # so that the next to be read is what is asked for
+    real, moves = files.read_saved, [tmp_path / f"elsewhere-{k}.safetensors" for k in range(5)]
+
+    def read(path: Path, **options: Any) -> SavedSchedule:
+        if moves:
+            path.rename(moves.pop())
+        return real(path, **options)
+
+    monkeypatch.setattr(files, "read_saved", read)
+    if ask == "list":
+        assert list(store.list()) == ["mine"]
+    else:
+        assert store.load("mine") if ask == "load" else store.find(result().request)
+    assert not moves
+    assert not caplog.records
 
 
 # -- finding --------------------------------------------------------------------------------

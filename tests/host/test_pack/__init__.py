@@ -2,7 +2,8 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import routes
+from . import listening, routes
+from .broken import AYSTestAnything, AYSTestBroken
 from .checkpoints import AYSTestCheckpoint, AYSTestEmbedding, prepare_host
 from .guidance import AYSTestGuider
 from .inspection import (
@@ -17,6 +18,7 @@ from .latents import (
     AYSTestLatentModel,
     AYSTestShowLatent,
 )
+from .listening import AYSTestTrespass
 from .model import AYSTestConditioning, AYSTestModel, AYSTestPatch
 from .vae import AYSTestDigitsVAE
 
@@ -27,6 +29,8 @@ class TestExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return the node classes."""
         return [
+            AYSTestAnything,
+            AYSTestBroken,
             AYSTestCheckpoint,
             AYSTestConditioning,
             AYSTestDigitsVAE,
@@ -42,11 +46,13 @@ class TestExtension(ComfyExtension):
             AYSTestShowSigmas,
             AYSTestShowText,
             AYSTestSigmas,
-                ]
+            AYSTestTrespass,
+        ]
 
 
 async def comfy_entrypoint() -> TestExtension:
     """Add the routes and hand the nodes to the host."""
     routes.add()
+    listening.add()
     prepare_host()
     return TestExtension()
