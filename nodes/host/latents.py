@@ -136,7 +136,7 @@ def _check(latent: Any) -> None:
         )
     mask = latent.get("noise_mask")
     for part in [] if mask is None else _parts(mask):
-        if not is_readable(part) or part.dim() < 2 or not part.numel() or part.isnan().any():
+        if not is_readable(part) or part.dim() < 1 or not part.numel() or part.isnan().any():
             raise ValueError(
                 "The noise mask of the linked latent is not a mask: link one with 'Set Latent "
                 "Noise Mask', or a latent without a mask."

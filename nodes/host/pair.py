@@ -96,7 +96,7 @@ class GuidedPair(GuidedModel):
     ):
         super().__init__(guider, levels, latent, sampler)
         self.second = GuidedModel(second, levels, latent, sampler)
-        self.second.meter = self.meter
+        self.second.meter, self.second.calls = self.meter, self.calls
         self.boundary = boundary
 
     @cached_property
