@@ -19,9 +19,12 @@ TORCH_READY := $(VENV)/torch-ready
 COMFY_CLI := 1.23.0
 CLI_READY := $(VENV)/cli/ready-$(COMFY_CLI)
 
+PIP_AUDIT := 2.10.1
+AUDIT_READY := $(VENV)/audit/ready-$(PIP_AUDIT)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup host browser newcomer locales pack icons examples pictures demo bench bench-full \
-  overhead overhead-host import-time test test-full torture lint clean
+  overhead overhead-host import-time test test-full torture lint audit clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 \t/'
@@ -106,6 +109,19 @@ lint: $(READY)  ## ruff and mypy
 	cd $(VENV)/pack && ../bin/mypy --config-file ../../pyproject.toml \
 	  -p align_your_steps.optimizer -p align_your_steps.schedules \
 	  -p align_your_steps.nodes -p align_your_steps.benchmarks
+
+$(AUDIT_READY):
+	rm -rf $(VENV)/audit
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip -qq --disable-pip-version-check install \
+	  "pip-audit==$(PIP_AUDIT)"
+	touch $@
+
+# Strict: what nobody could be asked about is not passed over as harmless. So it fails without a
+# network, and is no part of `make test`.
+audit: $(AUDIT_READY)  ## known vulnerabilities of what requirements.txt brings; needs a network
+	$(VENV)/audit/bin/python -m pip_audit --strict --progress-spinner off \
+	  --requirement requirements.txt
 
 # One thread: on few cores more of them only get into each other's way.
 test: lint host browser $(CLI_READY)  ## ruff, mypy and every test, those in a real ComfyUI included

@@ -6,12 +6,15 @@ import logging
 from functools import partial
 from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from . import host
 from .carried import carried_by, carry
 from .guided import guided_model, prompt_guider
+from .kept import waiting
+from .limits import shortened, within_limits
 from .plot import beside, plot_schedules, preview_curve
+from .preview import preview
 from .result import METHODS, found_result, given_schedules, joined_results
 from .schema import (
     MOST_STEPS,
@@ -25,6 +28,7 @@ from .schema import (
 
 __all__ = ["AYSOptimize"]
 
+MOST_MORE = 30  # further numbers of steps
 REUSE = ("saved if equal", "measure again")
 OTHER_MODEL = (
     "The guider's model was measured. The one linked to 'model' is another: the schedule is "
@@ -169,10 +173,11 @@ class AYSOptimize(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, reuse: str, **_: Any) -> Any:
-        """'measure again' runs every time it is queued."""
-        return float("nan") if reuse == REUSE[1] else ""
+        """'measure again' runs every time it is queued, and so does what is not saved yet."""
+        return float("nan") if reuse == REUSE[1] or waiting() else ""
 
     @classmethod
+    @within_limits
     def execute(
         cls,
         model: Any,
@@ -206,6 +211,7 @@ class AYSOptimize(io.ComfyNode):
             guider = prompt_guider(model, positive, negative, cfg)
         else:
             scale = getattr(guider, "cfg", None)
+            scale = scale if isinstance(scale, int | float) else None
         if second_guider is None and second_model is not None:
             second_guider = host.with_model(guider, second_model)
         measured_model = host.model_of(guider)
@@ -259,7 +265,7 @@ class AYSOptimize(io.ComfyNode):
         shown: dict[str, Any] = {"text": [text], **carry(*place, saved, more=more)}
         if plot is not None:
             host.show_picture(cls.hidden.unique_id, beside(plot))
-            shown |= ui.PreviewImage(plot, cls=cls).as_dict()
+            shown |= preview(plot, cls)
         measured = host.Measured(
             denoise, judged.spare_level, guided.levels.sigma_min, request.get("boundary")
         )
@@ -273,7 +279,7 @@ class AYSOptimize(io.ComfyNode):
 def _more(text: str, steps: int) -> list[int]:
     """The numbers of steps in a text, each once, without those that are optimised anyway.
 
-    Raises ValueError for anything but whole numbers from 1 to 1000.
+    Raises ValueError for anything but whole numbers from 1 to 1000, and for very many.
 
     >>> _more("5, 8 20, 8", 20)
     [5, 8]
@@ -282,10 +288,16 @@ def _more(text: str, steps: int) -> list[int]:
     counts = [int(word) if word.isascii() and word.isdigit() else 0 for word in words]
     if not all(1 <= count <= MOST_STEPS for count in counts):
         raise ValueError(
-            f"more_steps was '{text}': give whole numbers of steps from 1 to {MOST_STEPS}, "
-            "separated by commas, for example '5, 8, 20', or leave it empty."
+            f"more_steps was {shortened(text)}: give whole numbers of steps from 1 to "
+            f"{MOST_STEPS}, separated by commas, for example '5, 8, 20', or leave it empty."
         )
-    return [count for count in dict.fromkeys(counts) if count != steps]
+    more = [count for count in dict.fromkeys(counts) if count != steps]
+    if len(more) > MOST_MORE:
+        raise ValueError(
+            f"more_steps has {len(more)} numbers of steps: give at most {MOST_MORE}, because each "
+            "takes the budget again."
+        )
+    return more
 
 
 def _models(guider: Any, second: Any, guided: host.GuidedModel) -> dict[str, Any]:

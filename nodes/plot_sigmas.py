@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from . import host
+from .limits import within_limits
 from .plot import plot_schedules
+from .preview import preview
 from .schema import supported
 from .sigmas_inputs import linked_sigmas, sigmas_inputs, unusual
 
@@ -67,9 +69,14 @@ class AYSPlot(io.ComfyNode):
         )
 
     @classmethod
+    @within_limits
     def execute(cls, labels: str = "", **sigmas: Any) -> io.NodeOutput:
         """The picture and a line about each schedule, both shown under the node."""
         linked = linked_sigmas(sigmas)
+        if not linked:
+            raise ValueError(
+                "There is nothing to draw: link the SIGMAS output of a scheduler node."
+            )
         schedules = dict(zip(labelled(labels, list(linked)), linked.values(), strict=True))
         text = "\n".join([*remarks(schedules), *summaries(schedules)])
         plot = plot_schedules(schedules)
@@ -79,7 +86,7 @@ class AYSPlot(io.ComfyNode):
                 "install matplotlib' in ComfyUI's Python, and start ComfyUI again."
             )
         host.show_text(cls.hidden.unique_id, text)
-        shown = {"text": [text], **ui.PreviewImage(plot, cls=cls).as_dict()}
+        shown = {"text": [text], **preview(plot, cls)}
         return io.NodeOutput(plot, ui=shown)
 
 

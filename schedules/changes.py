@@ -50,15 +50,15 @@ class NameTakenError(ValueError):
     """Another schedule has a name."""
 
 
-def save(folders: Sequence[Path], saved: SavedSchedule) -> Path:
-    """See Store.save."""
+def save(folders: Sequence[Path], saved: SavedSchedule) -> tuple[Path, list[str]]:
+    """See Store.save. Returns the file, and the folders passed over, each with the reason."""
     data, digest = content_of(saved, SAFETENSORS), saved.digest
-    failures = []
+    failures: list[str] = []
     for folder in folders:
         try:
             with writing(folder):
                 path = _place(folder, saved, digest)
-                return put(path, data, _newest(folders))
+                return put(path, data, _newest(folders)), failures
         except OSError as error:
             failures.append(_failed(folder, error))
     raise _nowhere(saved, failures)
@@ -161,8 +161,8 @@ def _place(folder: Path, saved: SavedSchedule, digest: str) -> Path:
     """Where a result goes in a folder: over an earlier answer of its name, over no other result."""
     usual = folder / _file_name(saved, digest, SAFETENSORS)
     here = {entry.path: (entry.digest, entry.label) for entry in in_folder(folder)}
-    earlier = [path for path, key in here.items() if key == (digest, label_of(saved))]
-    earlier = [path for path in earlier if path.suffix.lower() == SAFETENSORS]
+    same = [path for path, key in here.items() if key == (digest, label_of(saved))]
+    earlier = [path for path in same if path.suffix.lower() == SAFETENSORS]
     if earlier and usual not in earlier:
         return earlier[0]
     others = here.keys() - set(earlier)
@@ -211,9 +211,6 @@ def _named(saved: SavedSchedule, name: str) -> SavedSchedule:
 
 def _file_name(saved: SavedSchedule, digest: str, suffix: str) -> str:
     return f"{slug(saved.schedule.name)}-{digest[:12]}{suffix}"
-
-
-# -- names and errors -----------------------------------------------------------------------
 
 
 def _existing(folders: Sequence[Path], display_name: str) -> Entry:

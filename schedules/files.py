@@ -68,8 +68,13 @@ def label_of(saved: SavedSchedule) -> str:
 
 
 def one_line(name: str) -> str:
-    """A name's printable characters, with single spaces."""
-    return "".join(c for c in " ".join(name.split()) if c.isprintable()).strip()
+    """A name's printable characters, with single spaces.
+
+    >>> one_line("two\\nlines \\u202e here")
+    'two lines here'
+    """
+    spaced = (c if c.isprintable() else " " * c.isspace() for c in name)
+    return " ".join("".join(spaced).split())
 
 
 def slug(name: str) -> str:

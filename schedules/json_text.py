@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-__all__ = ["parsed"]
+__all__ = ["parsed", "writable"]
 
 NUMBERS = 600_000  # counted by the commas between them
 PARTS = 100_000  # texts, lists and objects
@@ -24,19 +24,23 @@ DIGITS = 1000  # of one number
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # in UTF-8, only an escape can be half a character pair
 
 
-def parsed(data: bytes, *, constants: bool = False) -> Any:
+def parsed(data: bytes | bytearray, *, what: str = "it", constants: bool = False) -> Any:
     """The value of JSON text in UTF-8.
 
+    what: the subject of the sentence that says what is wrong with it
     constants: whether NaN and Infinity are read, which are no JSON
 
     Raises ValueError, as the end of a sentence about the file, for what is not JSON, has a key
     twice, a number or a character that could be written by no one again, or is beyond all bounds.
     """
-    _check_counts(data)
+    lists = data.count(b"[") + data.count(b"{")
+    if data.count(b",") > NUMBERS or lists > PARTS or data.count(b'"') > 2 * PARTS:
+        raise ValueError(f"{what} holds more numbers, texts or lists than any schedule has")
     try:
         text = data.decode("utf-8-sig")  # some editors begin a file with a mark
     except UnicodeDecodeError as error:
-        raise ValueError("it is not text in UTF-8") from error
+        raise ValueError(f"{what} is not JSON text in UTF-8") from error
+    too_deep = ValueError(f"{what} has lists and objects that are nested too deeply")
     try:
         value = json.loads(
             text,
@@ -47,42 +51,37 @@ def parsed(data: bytes, *, constants: bool = False) -> Any:
         )
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"it is not complete JSON text: look at {place}") from error
+        raise ValueError(f"{what} is not complete JSON text: look at {place}") from error
     except RecursionError:
-        raise _too_deep() from None
-    _check_depth(value)
-    if _HALF.search(data):
-        _check_characters(value)
+        raise too_deep from None
+    if not _is_shallow(value):
+        raise too_deep
+    if _HALF.search(data) and writable(value) != value:
+        raise ValueError(f"{what} has a text with half a character")
     return value
 
 
-def _check_counts(data: bytes) -> None:
-    lists = data.count(b"[") + data.count(b"{")
-    if data.count(b",") > NUMBERS or lists > PARTS or data.count(b'"') > 2 * PARTS:
-        raise ValueError("it holds more numbers, texts or lists than any schedule has")
+def writable(value: Any) -> Any:
+    """The value with '?' for each half of a character pair, which no file can hold.
+
+    >>> writable({"name": "a\\ud800b"}), writable([1.5, "a"])
+    ({'name': 'a?b'}, [1.5, 'a'])
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.loads(text.encode(errors="replace"))
+    return value
 
 
-def _check_depth(value: object) -> None:
+def _is_shallow(value: object) -> bool:
     layer = [value]
     for _ in range(DEEPEST + 1):
         lists = (part for part in layer if isinstance(part, list))
         objects = (part.values() for part in layer if isinstance(part, dict))
         layer = [inner for parts in (*lists, *objects) for inner in parts]
-        if not layer:
-            return
-    raise _too_deep()
-
-
-def _check_characters(value: object) -> None:
-    """Refuse text that has half a character pair: no file could be written with it."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("one of its texts holds half a character") from error
-
-
-def _too_deep() -> ValueError:
-    return ValueError("its lists and objects are nested too deeply")
+    return not layer
 
 
 def _without_repeats(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -90,7 +89,7 @@ def _without_repeats(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"it holds {key[:40]!r} twice")
+            raise ValueError(f"{key[:40]!r} stands twice in one of its objects")
         found[key] = value
     return found
 

@@ -25,7 +25,7 @@ import torch
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
-from .json_text import parsed
+from .json_text import parsed, writable
 from .opened import opened
 from .schedule import Schedule
 from .tensor_file import DTYPES, MAX_HEADER, TensorFile
@@ -129,12 +129,13 @@ def to_bytes(saved: SavedSchedule) -> bytes:
         "request": saved.request,
         "notes": saved.notes,
     }
-    metadata = {"format": FORMAT, "version": str(FORMAT_VERSION), "result": json.dumps(header)}
+    result = json.dumps(writable(header))
+    metadata = {"format": FORMAT, "version": str(FORMAT_VERSION), "result": result}
     # Copies: safetensors refuses views and tensors that share memory.
     tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
                for key, value in saved.tensors.items()}  # fmt: skip
     data = safetensors_torch.save({**tensors, "levels": levels}, metadata)
-    _check_size(len(data), data[:8])
+    _check_size(len(data), int.from_bytes(data[:8], "little"))
     return data
 
 
@@ -162,13 +163,15 @@ def check_counts(levels: object, others: object) -> None:
 
 
 def _read(file: BinaryIO, size: int, with_tensors: bool) -> SavedSchedule:
-    _check_size(size, file.read(8))
+    if size > _MAX_FILE:
+        raise ValueError(f"it has {size} bytes, but {_MAX_FILE >> 20} MiB is the most")
     content = TensorFile(file, size)
     if content.metadata.get("format") != FORMAT:
         raise ValueError("it is not a schedule of this pack")
     check_version(content.metadata.get("version"), FORMAT_VERSION)
     # NaN and Infinity: notes are figures, and those of a measurement may be no numbers.
-    header = parsed(content.metadata.get("result", "null").encode(), constants=True)
+    text = content.metadata.get("result", "null").encode()
+    header = parsed(text, what="its header", constants=True)
     place = content.places.get("levels")
     if place is None or place.dtype is not torch.float64 or len(place.shape) != 1:
         raise ValueError("its levels are not a list of float64 numbers")
@@ -204,9 +207,8 @@ def _check_finite(request: dict[str, Any]) -> None:
         raise ValueError("its request holds a number that is not finite") from error
 
 
-def _check_size(size: int, first: bytes) -> None:
-    """Refuse what is too large to be read; the `first` 8 bytes are the header's length."""
-    header = int.from_bytes(first, "little")
+def _check_size(size: int, header: int) -> None:
+    """Refuse to write what is too large to be read; `header` is the length of the header."""
     if size > _MAX_FILE or header > MAX_HEADER:
         raise ValueError(
             f"a saved schedule may have {_MAX_FILE >> 20} MiB, of them {MAX_HEADER >> 20} MiB for "

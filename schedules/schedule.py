@@ -91,7 +91,7 @@ class Schedule:
             levels, others = data["levels"], data.get("others", [])
             texts = [data["name"], *(data["provenance"][key] for key in ("who", "what", "when"))]
         except (KeyError, TypeError) as error:
-            lacking = f"has no {error}" if isinstance(error, KeyError) else "has them not as objects"
+            lacking = f"has no {error}" if isinstance(error, KeyError) else "has no such objects"
             raise ValueError(
                 f"A saved schedule needs levels, a name and a provenance (who, what, when), but "
                 f"this one {lacking}; optimise or save it again."

@@ -16,11 +16,10 @@ level or a request may be is checked as in a saved result.
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-from .json_text import parsed
+from .json_text import parsed, writable
 from .opened import opened
 from .saved import FORMAT, FORMAT_VERSION, SavedSchedule, check_counts
 from .schedule import Schedule
@@ -46,12 +45,7 @@ def to_json(saved: SavedSchedule) -> dict[str, Any]:
 def to_json_bytes(saved: SavedSchedule) -> bytes:
     """The content of a result's JSON file. Raises ValueError for what could not be read again."""
     check_counts(saved.schedule.levels, saved.schedule.others)
-    try:
-        data = (json.dumps(to_json(saved), indent=1, allow_nan=False) + "\n").encode()
-    except ValueError as error:
-        raise ValueError(
-            "its notes hold a number that is not finite, which a JSON file cannot hold"
-        ) from error
+    data = (json.dumps(writable(to_json(saved)), indent=1, allow_nan=False) + "\n").encode()
     _check_size(len(data))
     return data
 
@@ -113,7 +107,11 @@ def _schedule(content: dict[str, Any], name: str) -> Schedule:
 
 def _is_shared(key: str, note: object) -> bool:
     """Whether a note can go into JSON, and should."""
-    return key != REPORT and not (isinstance(note, float) and not math.isfinite(note))
+    try:
+        json.dumps(note, allow_nan=False)
+    except ValueError:  # a figure that is no number
+        return False
+    return key != REPORT
 
 
 def _object(content: dict[str, Any], key: str) -> dict[str, Any]:

@@ -33,12 +33,16 @@ class Store:
     Arguments:
         folders: where to look, and where to write: the first that can be written wins.
 
+    passed_over: the folders before that one which could not be written at the last save, each with
+    the reason.
+
     A result shows under its name. Where two results share one, or a preset or 'auto' has it, or one
     that looks the same, it shows as 'name [first six digits of its digest]'.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = tuple(Path(folder) for folder in folders)
+        self.passed_over: list[str] = []
 
     def list(self) -> dict[str, Entry]:
         """All results now in the folders, by the name to show, in alphabetical order."""
@@ -111,7 +115,8 @@ class Store:
         Raises OSError if no folder can be written, ValueError for a result too large to be read
         again or with a tensor called "levels".
         """
-        return changes.save(self.folders, saved)
+        path, self.passed_over = changes.save(self.folders, saved)
+        return path
 
     def add(self, data: bytes, file_name: str) -> str:
         """Keep a file that somebody sent; return the name that it shows.

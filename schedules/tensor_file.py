@@ -68,11 +68,12 @@ class TensorFile:
     def __init__(self, file: BinaryIO, size: int):
         self.file = file
         length = int.from_bytes(self._read(0, 8), "little")
+        if length > size - 8:
+            raise ValueError("its header is cut off or damaged, or it is no such file at all")
         if length > MAX_HEADER:
-            raise ValueError(
-                f"it says that its header has {length} bytes, but {MAX_HEADER >> 20} MiB is the most"
-            )
-        content = parsed(self._read(8, length))
+            most = MAX_HEADER >> 20
+            raise ValueError(f"its header has {length} bytes, but {most} MiB is the most")
+        content = parsed(self._read(8, length), what="its header")
         if not isinstance(content, dict):
             raise ValueError("its header is not a JSON object")
         self.metadata = _texts(content.pop(_METADATA, {}))

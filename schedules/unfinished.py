@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 import shutil
 import time
@@ -61,7 +60,9 @@ class Unfinished:
         """The tensors put under a name; None, and a log line, if they cannot be trusted."""
         path = self._path(name)
         try:
-            return self._read(path) if os.path.lexists(path) else None
+            return self._read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except Exception as error:  # a hostile file fails in ways that cannot be listed
             if isinstance(error, NewerVersionError):
                 self.writes = False  # nor is it written over
@@ -81,7 +82,7 @@ class Unfinished:
             data = safetensors_torch.save(whole, metadata)
             if self.used + len(data) > LARGEST:
                 raise OSError(f"unfinished work may take {LARGEST >> 20} MiB")
-            write_whole(self.folder, self._path(name).name, data)
+            self._write(self._path(name), data)
             self.used += len(data)
         except Exception as error:  # whatever it is, the optimisation goes on
             self.writes = False
@@ -98,6 +99,19 @@ class Unfinished:
         if not re.fullmatch(r"\w+", name):
             raise ValueError(f"The stage {name!r} is not a plain word: use letters and digits.")
         return self.folder / f"{name}.safetensors"
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """A whole file, also while another process that has finished the same deletes the folder.
+
+        Raises OSError.
+        """
+        for again in (True, True, False):
+            try:
+                write_whole(path.parent, path.name, data)
+                return
+            except FileNotFoundError:
+                if not again:
+                    raise
 
     def _read(self, path: Path) -> dict[str, Tensor]:
         with opened(path, links=False) as (file, size):

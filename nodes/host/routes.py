@@ -170,13 +170,16 @@ def _listed() -> str:
     requests would have to wait for the whole.
     """
     saved = store()
-    writable = [folder for folder in saved.folders if _is_writable(folder)]
-    rows = (json.dumps(_described(name, entry)) for name, entry in saved.list().items())
-    folder = json.dumps(str(writable[0]) if writable else None)
+    writable = {folder: _is_writable(folder) for folder in saved.folders}
+    rows = (
+        json.dumps(_described(name, entry, writable[entry.path.parent]))
+        for name, entry in saved.list().items()
+    )
+    folder = json.dumps(next((str(folder) for folder, can in writable.items() if can), None))
     return f'{{"schedules": [{", ".join(rows)}], "folder": {folder}}}'
 
 
-def _described(name: str, entry: Entry) -> dict[str, Any]:
+def _described(name: str, entry: Entry, writable: bool) -> dict[str, Any]:
     """What the list says of a result; None for what its file does not say, or says wrongly."""
     schedule, request, notes = entry.saved.schedule, entry.saved.request, entry.saved.notes
     return {
@@ -195,7 +198,7 @@ def _described(name: str, entry: Entry) -> dict[str, Any]:
         "when": schedule.provenance.when,
         "file": entry.path.name,
         "folder": str(entry.path.parent),
-        "writable": _is_writable(entry.path.parent),
+        "writable": writable,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,22 @@ def test_names_are_never_paths(tmp_path: Path, name: str) -> None:
         Unfinished(tmp_path, REQUEST).get(name)
 
 
+def test_work_deleted_by_another_process_at_any_moment_goes_on_without_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, theirs = Unfinished(tmp_path, REQUEST), Unfinished(tmp_path, REQUEST)
+    with ThreadPoolExecutor(2) as both:
+        for _ in range(60):
+            ours.put("00001", TENSORS)
+            deeds = [lambda: ours.put("00002", TENSORS), lambda: ours.get("00001"), theirs.discard]
+            for done in [both.submit(deed) for deed in deeds]:
+                done.result()
+    assert ours.writes
+    ours.put("00003", TENSORS)
+    assert ours.get("00003") is not None
+    assert warnings(caplog) == []
+
+
 def test_a_folder_that_cannot_be_written_costs_one_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -177,3 +194,18 @@ def test_work_that_nobody_comes_back_to_is_deleted(
     Unfinished(tmp_path, {**REQUEST, "seed": 1})
     assert {seed for seed, folder in folders.items() if folder.exists()} == {1, 3}
     assert foreign.exists()
+
+
+def test_work_of_a_newer_version_is_not_used_and_not_written_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "FORMAT_VERSION", 2)
+        path = kept(tmp_path)
+    before = path.read_bytes()
+    unfinished = Unfinished(tmp_path, REQUEST)
+    assert unfinished.get("00001") is None
+    unfinished.put("00001", {"other": torch.zeros(1)})
+    assert path.read_bytes() == before
+    (line,) = warnings(caplog)
+    assert "a newer version of this pack has written it" in line
