@@ -203,7 +203,7 @@ def test_one_that_hangs_and_goes_on_later_takes_nothing_back(
     """
     trials, waited, looked, lost = 0, 0, False, []
     new = result("mine", 0, first=30.0)
-    for line in range(1, 10_000, at_length(17, 3)):
+    for line in range(1, 10_000, at_length(23, 3)):
         base = copied(template)
         child = Child(change_with_rest, name, base, line)
         child.go()

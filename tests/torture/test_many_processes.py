@@ -57,7 +57,7 @@ def test_eight_processes(
             Store([folder]).save(lasting(key))
     kills = at_length(2, 12)
     seed = random.randrange(2**32)
-    workers, problems = run(folders, tmp_path, seed, kills, at_length(4, 60 // count))
+    workers, problems = run(folders, tmp_path, seed, kills, at_length(3, 60 // count))
 
     done: list[Did] = []
     busy = 0
