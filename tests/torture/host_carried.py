@@ -38,6 +38,7 @@ def main() -> None:
     from align_your_steps.tests.torture.watched import watched
 
     carried = importlib.import_module("align_your_steps.nodes.carried")
+    told = importlib.import_module("align_your_steps.nodes.choose")._measured_for
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -54,6 +55,7 @@ def main() -> None:
         assert len(lines) <= (not found), lines
         for saved in found:
             assert_lawful(saved)
+            assert_sentence(f"chosen{told(saved, 10)}")
         accepted += bool(found)
         refused += bool(lines)
         carried.carry_ahead({"prompt": prompt, "extra_data": {"extra_pnginfo": pnginfo}})
