@@ -352,13 +352,19 @@ NO_FILES: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
+def open_handles() -> int | None:
+    """How many files this process has open, where the system tells."""
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.exists() else None
+
+
 def test_what_is_no_file_of_the_folder_is_not_opened(
     tmp_path: Path, fault: Fault, lines: Callable[[], list[str]]
 ) -> None:
     outside = tmp_path / "outside" / "secret.json"
     outside.parent.mkdir()
     outside.write_bytes(SHARED)
-    tested, told = 0, []
+    tested, told, handles = 0, [], open_handles()
     for kind, make in NO_FILES.items():
         for suffix in (JSON, SAFETENSORS):
             folder = tmp_path / f"{kind}{suffix}"
@@ -377,8 +383,10 @@ def test_what_is_no_file_of_the_folder_is_not_opened(
             assert found, kind
             for line in found:
                 assert_sentence(line)
+                assert ": it is not a file" in line or ": it is a link" in line
             told += found
             tested += 1
+    assert open_handles() == handles
     fault(
         "Links, pipes, sockets, devices, folders",
         trials=tested,
