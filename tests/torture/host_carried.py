@@ -111,7 +111,7 @@ def changed(random: Random, kept: dict[str, Any]) -> tuple[Any, Any, Any]:
 def odd_workflows() -> list[tuple[Any, Any, Any]]:
     """An id that is too deep to be text, and a subgraph that holds itself."""
     deep: Any = []
-    for _ in range(900):
+    for _ in range(5000):  # more than the host reads; each Python has another limit
         deep = [deep]
     nodes = [{"id": deep, "type": deep, "properties": {"ays_schedule": {}}}]
     within = {"id": NODE, "type": NODE, "properties": {}}

@@ -677,7 +677,7 @@ def test_changed_unfinished_work_is_absent(
 def test_changed_workflows_carry_lawful_levels_or_none(
     host_answer: Callable[..., dict[str, Any]], at_length: AtLength, fault: Fault
 ) -> None:
-    answer = host_answer(Path(__file__).with_name("host_carried.py"), str(at_length(300, 10_000)))
+    answer = host_answer(Path(__file__).with_name("host_carried.py"), str(at_length(300, 5_000)))
     trials = answer["trials"]
     assert answer["accepted"] > trials / 20 and answer["refused"] > trials / 5
     fault("Changed: levels that come with a workflow", trials=trials, survived=trials,
