@@ -15,7 +15,7 @@ from ..schedules import (
     preset_for_model,
     starting_at,
 )
-from ..schedules.files import LONGEST_NAME, label_of
+from ..schedules.files import LONGEST_NAME, label_of, one_line
 from ..schedules.saved import number
 from . import host
 from .carried import carried_by
@@ -157,14 +157,15 @@ def _measured_for(saved: SavedSchedule, steps: int | None) -> str:
     The sampler, guidance and size that it will be used with are not known here: the user is told.
     """
     request = saved.request  # from a file, with anything in it
-    parts = [str(request.get("sampler") or "")[:LONGEST_NAME], f"{saved.schedule.steps} steps"]
+    sampler = one_line(str(request.get("sampler") or ""))[:LONGEST_NAME]
+    parts = [sampler, f"{saved.schedule.steps} steps"]
     for key in ("cfg", "denoise"):
         value = number(request.get(key))
         if value is not None and (key, value) != ("denoise", 1.0):
             parts.append(f"{key} {value:g}")
     shape = request.get("shape")
-    if isinstance(shape, list) and len(shape) <= 5:
-        parts.append(f"latent {'×'.join(map(str, shape))}")
+    if isinstance(shape, list) and len(shape) <= 5 and all(number(size) for size in shape):
+        parts.append(f"latent {'×'.join(f'{size:g}' for size in shape)}")
     text = "measured for " + ", ".join(filter(None, parts))
     if steps is not None and saved.schedule.steps != steps:
         made = "derived for" if len(saved.schedule.nearest(steps)) == steps + 1 else "resampled to"
@@ -184,7 +185,7 @@ def _saved(saved: SavedSchedule, levels: host.NoiseLevels, why: str) -> Choice:
         kinds = ("a flow model", "a model with eps- or v-prediction")
         measured, given = kinds if not levels.flow else kinds[::-1]
         raise ValueError(
-            f"The schedule '{saved.schedule.name}' was measured on {measured}, and this is "
+            f"The schedule '{label_of(saved)}' was measured on {measured}, and this is "
             f"{given}: their noise levels mean different things. Choose 'auto', or optimise a "
             "schedule for this model."
         )

@@ -18,6 +18,7 @@ import torch
 from ..optimizer import Result, optimize
 from ..schedules import Provenance, SavedSchedule, Schedule, Store, Unfinished
 from ..schedules.curves import time_uniform
+from ..schedules.files import label_of
 from ..schedules.saved import digest_of
 from . import host
 from .choose import published
@@ -120,7 +121,7 @@ def _brought(
     store: Store, saved: SavedSchedule, name: str, progress: host.Progress
 ) -> tuple[SavedSchedule, str]:
     """A result that came with the workflow, saved here under a name that is free."""
-    saved = _renamed(saved, name or store.free_name(saved.schedule.name, saved.digest))
+    saved = _renamed(saved, name or store.free_name(label_of(saved), saved.digest))
     label = saved.schedule.name
     log.info("The result '%s' came with this workflow: no model call is made for it.", label)
     summary = saved.notes.get("summary", "")

@@ -8,6 +8,7 @@ process.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 __all__ = ["opened"]
+
+_NO_FILE = "it is not a file, but a folder, a pipe or a device"
 
 # What a system lacks is left out. Without NONBLOCK, opening a pipe would wait for a writer.
 _FLAGS = os.O_RDONLY
@@ -34,11 +37,20 @@ def opened(path: Path, *, links: bool) -> Iterator[tuple[BinaryIO, int]]:
     """
     if path.is_symlink():  # also where the system cannot refuse to follow one
         path = _target(path, links)
-    with os.fdopen(os.open(path, _FLAGS), "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        number = os.open(path, _FLAGS)
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):  # a socket
+            raise ValueError(_NO_FILE) from error
+        raise
+    try:
+        status = os.fstat(number)
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is not a file, but a folder, a pipe or a device")
-        yield file, status.st_size
+            raise ValueError(_NO_FILE)
+        with os.fdopen(number, "rb", closefd=False) as file:
+            yield file, status.st_size
+    finally:
+        os.close(number)
 
 
 def _target(path: Path, links: bool) -> Path:

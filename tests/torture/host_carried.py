@@ -38,6 +38,7 @@ def main() -> None:
     from align_your_steps.tests.torture.watched import watched
 
     carried = importlib.import_module("align_your_steps.nodes.carried")
+    told = importlib.import_module("align_your_steps.nodes.choose")._measured_for
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -54,6 +55,7 @@ def main() -> None:
         assert len(lines) <= (not found), lines
         for saved in found:
             assert_lawful(saved)
+            assert_sentence(f"chosen{told(saved, 10)}")
         accepted += bool(found)
         refused += bool(lines)
         carried.carry_ahead({"prompt": prompt, "extra_data": {"extra_pnginfo": pnginfo}})
@@ -109,7 +111,7 @@ def changed(random: Random, kept: dict[str, Any]) -> tuple[Any, Any, Any]:
 def odd_workflows() -> list[tuple[Any, Any, Any]]:
     """An id that is too deep to be text, and a subgraph that holds itself."""
     deep: Any = []
-    for _ in range(900):
+    for _ in range(5000):  # more than the host reads; each Python has another limit
         deep = [deep]
     nodes = [{"id": deep, "type": deep, "properties": {"ays_schedule": {}}}]
     within = {"id": NODE, "type": NODE, "properties": {}}
