@@ -117,6 +117,11 @@ def test_a_profile_too_large_for_single_precision_ends_it_with_the_levels() -> N
         found(lambda x, sigma: 10.0 * x, budget=1500)
 
 
+def test_a_picture_too_large_for_single_precision_on_the_way_ends_it_with_the_level() -> None:
+    with pytest.raises(NotFiniteError, match=r"values became infinite at noise level [\d.]+: "):
+        found(lambda x, sigma: torch.full_like(x, 3e38), budget=1500)
+
+
 def test_if_every_run_fails_all_their_levels_are_named() -> None:
     def fails(noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
         end = builtin_solver("euler", DATA.denoise)(noise, sigmas, seed)
