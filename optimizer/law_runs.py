@@ -45,7 +45,10 @@ def law_ends(
     """End points of the stochastic solver on the next batch of noise, never used before.
 
     Those of its fine run and of every schedule, all along the same Brownian paths, [B, E] each,
-    infinite for a schedule that fails or has failed; None when the budget is spent.
+    infinite for a schedule that fails or has failed; None when the budget is spent, or the fine run
+    fails and there are enough noises without.
+
+    Raises NotFiniteError where there are not.
     """
     steps = sum(len(levels) - 1 for levels in (fine, *schedules))
     runs.law_cost = runs.cost(steps)
@@ -65,7 +68,13 @@ def law_ends(
         ends = [torch.cat(parts) for parts in zip(*groups, strict=True)]
         return {"ends": torch.stack(ends), **runs.failed.to_tensors(schedules)}
 
-    found = runs.once("law", batch, together, measure)
+    try:
+        found = runs.once("law", batch, together, measure)
+    except NotFiniteError as error:
+        if (runs.law_batches - 1) * runs.batch < FEWEST_NOISES:
+            raise
+        runs.failed.end(error.levels)
+        return None
     runs.failed.remember(schedules, found)
     end, *ends = found["ends"]
     return end, ends

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from align_your_steps.optimizer import Meter, NotFiniteError, Result, compare, o
 from align_your_steps.optimizer.failures import Failures
 from align_your_steps.optimizer.select import Candidate, halving
 from align_your_steps.optimizer.solvers import builtin_solver
+from align_your_steps.schedules import Unfinished
 from align_your_steps.tests.torture.failing import Fault
 from torch import Tensor
 
@@ -91,6 +93,19 @@ def test_nothing_is_refined_where_the_coarse_run_beside_a_reference_fails() -> N
     assert math.isfinite(result.error.mean)
 
 
+def test_a_failure_is_kept_on_disk_too(tmp_path: Path) -> None:
+    levels = torch.tensor([9.0, 2.0, 0.0])
+    for where in ([], [2.0]):
+        failures, again = Failures(), Failures()
+        failures.add(levels, where)
+        unfinished = Unfinished(tmp_path, {"where": where})
+        unfinished.put("stage", failures.to_tensors([levels]))
+        kept = Unfinished(tmp_path, {"where": where}).get("stage")
+        assert kept is not None
+        again.remember([levels], kept)
+        assert again.levels == failures.levels
+
+
 @pytest.mark.parametrize("level", [20.0, 0.05])
 def test_references_that_fail_end_it_with_the_level_and_a_remedy(level: float) -> None:
     with pytest.raises(NotFiniteError, match=rf"at noise level {level:g}: .*--fp32-unet"):
@@ -100,6 +115,11 @@ def test_references_that_fail_end_it_with_the_level_and_a_remedy(level: float) -
 def test_a_profile_too_large_for_single_precision_ends_it_with_the_levels() -> None:
     with pytest.raises(NotFiniteError, match=r"too large to be measured at noise levels 20, .*"):
         found(lambda x, sigma: 10.0 * x, budget=1500)
+
+
+def test_a_picture_too_large_for_single_precision_on_the_way_ends_it_with_the_level() -> None:
+    with pytest.raises(NotFiniteError, match=r"values became infinite at noise level [\d.]+: "):
+        found(lambda x, sigma: torch.full_like(x, 3e38), budget=1500)
 
 
 def test_if_every_run_fails_all_their_levels_are_named() -> None:
@@ -115,12 +135,19 @@ def test_if_every_run_fails_all_their_levels_are_named() -> None:
     assert "NaN or infinity at noise levels 3 and 2: " in str(failures.error())
 
 
-def test_noises_whose_reference_fails_end_the_comparison_with_those_before() -> None:
-    whole = found(Model())
-    calls = Fault("nan")  # how many there are
-    calls.times = 0
-    found(Model(calls))
-    late = found(Model(Fault("nan", call=calls.calls - 70, low=0.05, high=0.0501)))
+@pytest.mark.parametrize(
+    "settings, before_the_end",
+    [({}, 70), ({"solver": "dpmpp_2m_sde", "budget": 2000}, 90)],
+    ids=["paired", "law"],
+)
+def test_noises_whose_reference_fails_end_the_comparison_with_those_before(
+    settings: dict[str, Any], before_the_end: int
+) -> None:
+    count = Fault("nan", times=0)
+    whole = found(Model(count), **settings)
+    fault = Fault("nan", call=count.calls - before_the_end, low=0.05, high=0.0501)
+    late = found(Model(fault), **settings)
+    assert late.criterion == whole.criterion
     assert "the many-step picture came out" in late.failed["further noises"]
     assert 0 < late.noises < whole.noises
     assert math.isfinite(late.error.mean)

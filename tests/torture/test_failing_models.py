@@ -280,7 +280,7 @@ def test_memory_that_runs_out_in_a_server_loses_nothing(
     assert rows / calls > 4, "several latents were measured in one call, with two prompts each"
     afresh()
     trials = [f"fits?rows={rows}" for rows in (2, 4)][: at_length(1, 2)]
-    for call in moments((calls - STEPS) // 2, at_length(2, 8))[1:]:
+    for call in moments((calls - STEPS) // 2, at_length(2, 6))[1:]:
         trials.append(f"fail?kind=memory&call={call}&times=1")
     survived = lost = 0
     for trial in trials:
