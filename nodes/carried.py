@@ -16,9 +16,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from ..schedules import SavedSchedule
+from ..schedules.names import reason, visible
 from ..schedules.shared import from_json, to_json_bytes
 from . import host
 
@@ -28,6 +30,7 @@ PROPERTY = "ays_schedule"
 BESIDE = "ays_schedules"  # in extra_pnginfo, where there is no workflow
 MORE = "more"  # in the object: results of the same run for other numbers of steps
 MOST = 64
+DEEPEST = 64  # subgraphs within each other
 REMEMBERED = 256
 NODES = ("AYSScheduler", "AYSApply", "AYSOptimize")
 
@@ -53,7 +56,9 @@ def carried_by(node_id: str | None, pnginfo: Any) -> list[SavedSchedule]:
         return [from_json(text, "carried") for text in texts]
     except Exception as error:  # hostile content fails in ways that cannot be listed
         log.warning(
-            "The schedule that came with this workflow for node %s is not used: %s", node_id, error
+            "The schedule that came with this workflow for node %s is not used: %s.",
+            visible(str(node_id)[:MOST]),
+            reason(error),
         )
         return []
 
@@ -130,7 +135,7 @@ def _as_json(used: SavedSchedule | None, more: Iterable[SavedSchedule]) -> dict[
         return None
     try:
         found: dict[str, Any] = json.loads(to_json_bytes(used))
-        others = [json.loads(to_json_bytes(saved)) for saved in more]
+        others = [json.loads(to_json_bytes(saved)) for saved in islice(more, MOST)]
     except ValueError as error:
         log.warning("The schedule is not carried with the workflow: %s", error)
         return None
@@ -154,7 +159,7 @@ def _properties(node_id: str | None, pnginfo: Any) -> dict[str, Any] | None:
     workflow = _object(pnginfo, "workflow")
     definitions = _listed(_object(workflow, "definitions"), "subgraphs")
     graph, node = workflow, None
-    for part in str(node_id).split(":"):
+    for part in str(node_id).split(":", DEEPEST):  # a hostile subgraph may hold itself
         if node is not None:  # go into the subgraph whose id is the node's type
             graph = _with_id(definitions, node.get("type"))
         node = _with_id(_listed(graph, "nodes"), part)
@@ -176,5 +181,8 @@ def _listed(where: Any, key: str) -> list[Any]:
 
 def _with_id(things: list[Any], wanted: Any) -> dict[str, Any] | None:
     """The first object with an id, which is a number in one place and text in another."""
+    if not isinstance(wanted, int | str):  # hostile lists may be too deep to be made text
+        return None
     objects = (thing for thing in things if isinstance(thing, dict))
-    return next((thing for thing in objects if str(thing.get("id")) == str(wanted)), None)
+    named = (thing for thing in objects if isinstance(thing.get("id"), int | str))
+    return next((thing for thing in named if str(thing["id"]) == str(wanted)), None)

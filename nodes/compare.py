@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from . import host
 from .choose import fingerprint
@@ -15,6 +15,7 @@ from .comparison import compared, pictures_of, plot_of
 from .guided import guided_model, prompt_guider
 from .named import named_schedules, parsed_names
 from .plot import beside
+from .preview import preview
 from .schema import (
     denoise_input,
     exact_inputs,
@@ -220,8 +221,9 @@ class AYSCompare(io.ComfyNode):
         shown: dict[str, Any] = {"text": [text]}
         drawings = [image for image in (plot, pictures) if image is not None]
         for image in drawings:
-            drawn = ui.PreviewImage(image, cls=cls).as_dict()
-            shown = {**drawn, **shown, "images": [*shown.get("images", []), *drawn["images"]]}
+            drawn = preview(image, cls)
+            together = [*shown.get("images", []), *drawn.get("images", [])]
+            shown = {**drawn, **shown, "images": together}
         if drawings:
             host.show_picture(cls.hidden.unique_id, beside(*drawings))
         plot = BLANK if plot is None else plot

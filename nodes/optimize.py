@@ -6,12 +6,14 @@ import logging
 from functools import partial
 from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from . import host
 from .carried import carried_by, carry
 from .guided import guided_model, prompt_guider
+from .kept import waiting
 from .plot import beside, plot_schedules, preview_curve
+from .preview import preview
 from .result import METHODS, found_result, given_schedules, joined_results
 from .schema import (
     MOST_STEPS,
@@ -169,8 +171,8 @@ class AYSOptimize(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, reuse: str, **_: Any) -> Any:
-        """'measure again' runs every time it is queued."""
-        return float("nan") if reuse == REUSE[1] else ""
+        """'measure again' runs every time it is queued, and so does what is not saved yet."""
+        return float("nan") if reuse == REUSE[1] or waiting() else ""
 
     @classmethod
     def execute(
@@ -259,7 +261,7 @@ class AYSOptimize(io.ComfyNode):
         shown: dict[str, Any] = {"text": [text], **carry(*place, saved, more=more)}
         if plot is not None:
             host.show_picture(cls.hidden.unique_id, beside(plot))
-            shown |= ui.PreviewImage(plot, cls=cls).as_dict()
+            shown |= preview(plot, cls)
         measured = host.Measured(
             denoise, judged.spare_level, guided.levels.sigma_min, request.get("boundary")
         )

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from . import host
 from .plot import plot_schedules
+from .preview import preview
 from .schema import supported
 from .sigmas_inputs import linked_sigmas, sigmas_inputs, unusual
 
@@ -79,7 +80,7 @@ class AYSPlot(io.ComfyNode):
                 "install matplotlib' in ComfyUI's Python, and start ComfyUI again."
             )
         host.show_text(cls.hidden.unique_id, text)
-        shown = {"text": [text], **ui.PreviewImage(plot, cls=cls).as_dict()}
+        shown = {"text": [text], **preview(plot, cls)}
         return io.NodeOutput(plot, ui=shown)
 
 

@@ -22,6 +22,7 @@ from ..schedules.saved import digest_of
 from . import host
 from .choose import published
 from .early import account, early_request, equal_result, how_it_ended
+from .kept import keep, waiting
 from .report import comparison, for_other_tools, report_text, snapped
 
 __all__ = ["METHODS", "found_result", "given_schedules", "joined_results"]
@@ -52,45 +53,64 @@ def found_result(
     if warning:
         log.warning(warning)
     store = host.store()
-    saved = None if again else equal_result(store.find, request, progress.minutes)
-    if saved is None and not again:
-        brought = equal_result(partial(_equal, came), request, progress.minutes)
-        if brought is not None:
-            return _brought(store, brought, name, progress)
-    if saved is None:
-        unfinished = _unfinished(request, afresh=again)
-        try:
-            saved = _measured(guided, request, given, name, progress, unfinished, warning)
-        except BaseException as error:  # an interrupt is not an Exception on every host
-            resume = "; queue the same again to continue" if unfinished is not None else ""
-            progress.stopped(str(error) or f"Stopped{resume}.")
-            raise
-        if not name:
-            digests = saved.digest, digest_of(early_request(request))
-            saved = _renamed(saved, store.free_name(saved.schedule.name, *digests))
-        progress.done(saved.notes["summary"])
-        whole = saved.request == request
-        text = f"{saved.notes['report']}\n\n{_keep(store, saved, unfinished if whole else None)}"
-        if whole:
-            store.forget(early_request(request), saved.schedule.name)
-        if progress.continued:
-            text += f"\n\nContinued: {progress.continued} calls had been made before."
-        return saved, f"{text}\n\n{for_other_tools(saved)}"
-    report = saved.notes.get("report") or saved.schedule.provenance.what  # a shared one has none
-    text = f"Saved result taken, no model call made.\n\n{report}"
-    if name not in ("", saved.schedule.name):
-        saved = _renamed(saved, name)
-        text += f"\n\n{_keep(store, saved, None)}"
-    progress.done(f"Saved result taken: {saved.schedule.name}")
+    taken = None if again else _taken(store, request, name, came, progress)
+    if taken is not None:
+        return taken
+    unfinished = _unfinished(request, afresh=again)
+    try:
+        saved = _measured(guided, request, given, name, progress, unfinished, warning)
+    except BaseException as error:  # an interrupt is not an Exception on every host
+        resume = "; queue the same again to continue" if unfinished is not None else ""
+        progress.stopped(str(error) or f"Stopped{resume}.")
+        raise
+    if not name:
+        digests = saved.digest, digest_of(early_request(request))
+        saved = _renamed(saved, store.free_name(saved.schedule.name, *digests))
+    whole = saved.request == request
+    kept, problem = keep(store, saved, unfinished if whole else None)
+    progress.done(_lines(saved.notes["summary"], problem))
+    text = f"{saved.notes['report']}\n\n{kept}"
+    if whole and not problem:
+        store.forget(early_request(request), saved.schedule.name)
+    if progress.continued:
+        text += f"\n\nContinued: {progress.continued} calls had been made before."
     return saved, f"{text}\n\n{for_other_tools(saved)}"
 
 
-def _equal(came: Iterable[SavedSchedule], request: Mapping[str, Any]) -> SavedSchedule | None:
-    """The result of exactly this request among those that came with the workflow."""
+def _taken(
+    store: Store,
+    request: dict[str, Any],
+    name: str,
+    came: Sequence[SavedSchedule],
+    progress: host.Progress,
+) -> tuple[SavedSchedule, str] | None:
+    """The result of a request that was measured before, and its report; None if there is none.
+
+    First what could not be saved then, which is newer than what is saved, then what came with the
+    workflow.
+    """
+    minutes = progress.minutes
+    saved = equal_result(partial(_equal, waiting()), request, minutes)
+    if saved is not None:
+        why = "Measured before and not saved then; no model call made."
+        return _reported(_renamed(saved, name), why, "Not measured again", progress, store)
+    saved = equal_result(store.find, request, minutes)
+    if saved is not None:
+        to = None if name in ("", saved.schedule.name) else store
+        why = "Saved result taken, no model call made."
+        return _reported(_renamed(saved, name), why, "Saved result taken", progress, to)
+    saved = equal_result(partial(_equal, came), request, minutes)
+    if saved is not None:
+        return _brought(store, saved, name, progress)
+    return None
+
+
+def _equal(found: Iterable[SavedSchedule], request: Mapping[str, Any]) -> SavedSchedule | None:
+    """The result of exactly this request among those found elsewhere than in the store."""
     if not host.is_comparable(request):
         return None
     wanted = digest_of(request)
-    return next((saved for saved in came if saved.digest == wanted), None)
+    return next((saved for saved in found if saved.digest == wanted), None)
 
 
 def _brought(
@@ -103,9 +123,21 @@ def _brought(
     summary = saved.notes.get("summary", "")
     report = f"{saved.schedule.provenance.what}.\n\n{summary}"
     saved = dataclasses.replace(saved, notes={**saved.notes, "report": report})
-    progress.done(f"Came with this workflow: {label}")
-    text = f"This result came with the workflow, no model call made.\n\n{report}"
-    return saved, f"{text}\n\n{_keep(store, saved, None)}\n\n{for_other_tools(saved)}"
+    why = "This result came with the workflow, no model call made."
+    return _reported(saved, why, "Came with this workflow", progress, store)
+
+
+def _reported(
+    saved: SavedSchedule, why: str, line: str, progress: host.Progress, store: Store | None
+) -> tuple[SavedSchedule, str]:
+    """A result that takes no model call, and its report; it is saved where a store is given."""
+    report = saved.notes.get("report") or saved.schedule.provenance.what  # a shared one has none
+    text, problem = f"{why}\n\n{report}", ""
+    if store is not None:
+        kept, problem = keep(store, saved)
+        text += f"\n\n{kept}"
+    progress.done(_lines(f"{line}: {saved.schedule.name}", problem))
+    return saved, f"{text}\n\n{for_other_tools(saved)}"
 
 
 def joined_results(found: list[tuple[SavedSchedule, str]]) -> tuple[SavedSchedule, str]:
@@ -122,7 +154,7 @@ def joined_results(found: list[tuple[SavedSchedule, str]]) -> tuple[SavedSchedul
     if others != saved.schedule.others:
         schedule = dataclasses.replace(saved.schedule, others=others)
         saved = dataclasses.replace(saved, schedule=schedule)
-        kept = _keep(host.store(), saved, None)
+        kept, _ = keep(host.store(), saved)
         text += f"\n\nWith the levels for {_listed(optimised)} steps. {kept}"
     return saved, "\n\n".join([text, *(report for _, report in more)])
 
@@ -264,20 +296,13 @@ def _other_steps(result: Result, denoise: float) -> tuple[tuple[float, ...], ...
 
 
 def _renamed(saved: SavedSchedule, name: str) -> SavedSchedule:
-    """The same result under another name."""
+    """The same result under another name; under its own for an empty one."""
+    name = name or saved.schedule.name
     return dataclasses.replace(saved, schedule=dataclasses.replace(saved.schedule, name=name))
 
 
-def _keep(store: Store, saved: SavedSchedule, unfinished: Unfinished | None) -> str:
-    """Save the result and drop what it was made from; a failure loses nothing but the file."""
-    try:
-        path = store.save(saved)
-        if unfinished is not None:
-            unfinished.discard()
-    except (OSError, ValueError) as error:
-        log.error("The schedule was not saved: %s", error)
-        return f"NOT SAVED: {error}"
-    return f"Saved as '{saved.schedule.name}' in {path} (press R to see it in the lists)."
+def _lines(*texts: str) -> str:
+    return "\n".join(filter(None, texts))
 
 
 def _listed(numbers: Iterable[int]) -> str:

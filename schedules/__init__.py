@@ -10,6 +10,9 @@ host or the optimizer.
     saved.py        SavedSchedule: one optimised schedule, and its file
     shared.py       the same as a small JSON file, to send and to read
     files.py        the files of a folder: listed, read with nothing trusted, written whole
+    locked.py       the lock of a folder, between all that write in it
+    shown.py        which results several folders show, and under which names
+    changes.py      saving, adding, renaming and deleting them
     store.py        Store: the saved schedules of several folders
     text.py         levels as text for other tools
     unfinished.py   Unfinished: what interrupted optimisations had measured

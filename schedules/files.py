@@ -6,17 +6,19 @@ import logging
 import os
 import re
 import secrets
-import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
 
-from .saved import SavedSchedule, read_saved, to_bytes
+from .locked import TEMPORARY, BusyError, locked
+from .names import reason, visible
+from .remembered import Remembered, size_in_memory
+from .saved import SavedSchedule, read_saved, saved_from, to_bytes
 from .shared import from_json, read_shared, to_json_bytes
+from .version import NewerVersionError
 
 __all__ = [
     "JSON",
@@ -24,22 +26,24 @@ __all__ = [
     "SAFETENSORS",
     "Entry",
     "content_of",
-    "forget",
     "free_path",
     "in_folder",
     "label_of",
     "one_line",
+    "put",
     "read_bytes",
     "read_whole",
+    "replaceable",
     "slug",
+    "sync",
     "write_whole",
+    "writing",
 ]
 
 SAFETENSORS, JSON = ".safetensors", ".json"
 LONGEST_NAME = 100  # characters
 
-_STALE = 3600.0  # seconds after which a temporary file has no writer any more
-_TEMPORARY = ".ays-{}.tmp"
+_TRIES = 3  # of listing a folder in which files are renamed
 _log = logging.getLogger("align_your_steps")
 
 
@@ -94,56 +98,117 @@ def content_of(saved: SavedSchedule, suffix: str) -> bytes:
 
 
 def write_whole(folder: Path, file_name: str, data: bytes) -> Path:
-    """Write the file beside its place, then move it there: readers never see half of it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(folder)
-    temporary = folder / _TEMPORARY.format(secrets.token_hex(8))
+    """Write a file, which is there whole or not at all, and then outlasts a power cut."""
+    with writing(folder):
+        return put(folder / file_name, data)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Make a folder, and hold its lock; without it if that takes too long: nothing is lost then."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync(folder.parent)
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder))
+        except BusyError as error:
+            _log.warning("Writing all the same: %s", error)
+        yield
+
+
+def put(path: Path, data: bytes, modified: int | None = None) -> Path:
+    """Write a file beside its place, then move it there: readers never see half of it.
+
+    modified: its time, in ns; that of the system's clock without
+    """
+    temporary = path.with_name(TEMPORARY.format(secrets.token_hex(8)))
     try:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
+            if modified is not None:
+                with suppress(OSError):  # some network disks keep times of their own
+                    os.utime(temporary, ns=(modified, modified))
             os.fsync(file.fileno())
-        os.replace(temporary, folder / file_name)
+        os.replace(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink()
-    return folder / file_name
+    sync(path.parent)
+    return path
+
+
+def sync(folder: Path) -> None:
+    """Let what was moved or deleted in a folder outlast a power cut, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def free_path(path: Path) -> Path:
     """The path, or one with a number if there is something already."""
-    numbered = (path if k == 1 else path.with_stem(f"{path.stem}-{k}") for k in count(1))
-    return next(free for free in numbered if not os.path.lexists(free))
+    return next(free for free in _numbered(path) if not os.path.lexists(free))
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Delete what writers left that did not live to move it."""
-    for path in folder.glob(_TEMPORARY.format("*")):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _STALE:
-                path.unlink()
+def replaceable(path: Path) -> Path:
+    """The path, or one with a number if a newer version of this pack has written what is there."""
+    return next(free for free in _numbered(path) if not _is_newer(free))
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    return (path if k == 1 else path.with_stem(f"{path.stem}-{k}") for k in count(1))
+
+
+def _is_newer(path: Path) -> bool:
+    try:
+        _read(path, with_tensors=False)
+    except NewerVersionError:
+        return True
+    except Exception:  # there is none, or it is no schedule: nobody's work is lost
+        return False
+    return False
 
 
 # -- reading --------------------------------------------------------------------------------
 
 
-def in_folder(folder: Path) -> Iterator[Entry]:
+def in_folder(folder: Path) -> list[Entry]:
     """The results in a folder; what is none is skipped, with one log line while it stays so."""
+    found: list[Entry] = []
+    for _ in range(_TRIES):
+        found, gone = _scanned(folder)
+        if not gone:  # else perhaps renamed since, and not yet seen under the new name
+            break
+    return found
+
+
+def _scanned(folder: Path) -> tuple[list[Entry], bool]:
+    """The results in a folder, and whether a file went while they were read."""
     try:
         paths = sorted(path for path in folder.iterdir() if _is_listed(path))
     except OSError:  # no such folder, or not a readable one: nothing saved there
-        return
+        return [], False
+    found, gone = [], False
     for path in paths:
         try:
             status = path.stat() if path.exists() else path.lstat()
-            entry = _entry(path, status.st_mtime_ns, status.st_size)
-        except FileNotFoundError:  # deleted since it was listed
+            # A replaced file may have the age and the length of the old one.
+            version = status.st_size, status.st_ino, status.st_ctime_ns
+            modified = status.st_mtime_ns
+            entry = _known.get((path, modified, *version), partial(_entry, path, modified))
+        except FileNotFoundError:
+            gone = True
             continue
         except OSError as error:  # may pass, so it is tried again, but told once
-            _warn_once(path, str(error))
+            _warn_once(path, reason(error))
             continue
         if entry is not None:
-            yield entry
+            found.append(entry)
+    return found, gone
 
 
 def _is_listed(path: Path) -> bool:
@@ -157,13 +222,7 @@ def _read(path: Path, *, with_tensors: bool) -> SavedSchedule:
     return read_saved(path, with_tensors=with_tensors)
 
 
-def forget() -> None:
-    """Read every file again: one was replaced that may look as old and as long as before."""
-    _entry.cache_clear()
-
-
-@lru_cache(maxsize=4096)
-def _entry(path: Path, modified: int, size: int) -> Entry | None:
+def _entry(path: Path, modified: int) -> Entry | None:
     """The entry of one version of a file; None, and a log line, for what is not a result."""
     try:
         saved = _read(path, with_tensors=False)
@@ -171,21 +230,37 @@ def _entry(path: Path, modified: int, size: int) -> Entry | None:
     except OSError:
         raise
     except Exception as error:  # a hostile file fails in ways that cannot be listed
-        _log.warning("Skipped the schedule file %s (%d bytes): %s", path, size, error)
+        _log.warning("Skipped the schedule file %s: %s.", visible(str(path)), reason(error))
         return None
 
 
+def _size(entry: Entry | None) -> int:
+    """The bytes that an entry takes in memory, about."""
+    if entry is None:
+        return _LEAST
+    schedule = entry.saved.schedule
+    content = schedule.levels, schedule.others, entry.saved.request, entry.saved.notes
+    return _LEAST + size_in_memory(content)
+
+
+_LEAST = 1024  # bytes of a path, and of what is found nowhere else
+_MOST = 256 * 2**20  # bytes; an optimised schedule takes 12 KB
+_known: Remembered[Entry | None] = Remembered(_MOST, _size)
+
+
 @lru_cache(maxsize=4096)
-def _warn_once(path: Path, reason: str) -> None:
-    _log.warning("Skipped the schedule file %s: %s", path, reason)
+def _warn_once(path: Path, why: str) -> None:
+    _log.warning("Skipped the schedule file %s: %s.", visible(str(path)), why)
 
 
 def read_whole(path: Path) -> SavedSchedule | None:
-    """A listed result with its tensors; None, and a log line, if it is no longer what it was."""
+    """A listed result with its tensors; None, and a log line, if it is there but no result now."""
     try:
         return _read(path, with_tensors=True)
+    except FileNotFoundError:  # renamed or deleted since it was listed
+        return None
     except Exception as error:  # as in _entry
-        _log.warning("Cannot load the schedule file %s: %s", path, error)
+        _log.warning("Cannot load the schedule file %s: %s.", visible(str(path)), reason(error))
         return None
 
 
@@ -195,15 +270,21 @@ def read_bytes(data: bytes, file_name: str) -> tuple[SavedSchedule, str]:
     The content tells the format: JSON text never has a safetensors header's length before its
     first brace. Raises ValueError, saying what is wrong with the file.
     """
-    name = Path(file_name.replace("\\", "/")).name  # a browser may send the path of its system
+    # A browser may send the path of its system, and anything else can send anything.
+    name = file_name.replace("\\", "/").rpartition("/")[2]
     try:
         if data[8:9] == b"{" and not any(data[4:8]):
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / f"received{SAFETENSORS}"
-                path.write_bytes(data)
-                return read_saved(path, with_tensors=True), SAFETENSORS
-        return from_json(data, Path(name).stem), JSON
+            return saved_from(data), SAFETENSORS
+        return from_json(data, _stem(name)), JSON
     except OSError:
         raise
     except Exception as error:  # a hostile file fails in ways that cannot be listed
-        raise ValueError(f"The file '{name}' is not a schedule: {error}.") from error
+        what = "too new" if isinstance(error, NewerVersionError) else "not a schedule"
+        shown = visible(name[:LONGEST_NAME])
+        raise ValueError(f"The file '{shown}' is {what}: {reason(error)}.") from error
+
+
+def _stem(name: str) -> str:
+    """A file's name without its extension, as `Path.stem`, which refuses no name here."""
+    stem, dot, _ = name.rpartition(".")
+    return stem if dot and stem else name

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from .names import reason
 from .schedule import Provenance, Schedule
 
 __all__ = ["PRESETS", "preset", "preset_for_model"]
@@ -101,7 +102,14 @@ def _published(name: str) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _published_tables() -> dict[str, dict[str, Any]]:
     path = Path(__file__).with_name("published.json")
-    tables: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["schedules"]
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["schedules"]
+        tables: dict[str, dict[str, Any]] = {key: found[key] for key in _KEYS.values()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"The published schedules in {path} cannot be read: {reason(error)}; install this "
+            "pack again."
+        ) from error
     return tables
 
 

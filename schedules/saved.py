@@ -4,6 +4,9 @@ A file holds the levels as float64 tensor "levels", the result's other tensors, 
 (JSON text, so that listing is cheap) the name, the provenance, levels for other numbers of steps,
 the request and the notes.
 
+The format version covers all of it, the layout of the tensors too. Every file of version 1 that
+was ever written must be read for ever: tests/schedules/kept/ has some.
+
 Files may come from anywhere. Nothing is unpickled or evaluated, sizes are checked before anything
 is read, and levels go through the same checks as any schedule.
 """
@@ -11,37 +14,42 @@ is read, and levels go through the same checks as any schedule.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from safetensors import safe_open
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
+from .json_text import parsed
+from .opened import opened
 from .schedule import Schedule
+from .tensor_file import DTYPES, MAX_HEADER, TensorFile
+from .version import check_version
 
 __all__ = [
     "FORMAT",
     "FORMAT_VERSION",
     "MAX_LEVELS",
+    "MAX_OTHERS",
     "SavedSchedule",
+    "check_counts",
     "digest_of",
     "number",
     "read_saved",
-    "size_of_file",
+    "saved_from",
     "to_bytes",
 ]
 
 FORMAT = "align_your_steps.schedule"
 FORMAT_VERSION = 1
 MAX_LEVELS = 10_001  # the host's nodes ask for 10,000 steps at most
+MAX_OTHERS = 1000  # lists of levels for other numbers of steps, one for each that is offered
 
-_MAX_HEADER = 16 * 2**20  # bytes
 _MAX_FILE = 512 * 2**20  # bytes
 
 
@@ -106,10 +114,13 @@ def number(value: object) -> float | None:
 def to_bytes(saved: SavedSchedule) -> bytes:
     """The content of a result's file.
 
-    Raises ValueError for a tensor called "levels", and for what is too large to be read again.
+    Raises ValueError for a tensor called "levels", and for what could not be read again.
     """
     if "levels" in saved.tensors:
         raise ValueError("A saved result's tensor cannot be called 'levels'; rename it.")
+    if odd := {str(x.dtype) for x in saved.tensors.values()} - {str(x) for x in DTYPES.values()}:
+        raise ValueError(f"A saved result's tensors cannot be {', '.join(odd)}; convert them.")
+    check_counts(saved.schedule.levels, saved.schedule.others)
     levels = torch.tensor(saved.schedule.levels, dtype=torch.float64)
     header = {
         "name": saved.schedule.name,
@@ -130,40 +141,50 @@ def to_bytes(saved: SavedSchedule) -> bytes:
 def read_saved(path: Path, *, with_tensors: bool) -> SavedSchedule:
     """Read a file and check everything in it; without tensors only its header and its levels.
 
-    Raises ValueError or whatever the parsers raise, saying what is wrong with the file.
+    Raises ValueError, saying what is wrong with the file, and OSError if it cannot be opened.
     """
-    size = size_of_file(path)
-    with path.open("rb") as file:
-        _check_size(size, file.read(8))
-    with safe_open(path, framework="pt") as content:
-        metadata = content.metadata() or {}
-        if (metadata.get("format"), metadata.get("version")) != (FORMAT, str(FORMAT_VERSION)):
-            raise ValueError(f"it is not a saved schedule of format version {FORMAT_VERSION}")
-        header = json.loads(metadata.get("result", "null"))
-        view = content.get_slice("levels")
-        shape = view.get_shape()
-        if view.get_dtype() != "F64" or len(shape) != 1 or shape[0] > MAX_LEVELS:
-            raise ValueError(f"its levels are {view.get_dtype()} {shape}, not a float64 list")
-        levels = content.get_tensor("levels").tolist()
-        # Clones: the tensors themselves would keep the file mapped and, on Windows, locked.
-        keys = set(content.keys()) - {"levels"} if with_tensors else set()
-        tensors = {key: content.get_tensor(key).clone() for key in sorted(keys)}
+    with opened(path, links=True) as (file, size):
+        return _read(file, size, with_tensors)
+
+
+def saved_from(data: bytes) -> SavedSchedule:
+    """The result in the content of a file, checked as in `read_saved`."""
+    return _read(io.BytesIO(data), len(data), True)
+
+
+def check_counts(levels: object, others: object) -> None:
+    """Raise ValueError for more levels, or more lists of them, than a file may hold."""
+    lists = [levels, *others] if isinstance(others, list | tuple) else [levels]
+    if len(lists) > MAX_OTHERS + 1:
+        raise ValueError(f"a schedule has levels for at most {MAX_OTHERS} other numbers of steps")
+    if any(isinstance(part, list | tuple) and len(part) > MAX_LEVELS for part in lists):
+        raise ValueError(f"a schedule has at most {MAX_LEVELS} levels")
+
+
+def _read(file: BinaryIO, size: int, with_tensors: bool) -> SavedSchedule:
+    _check_size(size, file.read(8))
+    content = TensorFile(file, size)
+    if content.metadata.get("format") != FORMAT:
+        raise ValueError("it is not a schedule of this pack")
+    check_version(content.metadata.get("version"), FORMAT_VERSION)
+    # NaN and Infinity: notes are figures, and those of a measurement may be no numbers.
+    header = parsed(content.metadata.get("result", "null").encode(), constants=True)
+    place = content.places.get("levels")
+    if place is None or place.dtype is not torch.float64 or len(place.shape) != 1:
+        raise ValueError("its levels are not a list of float64 numbers")
+    if place.shape[0] > MAX_LEVELS:
+        raise ValueError(f"a schedule has at most {MAX_LEVELS} levels, but it has {place.shape[0]}")
+    levels = content.tensor("levels").tolist()
     request, notes = _objects(header, "request", "notes")
     identity = request.get("identity")
     if not isinstance(identity, str | None):
         raise ValueError("its model identity is not text")
+    _check_finite(request)
+    check_counts(levels, header.get("others"))
     schedule = Schedule.from_dict({**header, "levels": levels})
+    keys = sorted(content.places.keys() - {"levels"}) if with_tensors else []
+    tensors = {key: content.tensor(key) for key in keys}
     return SavedSchedule(schedule, identity, request, tensors, notes)
-
-
-def size_of_file(path: Path) -> int:
-    """The bytes of a file of a folder; ValueError for what is no file, or not of that folder."""
-    if not path.resolve().is_relative_to(path.parent.resolve()):
-        raise ValueError("it is a link that leads out of its folder")
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-        raise ValueError("it is not a file")
-    return status.st_size
 
 
 def _objects(header: object, *keys: str) -> list[dict[str, Any]]:
@@ -175,11 +196,19 @@ def _objects(header: object, *keys: str) -> list[dict[str, Any]]:
     return objects
 
 
+def _check_finite(request: dict[str, Any]) -> None:
+    """Refuse a request that has no digest."""
+    try:
+        digest_of(request)
+    except ValueError as error:
+        raise ValueError("its request holds a number that is not finite") from error
+
+
 def _check_size(size: int, first: bytes) -> None:
     """Refuse what is too large to be read; the `first` 8 bytes are the header's length."""
     header = int.from_bytes(first, "little")
-    if size > _MAX_FILE or header > _MAX_HEADER:
+    if size > _MAX_FILE or header > MAX_HEADER:
         raise ValueError(
-            f"a saved schedule may have {_MAX_FILE >> 20} MiB, of them {_MAX_HEADER >> 20} MiB for "
+            f"a saved schedule may have {_MAX_FILE >> 20} MiB, of them {MAX_HEADER >> 20} MiB for "
             f"the header, but this one has {size} bytes and a header of {header}"
         )

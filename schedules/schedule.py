@@ -91,9 +91,10 @@ class Schedule:
             levels, others = data["levels"], data.get("others", [])
             texts = [data["name"], *(data["provenance"][key] for key in ("who", "what", "when"))]
         except (KeyError, TypeError) as error:
+            lacking = f"has no {error}" if isinstance(error, KeyError) else "has them not as objects"
             raise ValueError(
                 f"A saved schedule needs levels, a name and a provenance (who, what, when), but "
-                f"reading it failed at {error}; optimise or save it again."
+                f"this one {lacking}; optimise or save it again."
             ) from error
         lists = [levels, *others] if isinstance(others, list) else [None]
         numbers = all(

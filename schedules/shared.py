@@ -16,17 +16,19 @@ level or a request may be is checked as in a saved result.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
 from pathlib import Path
 from typing import Any
 
-from .saved import FORMAT, FORMAT_VERSION, MAX_LEVELS, SavedSchedule, size_of_file
+from .json_text import parsed
+from .opened import opened
+from .saved import FORMAT, FORMAT_VERSION, SavedSchedule, check_counts
 from .schedule import Schedule
+from .version import check_version
 
 __all__ = ["LARGEST", "from_json", "read_shared", "to_json", "to_json_bytes"]
 
 LARGEST = 2 * 2**20  # bytes
-LISTS = 64  # of levels for other numbers of steps
 REPORT = "report"  # a note that stays behind: it is long, and names folders
 
 
@@ -37,13 +39,19 @@ def to_json(saved: SavedSchedule) -> dict[str, Any]:
         "version": FORMAT_VERSION,
         **saved.schedule.to_dict(),
         "request": saved.request,
-        "notes": {key: note for key, note in saved.notes.items() if key != REPORT},
+        "notes": {key: note for key, note in saved.notes.items() if _is_shared(key, note)},
     }
 
 
 def to_json_bytes(saved: SavedSchedule) -> bytes:
-    """The content of a result's JSON file. Raises ValueError if it is too large to be read."""
-    data = (json.dumps(to_json(saved), indent=1, allow_nan=False) + "\n").encode()
+    """The content of a result's JSON file. Raises ValueError for what could not be read again."""
+    check_counts(saved.schedule.levels, saved.schedule.others)
+    try:
+        data = (json.dumps(to_json(saved), indent=1, allow_nan=False) + "\n").encode()
+    except ValueError as error:
+        raise ValueError(
+            "its notes hold a number that is not finite, which a JSON file cannot hold"
+        ) from error
     _check_size(len(data))
     return data
 
@@ -51,10 +59,11 @@ def to_json_bytes(saved: SavedSchedule) -> bytes:
 def read_shared(path: Path) -> SavedSchedule:
     """Read a JSON file and check everything in it.
 
-    Raises ValueError or whatever the parser raises, saying what is wrong with the file.
+    Raises ValueError, saying what is wrong with the file, and OSError if it cannot be opened.
     """
-    _check_size(size_of_file(path))
-    return from_json(path.read_bytes(), path.stem)
+    with opened(path, links=True) as (file, size):
+        _check_size(size)
+        return from_json(file.read(LARGEST + 1), path.stem)
 
 
 def from_json(data: bytes, name: str) -> SavedSchedule:
@@ -62,26 +71,21 @@ def from_json(data: bytes, name: str) -> SavedSchedule:
 
     name: what it is called if the content does not say
 
-    Raises ValueError (or RecursionError for hostile nesting), saying what is wrong.
+    Raises ValueError, saying what is wrong.
     """
     _check_size(len(data))
-    try:
-        text = data.decode("utf-8-sig")  # some editors begin a file with a mark
-    except UnicodeDecodeError as error:
-        raise ValueError("it is not text in UTF-8") from error
-    content = json.loads(text, object_pairs_hook=_without_repeats)
+    content = parsed(data)
     if not isinstance(content, dict):
         raise ValueError("it is not a JSON object with levels")
-    version = content.get("version", FORMAT_VERSION)
-    if content.get("format", FORMAT) != FORMAT or version != FORMAT_VERSION:
-        raise ValueError(f"it is not a schedule of format version {FORMAT_VERSION}")
-    # NaN, a number beyond all bounds, or half a character pair could be written by no one again.
-    json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+    if content.get("format", FORMAT) != FORMAT:
+        raise ValueError("it is not a schedule of this pack")
+    check_version(content.get("version", FORMAT_VERSION), FORMAT_VERSION)
     request, notes = (_object(content, key) for key in ("request", "notes"))
     identity = request.get("identity")
     if not isinstance(identity, str | None):
         raise ValueError("its model identity is not text")
-    schedule = _schedule(content, name)
+    # A system may give a file a name that is not text.
+    schedule = _schedule(content, name.encode(errors="replace").decode())
     # Levels of a flow model run from 1 to 0, of any other from far above 1.
     notes = {"flow": schedule.levels[0] <= 1.0, **notes}
     return SavedSchedule(schedule, identity, request, notes=notes)
@@ -91,10 +95,9 @@ def _schedule(content: dict[str, Any], name: str) -> Schedule:
     """The levels, with what is missing around them filled in."""
     levels = content.get("levels", content.get("sigmas"))
     others = content.get("others", [])
-    if not isinstance(levels, list) or not isinstance(others, list) or len(others) > LISTS:
+    if not isinstance(levels, list):
         raise ValueError("it holds no list of numbers called 'levels' or 'sigmas'")
-    if any(isinstance(part, list) and len(part) > MAX_LEVELS for part in (levels, *others)):
-        raise ValueError(f"a schedule has at most {MAX_LEVELS} levels")
+    check_counts(levels, others)
     if "levels" not in content and levels and levels[-1] != 0:
         levels = [*levels, 0.0]
     unknown = {"who": "imported", "what": "unknown", "when": "unknown"}
@@ -108,21 +111,16 @@ def _schedule(content: dict[str, Any], name: str) -> Schedule:
     )
 
 
+def _is_shared(key: str, note: object) -> bool:
+    """Whether a note can go into JSON, and should."""
+    return key != REPORT and not (isinstance(note, float) and not math.isfinite(note))
+
+
 def _object(content: dict[str, Any], key: str) -> dict[str, Any]:
     value = content.get(key, {})
     if not isinstance(value, dict):
         raise ValueError(f"its '{key}' is not a JSON object")
     return value
-
-
-def _without_repeats(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; two readers may take different ones of two equal keys."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"it holds {key!r} twice")
-        found[key] = value
-    return found
 
 
 def _check_size(size: int) -> None:

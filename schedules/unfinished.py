@@ -15,23 +15,26 @@ import hashlib
 import logging
 import re
 import shutil
-import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
 from .files import write_whole
+from .names import reason
+from .opened import opened
 from .saved import digest_of
+from .tensor_file import TensorFile
+from .version import NewerVersionError, check_version
 
 __all__ = ["Unfinished"]
 
-FORMAT = "align_your_steps.unfinished 1"
+FORMAT = "align_your_steps.unfinished"
+FORMAT_VERSION = 1
 WEEK = 7 * 24 * 3600.0  # seconds
 LARGEST = 512 * 2**20  # bytes, of all unfinished work
 
@@ -57,9 +60,13 @@ class Unfinished:
         """The tensors put under a name; None, and a log line, if they cannot be trusted."""
         path = self._path(name)
         try:
-            return self._read(path) if path.exists() else None
+            return self._read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except Exception as error:  # a hostile file fails in ways that cannot be listed
-            log.warning("Unfinished work in %s is not used: %s", path, error)
+            if isinstance(error, NewerVersionError):
+                self.writes = False  # nor is it written over
+            log.warning("Unfinished work in %s is not used: %s.", path, reason(error))
             return None
 
     def put(self, name: str, tensors: Mapping[str, Tensor]) -> None:
@@ -70,11 +77,12 @@ class Unfinished:
             # Copies: safetensors refuses views and tensors that share memory.
             whole = {key: x.detach().cpu().clone(memory_format=torch.contiguous_format)
                      for key, x in tensors.items()}  # fmt: skip
-            metadata = {"format": FORMAT, "request": self.digest, "content": _content(whole)}
+            format_ = f"{FORMAT} {FORMAT_VERSION}"
+            metadata = {"format": format_, "request": self.digest, "content": _content(whole)}
             data = safetensors_torch.save(whole, metadata)
             if self.used + len(data) > LARGEST:
                 raise OSError(f"unfinished work may take {LARGEST >> 20} MiB")
-            write_whole(self.folder, self._path(name).name, data)
+            self._write(self._path(name), data)
             self.used += len(data)
         except Exception as error:  # whatever it is, the optimisation goes on
             self.writes = False
@@ -92,18 +100,32 @@ class Unfinished:
             raise ValueError(f"The stage {name!r} is not a plain word: use letters and digits.")
         return self.folder / f"{name}.safetensors"
 
+    def _write(self, path: Path, data: bytes) -> None:
+        """A whole file, also while another process that has finished the same deletes the folder.
+
+        Raises OSError.
+        """
+        for again in (True, True, False):
+            try:
+                write_whole(path.parent, path.name, data)
+                return
+            except FileNotFoundError:
+                if not again:
+                    raise
+
     def _read(self, path: Path) -> dict[str, Tensor]:
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            raise ValueError("it is not a file")
-        if status.st_size > LARGEST:
-            raise ValueError(f"it has {status.st_size} bytes")
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            # Clones: the tensors themselves would keep the file mapped and, on Windows, locked.
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
-        if metadata.get("format") != FORMAT or metadata.get("request") != self.digest:
-            raise ValueError("it belongs to another version or another request")
+        with opened(path, links=False) as (file, size):
+            if size > LARGEST:
+                raise ValueError(f"it has {size} bytes, but {LARGEST >> 20} MiB is the most")
+            content = TensorFile(file, size)
+            metadata = content.metadata
+            format_, _, version = metadata.get("format", "").partition(" ")
+            if format_ != FORMAT:
+                raise ValueError("it is not unfinished work of this pack")
+            check_version(version, FORMAT_VERSION)
+            if metadata.get("request") != self.digest:
+                raise ValueError("it belongs to another request")
+            tensors = {key: content.tensor(key) for key in content.places}
         if metadata.get("content") != _content(tensors):
             raise ValueError("it is damaged")
         return tensors

@@ -198,8 +198,13 @@ def show_text(node_id: str | None, text: str) -> None:
     server: Any = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
         # The page takes it for HTML, and names come from files and workflows that others made.
-        lines = [textwrap.fill(line, LINE, break_long_words=False) for line in text.split("\n")]
+        lines = [_wrapped(line) for line in text.split("\n")]
         server.send_progress_text(escape("\n".join(lines), quote=False), node_id)
+
+
+def _wrapped(line: str) -> str:
+    """A line broken between words, and nowhere else: names and paths are to be copied."""
+    return textwrap.fill(line, LINE, break_long_words=False, break_on_hyphens=False)
 
 
 def _duration(seconds: float) -> str:

@@ -56,6 +56,9 @@ def have_matplotlib() -> bool:
     except ImportError:
         log.warning("matplotlib is not installed, so there is no plot: pip install matplotlib.")
         return False
+    except OSError as error:  # it wants to write into a folder of its own
+        log.warning("matplotlib cannot be loaded, so there is no plot: %s", error)
+        return False
     return True
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from align_your_steps.schedules.saved import read_saved
+from align_your_steps.tests.folders import files_in
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
 from align_your_steps.tests.host.test_host import PREDICTIONS, model_graph
 
@@ -97,7 +98,7 @@ def shown(entry: dict[str, Any]) -> list[float]:
 def saved_files(server: ComfyServer) -> list[Path]:
     """Everything in the pack's folder of results, unfinished files included."""
     folder = server.base / "custom_nodes" / "align-your-steps" / "schedules" / "optimized"
-    return sorted(folder.iterdir()) if folder.exists() else []
+    return files_in(folder) if folder.exists() else []
 
 
 def network_rows(server: ComfyServer) -> int:

@@ -29,7 +29,7 @@ def graph(**inputs: Any) -> Graph:
 
 def unfinished(server: ComfyServer) -> list[Path]:
     """The stages that are kept."""
-    return sorted((server.base / "user" / "ays_unfinished").glob("*/*"))
+    return sorted((server.base / "user" / "ays_unfinished").glob("*/*.safetensors"))
 
 
 def begun(server: ComfyServer, rows: int, **inputs: Any) -> str:

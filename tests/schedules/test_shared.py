@@ -14,6 +14,7 @@ import torch
 from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store
 from align_your_steps.schedules.saved import to_bytes
 from align_your_steps.schedules.shared import LARGEST, from_json, to_json, to_json_bytes
+from align_your_steps.tests.folders import files_in
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -184,7 +185,7 @@ HOSTILE: dict[str, bytes] = {
     "too many": json.dumps({"levels": list(range(10_001, -1, -1))}).encode(),
     "other levels rise": b'{"levels": [2, 1], "others": [[1, 2]]}',
     "other levels no list": b'{"levels": [2, 1], "others": {"4": [2, 1]}}',
-    "too many others": json.dumps({"levels": [2, 1], "others": [[2, 1]] * 65}).encode(),
+    "too many others": json.dumps({"levels": [2, 1], "others": [[2, 1]] * 1001}).encode(),
     "name no text": b'{"levels": [2, 1], "name": 7}',
     "provenance no texts": b'{"levels": [2, 1], "provenance": {"who": 1, "what": "", "when": ""}}',
     "provenance a list": b'{"levels": [2, 1], "provenance": []}',
@@ -213,9 +214,9 @@ def test_what_is_no_schedule_is_skipped_with_one_log_line(
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_what_is_no_schedule_cannot_be_added(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"'bad\.json' is not a schedule"):
+    with pytest.raises(ValueError, match=r"'bad\.json' is (not a schedule|too new): "):
         Store([tmp_path]).add(HOSTILE[kind], "bad.json")
-    assert not list(tmp_path.iterdir())
+    assert not files_in(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link outside"])
@@ -269,7 +270,7 @@ def test_any_json_is_a_proper_schedule_or_refused(content: dict[str, Any]) -> No
 def test_the_content_tells_the_format_and_not_the_name(tmp_path: Path, data: bytes) -> None:
     store = Store([tmp_path])
     assert store.add(data, "C:\\Users\\me\\strange.txt") == "mine"
-    (path,) = tmp_path.iterdir()
+    (path,) = files_in(tmp_path)
     assert path.suffix == (".json" if data[:1] == b"{" else ".safetensors")
     loaded = store.load("mine")
     assert loaded is not None and loaded.schedule == result().schedule

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import logging
 import os
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store
+from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store, changes
+from align_your_steps.schedules import locked as locked_module
 from align_your_steps.schedules import saved as module
 from align_your_steps.schedules.files import slug
+from align_your_steps.schedules.locked import LOCK, BusyError, all_locked, locked
 from align_your_steps.schedules.saved import FORMAT_VERSION, to_bytes
 from align_your_steps.schedules.shared import to_json_bytes
 from align_your_steps.schedules.store import NameTakenError, UnknownNameError
+from align_your_steps.tests.folders import files_in
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -146,7 +154,7 @@ def test_a_failing_move_leaves_the_old_file_and_nothing_else(
     with pytest.raises(OSError, match=rf"{tmp_path}.*No space left.*writable"):
         store.save(result(levels=(9.0, 2.0, 1.0, 0.0)))
     assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+    assert files_in(tmp_path) == [path]
 
 
 def test_a_folder_that_cannot_be_written_falls_through_to_the_next(
@@ -187,19 +195,111 @@ def test_a_result_that_could_not_be_read_again_is_not_written(
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         Store([tmp_path]).save(replace(result(notes=notes), tensors=tensors))
-    assert not list(tmp_path.iterdir())
+    assert not files_in(tmp_path)
 
 
-def test_leftovers_of_crashed_writers_are_not_listed_and_go_after_an_hour(tmp_path: Path) -> None:
+def test_leftovers_of_killed_writers_are_not_listed_and_go_with_the_next_change(
+    tmp_path: Path,
+) -> None:
     store = Store([tmp_path])
-    old, new = tmp_path / ".ays-0123.tmp", tmp_path / ".ays-4567.tmp"
-    for path in (old, new):
-        path.write_bytes(b"half a file")
-    age(old, 3700)
-    assert store.list() == {}
+    for number, (change, seconds) in enumerate(
+        [
+            (lambda: store.save(result()), 0.0),
+            (lambda: store.rename("mine", "yours"), 3700.0),
+            (lambda: store.add(to_json_bytes(result("sent", seed=3)), "x.json"), -3700.0),
+            (lambda: store.forget(result().request, "nobody"), 0.0),
+            (lambda: store.delete("yours"), 0.0),
+        ]
+    ):
+        leftover = tmp_path / f".ays-{number}.tmp"
+        leftover.write_bytes(b"half a file")
+        age(leftover, seconds)
+        store.list()
+        assert leftover.exists()
+        change()
+        assert not leftover.exists()
+
+
+# -- the lock -------------------------------------------------------------------------------
+
+
+def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that has none, as some network disks."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+
+
+def test_a_disk_without_locks_can_be_written_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    without_locks(monkeypatch)
+    store = Store([tmp_path])
+    (tmp_path / ".ays-1.tmp").write_bytes(b"of one who writes now")
+    (tmp_path / ".ays-2.tmp").write_bytes(b"of one who was killed")
+    age(tmp_path / ".ays-2.tmp", 3700)
     store.save(result())
-    assert not old.exists()
-    assert new.exists()
+    store.rename("mine", "yours")
+    assert store.add(to_json_bytes(result("sent", seed=3)), "x.json") == "sent"
+    store.delete("yours")
+    assert list(store.list()) == ["sent"]
+    assert files_in(tmp_path)[0].name == ".ays-1.tmp"
+    assert len(files_in(tmp_path)) == 2
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_is_no_lock_file_is_left_alone(tmp_path: Path, kind: str) -> None:
+    folder, outside = tmp_path / "folder", tmp_path / "outside"
+    folder.mkdir()
+    outside.write_text("somebody's")
+    (folder / LOCK).mkdir() if kind == "folder" else (folder / LOCK).symlink_to(outside)
+    store = Store([folder])
+    store.save(result())
+    assert store.rename("mine", "yours") == "yours"
+    assert outside.read_text() == "somebody's"
+
+
+def test_a_lock_that_stays_taken_holds_up_no_saving_and_changes_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store([tmp_path])
+    path = store.save(result())
+    before = path.read_bytes()
+    monkeypatch.setattr(locked_module, "PATIENCE", 0.05)
+    with ThreadPoolExecutor(1) as other, locked(tmp_path):
+        for change in (
+            lambda: store.rename("mine", "yours"),
+            lambda: store.delete("mine"),
+            lambda: store.add(to_json_bytes(result("sent", seed=3)), "x.json"),
+        ):
+            with pytest.raises(BusyError, match=rf"changing the folder {tmp_path}.*try again"):
+                other.submit(change).result()
+        assert files_in(tmp_path) == [path] and path.read_bytes() == before
+        other.submit(store.forget, result().request, "mine").result()
+        assert files_in(tmp_path) == [path]
+        assert not caplog.records
+        other.submit(store.save, result("another", seed=2)).result()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert list(store.list()) == ["another", "mine"]
+    store.delete("mine")
+
+
+def test_folders_are_locked_in_one_order_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, again = tmp_path / "one", tmp_path / "two", tmp_path / "one again"
+    for folder in (one, two):
+        folder.mkdir()
+    again.symlink_to(one)
+    taken: list[Path] = []
+    monkeypatch.setattr(locked_module, "locked", lambda folder: nullcontext(taken.append(folder)))
+    for folders in ([one, two], [two, again], [again, one]):
+        with all_locked(folders):
+            pass
+    assert taken == [one, two, one, two, one]
 
 
 # -- names ----------------------------------------------------------------------------------
@@ -322,13 +422,13 @@ def test_listing_does_not_read_a_file_again_until_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    real = module.safe_open
+    real = module.opened
 
     def counted(path: Path, **options: Any) -> Any:
         read.append(path)
         return real(path, **options)
 
-    monkeypatch.setattr(module, "safe_open", counted)
+    monkeypatch.setattr(module, "opened", counted)
     path = good(tmp_path / "one.safetensors")
     for _ in range(3):
         assert list(Store([tmp_path]).list()) == ["made by hand"]
@@ -460,7 +560,7 @@ def test_a_file_that_cannot_be_opened_now_is_listed_when_it_can(
         raise PermissionError(13, "in use by another program")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "safe_open", fail)
+        patch.setattr(module, "opened", fail)
         assert store.list() == store.list() == {}
     assert len(caplog.records) == 1
     assert list(store.list()) == ["mine"]
@@ -510,9 +610,9 @@ def test_a_renamed_result_is_the_same_result(tmp_path: Path) -> None:
     age(old, 100)
     before = old.stat().st_mtime_ns
     assert store.rename("mine", "  better:\n than ever ") == "better: than ever"
-    (new,) = tmp_path.iterdir()
+    (new,) = files_in(tmp_path)
     assert new.name == f"better-than-ever-{result().digest[:12]}.safetensors"
-    assert new.stat().st_mtime_ns == before, "'auto' takes the newest of equals"
+    assert new.stat().st_mtime_ns == before + 1000, "'auto' takes the newest of equals"
     back = store.load("better: than ever")
     assert back is not None
     assert back.schedule == replace(result().schedule, name="better: than ever")
@@ -529,7 +629,7 @@ def test_a_name_of_the_same_file_name_is_shown_at_once(tmp_path: Path, new: str)
     (shown,) = store.list()
     assert store.rename(shown, new) == new
     assert list(store.list()) == [new]
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(files_in(tmp_path)) == 1
     assert store.rename(new, "a.b") == "a.b"
     assert store.rename("a.b", new) == new
     assert list(store.list()) == [new]
@@ -552,7 +652,7 @@ def test_rename_and_delete_change_every_copy_of_either_format(tmp_path: Path) ->
     Store([two]).save(result("another", identity="model b"))
     assert store.rename("mine", "yours") == "yours"
     assert (names(one), names(two)) == (["yours"], ["another", "yours"])
-    assert len(list(two.iterdir())) == 3
+    assert len(files_in(two)) == 3
     store.delete("yours")
     assert (names(one), names(two)) == ([], ["another"])
 
@@ -590,7 +690,7 @@ def test_what_is_not_there_cannot_be_changed(
     before = path.read_bytes()
     with pytest.raises(error, match=words):
         store.rename(name, "new") if action == "rename" else store.delete(name)
-    assert [*tmp_path.iterdir()] == [path] and path.read_bytes() == before
+    assert files_in(tmp_path) == [path] and path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -615,20 +715,19 @@ def test_a_name_that_cannot_be_given_changes_nothing(
     assert names(tmp_path) == ["mine", "taken"]
 
 
-@pytest.mark.parametrize("method", ["open", "unlink"])
 def test_a_copy_that_cannot_be_changed_is_named_and_the_others_are_renamed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two):
         Store([folder]).save(result())
-    before = {path: path.read_bytes() for path in two.iterdir()}
+    before = {path: path.read_bytes() for path in files_in(two)}
     with monkeypatch.context() as patch:
-        blocked(patch, method, two if method == "open" else next(two.iterdir()))
+        blocked(patch, "open", two)
         with pytest.raises(OSError, match=rf"renamed to 'new', but not this copy: {two}.*denied"):
             Store([one, two]).rename("mine", "new")
     assert (names(one), names(two)) == (["new"], ["mine"])
-    assert {path: path.read_bytes() for path in two.iterdir()} == before
+    assert {path: path.read_bytes() for path in files_in(two)} == before
 
 
 def test_a_result_that_cannot_be_changed_stays_as_it_is(
@@ -645,24 +744,60 @@ def test_a_result_that_cannot_be_changed_stays_as_it_is(
         blocked(patch, "unlink", tmp_path)
         with pytest.raises(OSError, match=rf"'mine' is still there: {path}.*denied.*yourself"):
             store.delete("mine")
-    assert [*tmp_path.iterdir()] == [path] and path.read_bytes() == before
+    assert files_in(tmp_path) == [path] and path.read_bytes() == before
 
 
 @pytest.mark.parametrize("action", ["rename", "delete"])
-def test_a_file_that_vanishes_meanwhile(
+def test_a_file_that_someone_without_a_lock_deletes_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
 ) -> None:
     store = Store([tmp_path])
     path = store.save(result())
-    listed = store.list()
-    monkeypatch.setattr(store, "list", lambda: listed)
-    path.unlink()
+    copies = changes._copies
+    monkeypatch.setattr(changes, "_copies", lambda *given: (copies(*given), path.unlink())[0])
     if action == "delete":
         store.delete("mine")  # as it was wanted
     else:
         with pytest.raises(UnknownNameError, match="refresh the list"):
             store.rename("mine", "new")
-    assert not list(tmp_path.iterdir())
+    assert not files_in(tmp_path)
+
+
+def test_a_renamed_result_is_there_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store([tmp_path])
+    store.save(result())
+    seen = []
+    for function in ("replace", "rename", "fsync", "utime"):
+        real = getattr(os, function)
+
+        def watched(*args: Any, real: Any = real, **options: Any) -> None:
+            seen.append(list(Store([tmp_path]).list()))
+            real(*args, **options)
+            seen.append(list(Store([tmp_path]).list()))
+
+        monkeypatch.setattr(os, function, watched)
+    store.rename("mine", "yours")
+    assert len(seen) >= 10
+    assert seen == sorted(seen) and {len(names) for names in seen} == {1}
+
+
+def test_where_a_file_cannot_be_moved_the_name_in_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store([tmp_path])
+    path = store.save(result())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(PermissionError(13, "no")))
+        assert store.rename("mine", "yours") == "yours"
+    assert (files_in(tmp_path), names(tmp_path)) == ([path], ["yours"])
+    store.save(result(levels=(9.0, 2.0, 1.0, 0.0)))
+    assert names(tmp_path) == ["mine", "yours"], "the old name may be given again"
+    store.save(result("yours", levels=(8.0, 2.0, 1.0, 0.0)))
+    assert len(files_in(tmp_path)) == 2
+    back = store.load("yours")
+    assert back is not None and back.schedule.levels[0] == 8.0
 
 
 def test_an_added_file_gets_a_name_that_changes_no_other(tmp_path: Path) -> None:
@@ -673,7 +808,7 @@ def test_an_added_file_gets_a_name_that_changes_no_other(tmp_path: Path) -> None
     assert list(store.list()) == ["mine", "mine (2)"]
     assert store.add(to_json_bytes(sent), "y.json") == "mine (2)", "it is there already"
     assert store.add(to_json_bytes(result("renamed")), "z.json") == "mine"
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(files_in(tmp_path)) == 2
     back = store.load("mine (2)")
     assert back is not None and torch.equal(back.tensors["gram"], sent.tensors["gram"])
 
@@ -714,6 +849,42 @@ def test_an_added_file_goes_where_it_can_be_written(tmp_path: Path) -> None:
     assert names(free) == ["mine"]
     with pytest.raises(OSError, match="add a folder"):
         Store([in_the_way]).add(to_bytes(result()), "x")
+
+
+# -- what the clock says --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("now", [0, 10**18], ids=["1970", "2001"])
+def test_what_is_saved_last_is_the_newest_whatever_the_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: int
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    Store([two]).save(result("there before", seed=1))
+    age(Store([two]).save(result("from the future", seed=1)), -(10**8))
+    store = Store([one, two])
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    for k in range(5):
+        saved = result(f"now {k}", seed=1, levels=(9.0 + k, 2.0, 1.0, 0.0))
+        store.save(saved)
+        found = store.find(saved.request)
+        assert found is not None and found.schedule == saved.schedule
+    store.rename("now 4", "renamed")
+    found = store.find(saved.request)
+    assert found is not None and found.schedule.name == "renamed"
+    store.rename("now 3", "no newer for that")
+    found = store.find(saved.request)
+    assert found is not None and found.schedule.name == "renamed"
+
+
+def test_a_file_that_is_as_old_and_as_long_as_the_one_before_is_read_again(tmp_path: Path) -> None:
+    path = Store([tmp_path]).save(result())
+    before = path.stat()
+    assert names(tmp_path) == ["mine"]
+    path.write_bytes(to_bytes(result("ours")))
+    os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_mtime_ns, after.st_size) == (before.st_mtime_ns, before.st_size)
+    assert names(tmp_path) == ["ours"]
 
 
 # -- finding --------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,22 @@ def test_names_are_never_paths(tmp_path: Path, name: str) -> None:
         Unfinished(tmp_path, REQUEST).get(name)
 
 
+def test_work_deleted_by_another_process_at_any_moment_goes_on_without_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, theirs = Unfinished(tmp_path, REQUEST), Unfinished(tmp_path, REQUEST)
+    with ThreadPoolExecutor(2) as both:
+        for _ in range(60):
+            ours.put("00001", TENSORS)
+            deeds = [lambda: ours.put("00002", TENSORS), lambda: ours.get("00001"), theirs.discard]
+            for done in [both.submit(deed) for deed in deeds]:
+                done.result()
+    assert ours.writes
+    ours.put("00003", TENSORS)
+    assert ours.get("00003") is not None
+    assert warnings(caplog) == []
+
+
 def test_a_folder_that_cannot_be_written_costs_one_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -149,7 +166,7 @@ def test_what_is_too_much_is_not_kept(
     unfinished = Unfinished(tmp_path, REQUEST)
     for name in ("00002", "00003", "00004"):
         unfinished.put(name, TENSORS)
-    files = {file.stem for file in tmp_path.glob("*/*")}
+    files = {file.stem for file in tmp_path.glob("*/*.safetensors")}
     assert files == {"00001", "00002"}
     assert len(warnings(caplog)) == 1
 

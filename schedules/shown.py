@@ -1,0 +1,46 @@
+"""Which results a list of folders shows, and under which names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .files import JSON, Entry, in_folder
+from .names import looks_like
+from .presets import PRESETS
+
+__all__ = ["RESERVED_NAMES", "by_name", "entries", "shown"]
+
+RESERVED_NAMES = frozenset({*PRESETS, "auto"})  # a list shows these beside the saved names
+
+
+def entries(folders: Sequence[Path]) -> list[Entry]:
+    """The readable results, newest first; of copies in several folders only the newest."""
+    found = [entry for folder in folders for entry in in_folder(folder)]
+    best: dict[tuple[str, str], Entry] = {}
+    for entry in sorted(found, key=lambda entry: -entry.modified):
+        newer = best.setdefault((entry.digest, entry.label), entry)
+        equal = newer.saved.schedule.levels == entry.saved.schedule.levels
+        if equal and newer.path.suffix.lower() == JSON:  # the other format holds more
+            best[entry.digest, entry.label] = entry
+    return list(best.values())
+
+
+def shown(folders: Sequence[Path]) -> Iterator[tuple[str, Entry]]:
+    """Each result, newest first, with the name it shows."""
+    found = entries(folders)
+    counts = Counter(looks_like(entry.label) for entry in found)
+    for entry in found:
+        label = entry.label
+        look = looks_like(label)
+        # A name that already ends in digits gets its own, lest it pass for another result.
+        plain = counts[look] == 1 and look not in RESERVED_NAMES
+        ambiguous = re.search(r" \[[0-9a-f]{6}\]$", label)
+        yield (label if plain and not ambiguous else entry.with_digits), entry
+
+
+def by_name(folders: Sequence[Path]) -> dict[str, Entry]:
+    """The results by the name to show, in alphabetical order."""
+    return dict(sorted(shown(folders), key=lambda item: (item[0].casefold(), item[0])))

@@ -1,0 +1,30 @@
+"""The versions of the formats of files: the pack reads its own and all before it.
+
+Every file that the pack writes says its format and version; the version covers all that is in the
+file. What a newer version has written is refused with words of its own, and is not written over.
+"""
+
+from __future__ import annotations
+
+__all__ = ["NewerVersionError", "check_version"]
+
+
+class NewerVersionError(ValueError):
+    """A file comes from a newer version of this pack."""
+
+
+def check_version(written: object, known: int) -> None:
+    """Raise ValueError, as the end of a sentence about the file, unless the version is `known`.
+
+    written: as the file has it, a number or its digits
+    """
+    digits = isinstance(written, str) and written.isascii() and written.isdigit()
+    version = int(written) if digits and len(str(written)) < 10 else written
+    if version == known:
+        return
+    if isinstance(version, int) and version > known:
+        raise NewerVersionError(
+            f"a newer version of this pack has written it (format version {version}, and this one "
+            f"reads {known}): update the pack to use it"
+        )
+    raise ValueError(f"it does not say that it is of format version {known}")
