@@ -43,6 +43,7 @@ __all__ = [
 SAFETENSORS, JSON = ".safetensors", ".json"
 LONGEST_NAME = 100  # characters
 
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")  # where HTML begins one
 _TRIES = 3  # of listing a folder in which files are renamed
 _log = logging.getLogger("align_your_steps")
 
@@ -73,8 +74,15 @@ def label_of(saved: SavedSchedule) -> str:
 
 
 def one_line(name: str) -> str:
-    """A name's printable characters, with single spaces."""
-    return "".join(c for c in " ".join(name.split()) if c.isprintable()).strip()
+    """A name's printable characters, with single spaces, and no beginning of a tag.
+
+    The host's page shows the entries of a drop-down as HTML, and names come from strangers.
+
+    >>> one_line("steps <10,\\n<b>bold</b>")
+    'steps <10, ‹b>bold‹/b>'
+    """
+    line = "".join(c for c in " ".join(name.split()) if c.isprintable()).strip()
+    return _TAG.sub("‹", line)
 
 
 def slug(name: str) -> str:
