@@ -205,10 +205,11 @@ def test_the_panel_the_help_and_the_nodes_ask_the_server_only(
         for name in ("again 2", CALLED):
             ours.delete(name, "Delete")
             ours.row(name).wait_for(state="detached")
-        # Loading a graph, the page asks its maker what pack the nodes of a stranger come from.
-        before = len(noted.asked)
-        ours.host.help("optimize").locator("img").first.wait_for()
         ours.host.new_workflow()
+        node = ours.host.add("Optimize AYS", 1100, 300)
+        # The page asks its own maker what pack the nodes of a loaded graph come from; not for help.
+        before = len(noted.asked)
+        ours.host.help(node).locator("img").first.wait_for()
     finally:
         noted.session.detach()
     assert any("/ays/schedules/import" in url for url in noted.by_us), "it notes nothing"
