@@ -34,6 +34,7 @@ SAFETENSORS, JSON = ".safetensors", ".json"
 LONGEST_NAME = 100  # characters
 
 _TRIES = 20  # of listing a folder in which files are renamed
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")  # where HTML begins one
 _log = logging.getLogger("align_your_steps")
 
 
@@ -68,13 +69,17 @@ def label_of(saved: SavedSchedule) -> str:
 
 
 def one_line(name: str) -> str:
-    """A name's printable characters, with single spaces.
+    """A name's printable characters, with single spaces, and no beginning of a tag.
+
+    The host's page shows the entries of a drop-down as HTML, and names come from strangers.
 
     >>> one_line("two\\nlines \\u202e here")
     'two lines here'
+    >>> one_line("steps <10, <b>bold</b>")
+    'steps <10, ‹b>bold‹/b>'
     """
     spaced = (c if c.isprintable() else " " * c.isspace() for c in name)
-    return " ".join("".join(spaced).split())
+    return _TAG.sub("‹", " ".join("".join(spaced).split()))
 
 
 def slug(name: str) -> str:

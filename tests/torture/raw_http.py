@@ -77,6 +77,11 @@ class Line:
         self.send(b"0\r\n\r\n")
         return sent
 
+    def end(self) -> None:
+        """Say that nothing more is sent."""
+        with suppress(OSError):  # the server may have hung up
+            self.socket.shutdown(socket.SHUT_WR)
+
     def answer(self) -> Answer | None:
         """The answer, and the end of the connection; None if there was none."""
         try:

@@ -236,7 +236,7 @@ def test_requests_that_no_page_would_send_are_refused(
         line = Line(closed, method, path, asked)
         line.send(b"{}\r\n")
         if "9" * 400 in headers.values():
-            line.socket.shutdown(1)  # it would wait for the rest
+            line.end()  # it would wait for the rest
         reads = path in (LISTED, FINISH)  # they read no body, so they may as well answer
         may = (200,) * reads + (500,) * (headers in HOSTS_OWN)
         trials.note(f"{path} {headers}", wrong(line.answer(), ours=False, may=may))
