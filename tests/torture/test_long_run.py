@@ -127,7 +127,9 @@ def test_every_prompt_ends_as_it_should(run: Run, fault: Callable[..., None]) ->
 
 def test_nothing_of_a_prompt_stays_open_or_alive(run: Run) -> None:
     before, after = run.before, run.after
-    assert (after.handles, after.threads) == (before.handles, before.threads)
+    # A connection of the test itself may have been open still when it began.
+    assert after.handles <= before.handles
+    assert after.threads <= before.threads
     for kind in ("patchers", "models", "wrapped", "tensors"):
         assert after.alive[kind] == before.alive[kind], kind
     assert objects_of_a_result(run) < OBJECTS_OF_A_RESULT
