@@ -114,7 +114,7 @@ def found_graph(kind: str, seed: int, image: int, **inputs: Any) -> Graph:
 def control_graph(image: int) -> Graph:
     """The host alone: an image of the same model with the host's own schedule."""
     graph = model_graph("eps", denoiser="digits")
-    shared = {"cfg": 3.0, "sampler_name": "dpmpp_2m", "steps": 20, "denoise": 1.0}
+    shared = {"cfg": 3.0, "sampler_name": "dpmpp_2m", "steps": 60, "denoise": 1.0}
     return _sampled(graph, ["model", 0], image, scheduler="simple", **shared)
 
 
