@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from . import host
 from .carried import carried_by, carry
 from .choose import choose, fingerprint
+from .limits import name_fault, within_limits
 from .schema import schedule_input, supported
 
 __all__ = ["AYSApply"]
@@ -48,9 +49,9 @@ class AYSApply(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, schedule: str) -> bool | str:
+    def validate_inputs(cls, schedule: Any = None) -> bool | str:
         """A name that is not on this machine does not stop the prompt: it becomes 'auto'."""
-        return True
+        return name_fault(schedule) or True
 
     @classmethod
     def fingerprint_inputs(cls, schedule: str, **_: Any) -> str:
@@ -58,6 +59,7 @@ class AYSApply(io.ComfyNode):
         return fingerprint(schedule)
 
     @classmethod
+    @within_limits
     def execute(cls, model: Any, schedule: str) -> io.NodeOutput:
         """The model with the schedule attached."""
         place = cls.hidden.unique_id, cls.hidden.extra_pnginfo

@@ -13,6 +13,7 @@ from .choose import fingerprint
 from .compare_report import comparison_report
 from .comparison import compared, pictures_of, plot_of
 from .guided import guided_model, prompt_guider
+from .limits import within_limits
 from .named import named_schedules, parsed_names
 from .plot import beside
 from .preview import preview
@@ -155,6 +156,7 @@ class AYSCompare(io.ComfyNode):
         return " ".join(fingerprint(name) for name in names if name not in hosts)
 
     @classmethod
+    @within_limits
     def execute(
         cls,
         model: Any,

@@ -58,8 +58,7 @@ def comparison_report(
         f"{found.reference_steps} steps of the same noise (RMS per latent element), averaged over "
         f"{found.noises} {'noise' if found.noises == 1 else 'noises'}; ± is one standard error. "
         "Behind the best: the mean difference on the same noises; 'as good' if it is within two "
-        "of its standard errors. The many-step picture's own error is about "
-        f"{found.reference_error:.2g}; smaller differences are not told apart.",
+        f"of its standard errors. The many-step picture's own error {_own(found)}",
         "sigmas of the best: "
         + ", ".join(f"{level:.4f}" for level in found.best.candidate.sigmas.tolist()),
         f"Calls: {found.total_calls} ("
@@ -99,6 +98,12 @@ def _behind(found: Comparison, score: Score) -> str:
     if found.noises > 1 and found.as_good(score):
         text += ", as good"
     return text
+
+
+def _own(found: Comparison) -> str:
+    if math.isnan(found.reference_error):
+        return "is not known."
+    return f"is about {found.reference_error:.2g}; smaller differences are not told apart."
 
 
 def _less(best: Score, other: Score) -> str:

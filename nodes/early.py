@@ -87,7 +87,7 @@ def account(
     why = "as you asked" if by_hand else f"at the limit of {progress.minutes:g} min"
     compared = len(result.scores)
     had = sum(score.candidate.given for score in result.scores)
-    usable = len(given) - len(result.left_out)
+    usable = len(given) - len(result.left_out) - len(given.keys() & result.failed.keys())
     best = ", the most promising ones" if had < usable else ""
     if by_hand and progress.minutes == 0.0:
         more = f"For a surer choice set 'minutes' to more than {progress.took:.1f}"

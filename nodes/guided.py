@@ -15,8 +15,9 @@ log = logging.getLogger("align_your_steps")
 def prompt_guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
     """KSampler's guider for the linked prompts.
 
-    Raises ValueError when a prompt is missing.
+    Raises ValueError when a prompt is missing, or something else is linked in its place.
     """
+    host.sampled_model(model)
     # Some nodes, such as SelfAttentionGuidance, need the negative prompt at cfg 1 too.
     guided = cfg != 1.0 or model.model_options.get("disable_cfg1_optimization", False)
     if positive is None or (negative is None and guided):
@@ -25,11 +26,27 @@ def prompt_guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
             f"There is no {missing} prompt: link 'positive' and 'negative', or link a "
             "guider (with cfg 1 'positive' alone is enough, unless a node needs both then too)."
         )
+    for name, given in (("positive", positive), ("negative", negative)):
+        if given is not None and not _is_prompt(given):
+            raise ValueError(
+                f"What is linked to '{name}' is not a prompt that can be used: link the "
+                "CONDITIONING output of CLIP Text Encode or of a node after it."
+            )
     if cfg != 1.0 and any("guidance" in options for _, options in positive):
         log.warning(
             "The prompt carries Flux guidance and cfg is %g: such models are made for cfg 1.", cfg
         )
     return host.make_guider(model, positive, positive if negative is None else negative, cfg)
+
+
+def _is_prompt(given: Any) -> bool:
+    """Whether something is a CONDITIONING: [tensor, options] for each of its parts."""
+    return (
+        isinstance(given, list)
+        and len(given) > 0
+        and all(isinstance(part, list | tuple) and len(part) > 1 for part in given)
+        and all(isinstance(part[1], dict) for part in given)
+    )
 
 
 def guided_model(

@@ -8,20 +8,23 @@ name counts.
 from __future__ import annotations
 
 import difflib
+import textwrap
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from ..schedules import PRESETS, with_denoise
+from ..schedules.files import LONGEST_NAME
 from . import host
 from .choose import choose, published
+from .limits import checked_text, shortened
 from .schema import AUTO
 
 __all__ = ["Named", "named_schedules", "parsed_names"]
 
 MOST = 24  # names: more would make neither a table nor a plot that can be read
-LISTED = 12  # saved names that an error shows
+LISTED = 90  # characters of saved names that an error shows
 
 
 @dataclass
@@ -43,16 +46,18 @@ def parsed_names(text: str) -> list[str]:
 
     Raises ValueError, in a sentence, for a name that nothing has, and for too many.
     """
+    checked_text("schedules", text)
     saved = host.store().list()
     # The first spelling wins where two names differ in their case alone.
     known = [*host.scheduler_names(), host.SCHEDULER_NAME, *PRESETS, AUTO, *saved]
     folded = {name.casefold(): name for name in reversed(known)}
     exact = {name: name for name in known}
+    most = 1 + max(name.count(",") for name in known)
     found = []
     for line in text.splitlines():
         parts = [part for part in line.split(",") if part.strip()]
         while parts:
-            count, name = _longest(parts, exact, folded)
+            count, name = _longest(parts[:most], exact, folded)
             if name is None:
                 raise ValueError(_unknown(parts[0].strip(), known, list(saved)))
             found.append(name)
@@ -130,12 +135,14 @@ def _longest(
 
 
 def _unknown(name: str, known: list[str], saved: list[str]) -> str:
-    near = difflib.get_close_matches(name.casefold(), [k.casefold() for k in known], n=1)
+    spelled = name[:LONGEST_NAME].casefold()
+    near = difflib.get_close_matches(spelled, [k.casefold() for k in known], n=1)
     meant = f" Did you mean '{next(k for k in known if k.casefold() == near[0])}'?" if near else ""
-    more = f", ... ({len(saved)} in all)" if len(saved) > LISTED else ""
-    have = f"; saved on this machine: {', '.join(saved[:LISTED])}{more}" if saved else ""
+    more = f" … ({len(saved)} in all)"
+    listed = textwrap.shorten(", ".join(saved), LISTED, placeholder=more)
+    have = f"; saved on this machine: {listed}" if saved else ""
     return (
-        f"There is no schedule '{name}'.{meant} Give '{AUTO}', a scheduler of KSampler "
+        f"There is no schedule {shortened(name)}.{meant} Give '{AUTO}', a scheduler of KSampler "
         f"({', '.join(host.scheduler_names())}, {host.SCHEDULER_NAME}), a published table "
         f"({', '.join(PRESETS)}) or the name of a saved schedule{have}."
     )

@@ -12,6 +12,7 @@ from . import host
 from .carried import carried_by, carry
 from .guided import guided_model, prompt_guider
 from .kept import waiting
+from .limits import shortened, within_limits
 from .plot import beside, plot_schedules, preview_curve
 from .preview import preview
 from .result import METHODS, found_result, given_schedules, joined_results
@@ -27,6 +28,7 @@ from .schema import (
 
 __all__ = ["AYSOptimize"]
 
+MOST_MORE = 30  # further numbers of steps
 REUSE = ("saved if equal", "measure again")
 OTHER_MODEL = (
     "The guider's model was measured. The one linked to 'model' is another: the schedule is "
@@ -175,6 +177,7 @@ class AYSOptimize(io.ComfyNode):
         return float("nan") if reuse == REUSE[1] or waiting() else ""
 
     @classmethod
+    @within_limits
     def execute(
         cls,
         model: Any,
@@ -208,6 +211,7 @@ class AYSOptimize(io.ComfyNode):
             guider = prompt_guider(model, positive, negative, cfg)
         else:
             scale = getattr(guider, "cfg", None)
+            scale = scale if isinstance(scale, int | float) else None
         if second_guider is None and second_model is not None:
             second_guider = host.with_model(guider, second_model)
         measured_model = host.model_of(guider)
@@ -275,7 +279,7 @@ class AYSOptimize(io.ComfyNode):
 def _more(text: str, steps: int) -> list[int]:
     """The numbers of steps in a text, each once, without those that are optimised anyway.
 
-    Raises ValueError for anything but whole numbers from 1 to 1000.
+    Raises ValueError for anything but whole numbers from 1 to 1000, and for very many.
 
     >>> _more("5, 8 20, 8", 20)
     [5, 8]
@@ -284,10 +288,16 @@ def _more(text: str, steps: int) -> list[int]:
     counts = [int(word) if word.isascii() and word.isdigit() else 0 for word in words]
     if not all(1 <= count <= MOST_STEPS for count in counts):
         raise ValueError(
-            f"more_steps was '{text}': give whole numbers of steps from 1 to {MOST_STEPS}, "
-            "separated by commas, for example '5, 8, 20', or leave it empty."
+            f"more_steps was {shortened(text)}: give whole numbers of steps from 1 to "
+            f"{MOST_STEPS}, separated by commas, for example '5, 8, 20', or leave it empty."
         )
-    return [count for count in dict.fromkeys(counts) if count != steps]
+    more = [count for count in dict.fromkeys(counts) if count != steps]
+    if len(more) > MOST_MORE:
+        raise ValueError(
+            f"more_steps has {len(more)} numbers of steps: give at most {MOST_MORE}, because each "
+            "takes the budget again."
+        )
+    return more
 
 
 def _models(guider: Any, second: Any, guided: host.GuidedModel) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from . import host
+from .limits import within_limits
 from .plot import plot_schedules
 from .preview import preview
 from .schema import supported
@@ -68,9 +69,14 @@ class AYSPlot(io.ComfyNode):
         )
 
     @classmethod
+    @within_limits
     def execute(cls, labels: str = "", **sigmas: Any) -> io.NodeOutput:
         """The picture and a line about each schedule, both shown under the node."""
         linked = linked_sigmas(sigmas)
+        if not linked:
+            raise ValueError(
+                "There is nothing to draw: link the SIGMAS output of a scheduler node."
+            )
         schedules = dict(zip(labelled(labels, list(linked)), linked.values(), strict=True))
         text = "\n".join([*remarks(schedules), *summaries(schedules)])
         plot = plot_schedules(schedules)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from ..optimizer import Result
 from ..schedules import SavedSchedule
 from ..schedules.text import TOOLS, paste_hint, paste_text
@@ -10,6 +13,7 @@ from . import host
 __all__ = ["comparison", "for_other_tools", "report_text", "snapped"]
 
 ROWS = 20  # candidates listed
+NAMED = 5  # of those that failed in the same way
 
 
 def report_text(
@@ -61,7 +65,25 @@ def report_text(
     paragraphs.append(f"Note: {judged.note}.")
     for name, why in result.left_out.items():
         paragraphs.append(f"Not compared: {name}, because {why}.")
+    if result.failed:
+        paragraphs.append(_failed(result.failed))
     return "\n\n".join(paragraphs)
+
+
+def _failed(failed: Mapping[str, str]) -> str:
+    """One line on what came out as NaN or infinity.
+
+    >>> _failed({"karras": "its run broke", "beta": "its run broke", "simple": "it did"})
+    'Out of the comparison: karras, beta (its run broke); simple (it did).'
+    """
+    by_reason: dict[str, list[str]] = {}
+    for name, why in failed.items():
+        by_reason.setdefault(why, []).append(name)
+    parts = []
+    for why, names in by_reason.items():
+        more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
+        parts.append(f"{', '.join([*names[:NAMED], *more])} ({why})")
+    return f"Out of the comparison: {'; '.join(parts)}."
 
 
 def for_other_tools(saved: SavedSchedule) -> str:
@@ -93,10 +115,14 @@ def _criterion(result: Result) -> str:
             f"{result.noises} noises between the samples and those of {result.reference_steps} "
             "steps, of the same stochastic process."
         )
+    own = (
+        "is not known."
+        if math.isnan(result.reference_error)
+        else f"is about {result.reference_error:.2g}; smaller ones are not told apart."
+    )
     return (
         f"RMS per latent element, against {result.reference_steps} steps from the same noise, "
-        f"{result.noises} noises. The reference's own error is about "
-        f"{result.reference_error:.2g}; smaller ones are not told apart."
+        f"{result.noises} noises. The reference's own error {own}"
     )
 
 
@@ -109,7 +135,8 @@ def comparison(result: Result) -> str:
         return "No schedule of the host could be compared."
     had = min(given, key=lambda score: (-len(score.errors), score.mean))
     shared = min(len(had.errors), result.noises)
-    ratio = sum(result.error.errors[:shared]) / sum(had.errors[:shared])
+    before = sum(had.errors[:shared])
+    ratio = sum(result.error.errors[:shared]) / before if before > 0.0 else 1.0
     change = f"{abs(1 - ratio):.0%} {'less' if ratio < 1 else 'more'}"
     return (
         f"{change} error than the best that you had, {had.candidate.name} (on {shared} "

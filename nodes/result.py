@@ -53,7 +53,7 @@ def found_result(
     if warning:
         log.warning(warning)
     store = host.store()
-    taken = None if again else _taken(store, request, name, came, progress)
+    taken = _taken(store, request, name, again, came, progress)
     if taken is not None:
         return taken
     unfinished = _unfinished(request, afresh=again)
@@ -68,7 +68,7 @@ def found_result(
         saved = _renamed(saved, store.free_name(saved.schedule.name, *digests))
     whole = saved.request == request
     kept, problem = keep(store, saved, unfinished if whole else None)
-    progress.done(_lines(saved.notes["summary"], problem))
+    progress.done(_lines(problem, saved.notes["summary"]))
     text = f"{saved.notes['report']}\n\n{kept}"
     if whole and not problem:
         store.forget(early_request(request), saved.schedule.name)
@@ -81,19 +81,22 @@ def _taken(
     store: Store,
     request: dict[str, Any],
     name: str,
+    again: bool,
     came: Sequence[SavedSchedule],
     progress: host.Progress,
 ) -> tuple[SavedSchedule, str] | None:
     """The result of a request that was measured before, and its report; None if there is none.
 
-    First what could not be saved then, which is newer than what is saved, then what came with the
-    workflow.
+    First what could not be saved then, even to measure again: it is what that would give. It is
+    newer than what is saved, and that goes before what came with the workflow.
     """
     minutes = progress.minutes
     saved = equal_result(partial(_equal, waiting()), request, minutes)
     if saved is not None:
         why = "Measured before and not saved then; no model call made."
         return _reported(_renamed(saved, name), why, "Not measured again", progress, store)
+    if again:
+        return None
     saved = equal_result(store.find, request, minutes)
     if saved is not None:
         to = None if name in ("", saved.schedule.name) else store
@@ -136,7 +139,7 @@ def _reported(
     if store is not None:
         kept, problem = keep(store, saved)
         text += f"\n\n{kept}"
-    progress.done(_lines(f"{line}: {saved.schedule.name}", problem))
+    progress.done(_lines(problem, f"{line}: {saved.schedule.name}"))
     return saved, f"{text}\n\n{for_other_tools(saved)}"
 
 
@@ -302,6 +305,7 @@ def _renamed(saved: SavedSchedule, name: str) -> SavedSchedule:
 
 
 def _lines(*texts: str) -> str:
+    """What there is to tell, one below the other: the page may show the first two lines only."""
     return "\n".join(filter(None, texts))
 
 

@@ -11,6 +11,7 @@ from ..schedules import with_denoise
 from . import host
 from .carried import carried_by, carry
 from .choose import choose, fingerprint
+from .limits import name_fault, within_limits
 from .schema import denoise_input, schedule_input, supported
 
 __all__ = ["AYSScheduler"]
@@ -66,9 +67,9 @@ class AYSScheduler(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, schedule: str) -> bool | str:
+    def validate_inputs(cls, schedule: Any = None) -> bool | str:
         """A name that is not on this machine does not stop the prompt: it becomes 'auto'."""
-        return True
+        return name_fault(schedule) or True
 
     @classmethod
     def fingerprint_inputs(cls, schedule: str, **_: Any) -> str:
@@ -76,6 +77,7 @@ class AYSScheduler(io.ComfyNode):
         return fingerprint(schedule)
 
     @classmethod
+    @within_limits
     def execute(
         cls, model: Any, schedule: str, steps: int, denoise: float, denoise_mode: str
     ) -> io.NodeOutput:

@@ -15,9 +15,12 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from . import host
+
 __all__ = ["MOST_SIGMAS", "linked_sigmas", "sigmas_inputs", "unusual"]
 
 MOST_SIGMAS = 8
+MOST_LEVELS = 10_001  # of one schedule
 NAMES = [f"sigmas_{number}" for number in range(1, MOST_SIGMAS + 1)]
 GROUP = "sigmas"  # the id of the growing input
 
@@ -72,10 +75,15 @@ def unusual(sigmas: Tensor) -> str | None:
 
 
 def _levels(label: str, given: Any) -> Tensor:
-    if not isinstance(given, Tensor) or given.dim() != 1 or given.is_complex():
+    if not host.is_readable(given) or given.dim() != 1:
         raise ValueError(
             f"What is linked to '{label}' is not a list of noise levels: link the SIGMAS output "
             "of a scheduler node."
+        )
+    if len(given) > MOST_LEVELS:
+        raise ValueError(
+            f"'{label}' holds {len(given):,} noise levels: link a schedule of at most "
+            f"{MOST_LEVELS - 1:,} steps."
         )
     levels = given.detach().to("cpu", torch.float64)
     if not ((levels > 0.0) & levels.isfinite()).any():

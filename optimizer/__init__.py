@@ -11,7 +11,7 @@ from .coordinate import FLOW, VE, Coordinate, affine
 from .finish import Deadline, Finish
 from .journal import Journal
 from .klub import klub, klub_standard_error
-from .meter import DenoiserError, Meter
+from .meter import DenoiserError, Meter, NotFiniteError
 from .optimize import Result, optimize
 from .paths import shortest_path
 from .profile import Denoiser, Profile, measure_profile
@@ -32,6 +32,7 @@ __all__ = [
     "Finish",
     "Journal",
     "Meter",
+    "NotFiniteError",
     "Profile",
     "Result",
     "Solver",

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from .candidates import checked_candidate
 from .coordinate import VE, Coordinate
+from .failures import FURTHER, reason
 from .fine import fine_levels, fine_steps
-from .meter import DenoiserError, Meter
+from .meter import Meter, NotFiniteError
 from .profile import Denoiser
 from .runs import Better, Progress, Runs
 from .select import Candidate, Score
@@ -132,8 +133,12 @@ def compare(
         stop: asked after every run: once it says yes, the comparison ends with what it has.
         better: called with the levels of the best schedule so far, whenever it is another one.
 
+    A schedule whose run comes out as NaN or infinity is left out. Noises whose reference does end
+    the comparison with those before.
+
     Raises ValueError for arguments out of range or if no schedule can be compared, DenoiserError
-    for a model whose reference runs return NaN, infinities or another shape.
+    for a model that returns another shape, NotFiniteError for one whose first reference run returns
+    NaN or infinities.
 
     Example: the ideal denoiser of Gaussian data.
 
@@ -160,7 +165,7 @@ def compare(
     for number in range(-(-noises // batch)):
         race.run(number)
     if not race.running:
-        raise ValueError(_nothing(left_out))
+        raise runs.failed.error()
     return Comparison(
         scores=sorted(race.running, key=lambda score: score.mean),
         left_out=left_out,
@@ -215,9 +220,15 @@ class _Race:
         If even the first batch is, the schedules not yet run are left out.
         """
         first = batch == 0
-        if not first and (self.stop() or not self.running):
+        if not first and (self.stop() or not self.running or FURTHER in self.left_out):
             return
-        self._add_reference(batch)
+        try:
+            self._add_reference(batch)
+        except NotFiniteError as error:
+            if first:
+                raise
+            self.left_out[FURTHER] = reason(error.levels, "the many-step picture")
+            return
         measured: list[tuple[Score, list[float]]] = []
         for score in list(self.running):
             if self.stop() and (measured or not first):
@@ -250,11 +261,9 @@ class _Race:
         """Errors on a batch; None for a schedule whose runs fail, which is left out."""
         try:
             ends, errors = self.runs.end_points(candidate.sigmas, batch)
-        except DenoiserError as error:
-            self.left_out[candidate.name] = f"its run failed: {error}".rstrip(".")
-            return None
-        if not torch.isfinite(errors).all():
-            self.left_out[candidate.name] = "it ends in NaN or infinite values"
+        except NotFiniteError as error:
+            self.runs.failed.add(candidate.sigmas, error.levels)
+            self.left_out[candidate.name] = reason(error.levels)
             return None
         if batch == 0:
             self.first_ends[candidate.name] = ends[0].clone()

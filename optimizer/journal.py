@@ -12,12 +12,13 @@ never interrupted. A run that the record does not fit is run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["Journal", "Stages"]
+__all__ = ["Journal", "Stages", "digest_of_runs"]
 
 
 class Journal(Protocol):
@@ -96,3 +97,14 @@ class Stages:
     @property
     def _name(self) -> str:
         return f"{self.number:05d}"
+
+
+def digest_of_runs(shape: Sequence[int], schedules: Sequence[Tensor]) -> str:
+    """Of what runs depend on, beside the inputs of the optimisation and what was found before.
+
+    shape: [B, ...] of the noises that the schedules are run from
+    """
+    digest = hashlib.blake2b(repr(tuple(shape)).encode(), digest_size=16)
+    for levels in schedules:
+        digest.update(levels.numpy().tobytes())
+    return digest.hexdigest()

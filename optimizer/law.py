@@ -24,12 +24,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .law_runs import law_ends
 from .runs import Runs
 from .select import Candidate, Score
 
-__all__ = ["FEWEST_NOISES", "law_errors", "law_scores"]
+__all__ = ["law_errors", "law_scores"]
 
-FEWEST_NOISES = 8  # on fewer than these a standard deviation says too little
 CHUNK = 2**16  # elements that are worked on at once
 
 
@@ -97,7 +97,7 @@ def law_scores(candidates: Sequence[Candidate], runs: Runs, fine: Tensor) -> lis
     references: list[Tensor] = []
     ends: list[list[Tensor]] = [[] for _ in candidates]
     schedules = [candidate.sigmas for candidate in candidates]
-    while (measured := runs.law_ends(fine, schedules)) is not None:
+    while (measured := law_ends(runs, fine, schedules)) is not None:
         references.append(measured[0])
         for known, end in zip(ends, measured[1], strict=True):
             known.append(end)

@@ -8,18 +8,56 @@ main memory: a device's own belongs to the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["DenoiserError", "Meter"]
+__all__ = ["DenoiserError", "Meter", "NotFiniteError"]
 
 MEMORY = 256 * 2**20  # bytes of remembered calls
+NAMED = 2  # noise levels in a message, if there are more than one above it
+
+
+REMEDY = (
+    "run the model in another precision (start ComfyUI with --bf16-unet or --fp32-unet), lower the "
+    "guidance scale, or choose another sampler."
+)
 
 
 class DenoiserError(ValueError):
     """The model's output cannot be used."""
+
+
+class NotFiniteError(DenoiserError):
+    """NaN or infinity where there should be a number.
+
+    Arguments:
+        what: came out so, as a whole sentence begins.
+        levels: noise levels at which it did, in the host's units; none: nobody knows.
+
+    >>> print(NotFiniteError("The end is NaN or infinite", [2.0, 14.6, 2.0]))  # doctest: +ELLIPSIS
+    The end is NaN or infinite at noise levels 14.6 and 2: run the model in another precision ...
+    """
+
+    def __init__(self, what: str, levels: Iterable[float] = ()):
+        self.levels = sorted(set(levels), reverse=True)
+        super().__init__(f"{what}{at_levels(self.levels)}: {REMEDY}")
+
+
+def at_levels(levels: Sequence[float]) -> str:
+    """Where something happened, for the middle of a sentence; empty if nobody knows.
+
+    >>> at_levels([14.6, 3.0, 2.0, 1.0])
+    ' at noise levels 14.6, 3 and 2 more'
+    """
+    told = [f"{level:.4g}" for level in levels]
+    if len(told) > NAMED + 1:
+        told = [*told[:NAMED], f"{len(told) - NAMED} more"]
+    if not told:
+        return ""
+    *first, last = told
+    return f" at noise levels {', '.join(first)} and {last}" if first else f" at noise level {last}"
 
 
 class Meter:
@@ -47,7 +85,7 @@ class Meter:
 
         recall: whether this call may be kept or answered from memory
 
-        Raises DenoiserError for an output of another shape, NaN or infinity.
+        Raises DenoiserError for an output of another shape, NotFiniteError for NaN or infinity.
         """
         recall = recall and self.remember
         output = self._recall(x, sigma) if recall else None
@@ -75,10 +113,7 @@ class Meter:
             )
         # The ends say it for all between them, and are found without a copy as large as the output.
         if not torch.isfinite(torch.stack(output.aminmax())).all():
-            raise DenoiserError(
-                f"The model returned NaN or infinite values at noise level {sigma:.4g}: "
-                "run it in another precision (bf16 or fp32), or lower the guidance scale."
-            )
+            raise NotFiniteError("The model returned NaN or infinite values", [sigma])
         return output
 
     def _recall(self, x: Tensor, sigma: float) -> Tensor | None:

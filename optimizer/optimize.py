@@ -39,9 +39,10 @@ from .fine import fine_levels, fine_steps
 from .finish import Finish
 from .journal import Journal
 from .klub import Levels, klub
-from .law import FEWEST_NOISES, law_scores
+from .law import law_scores
+from .law_runs import FEWEST_NOISES, law_cost, law_fits, law_reference_steps
 from .meter import Meter
-from .pool import SHORTLIST, refined_pool, shortlist
+from .pool import refined_pool, shortlist
 from .profile import Denoiser, Profile
 from .refine import settled
 from .runs import FEWEST, PROFILE_LEVELS, Better, Progress, Runs
@@ -66,7 +67,6 @@ FIRST_ROUND_SHARE = 0.25  # of what is left, for running every candidate on the 
 METHODS = ("measured", "paper")
 
 TWIN_SHARE = 0.5  # of the budget, to plan the twin of a stochastic solver judged by its law with
-TWIN_SPENT = 0.4  # of the budget, at most: nothing is compared by the twin's errors
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ class Result:
     method:          name of the candidate that won
     scores:          every candidate that was run, with its errors, those run most and best first
     left_out:        given candidates that could not be used, with the reason
+    failed:          candidates whose runs came out as NaN or infinity, with the noise levels; and
+                     noises whose references did, before which the comparison ended
     profile:         the denoiser's profile, in EDM units
     calls:           denoiser rows computed, by phase
     noises:          number of initial noises the winner was run on
@@ -97,6 +99,7 @@ class Result:
     method: str
     scores: list[Score]
     left_out: dict[str, str]
+    failed: dict[str, str]
     profile: Profile
     calls: dict[str, int]
     noises: int
@@ -225,8 +228,12 @@ def optimize(
         better: called with the levels of the best schedule so far, whenever it is another one:
             first the best by prediction, then by what was measured.
 
-    Raises ValueError for arguments out of range, DenoiserError for a model that returns NaN,
-    infinities or another shape.
+    A schedule whose own run comes out as NaN or infinity is out of the comparison. Noises whose
+    reference does end the comparison with those before.
+
+    Raises ValueError for arguments out of range, DenoiserError for a model that returns another
+    shape, NotFiniteError for one that returns NaN or infinities in the first reference runs, along
+    the paths of the profile, or in the runs of every schedule.
 
     Example: the ideal denoiser of Gaussian data.
 
@@ -242,7 +249,7 @@ def optimize(
         denoise, solver, reference, meter, shape, seed, left, progress, journal, elements, finish,
         better,
     )  # fmt: skip
-    by_law = method == "measured" and _law_fits(left, steps, runs)
+    by_law = method == "measured" and law_fits(left, steps, runs)
     if by_law:
         runs.twin_share = TWIN_SHARE
     t_max = float(coordinate.finite_edm(np.asarray(sigma_max)))
@@ -315,9 +322,9 @@ def optimize(
 
     # The noises compared on are fresh: none of the candidates was made from them.
     noises = -(-FEWEST_NOISES // plan.batch) * plan.batch
-    if by_law and learnt is not None and runs.fits(noises * _law_cost(steps, runs)):
+    if by_law and learnt is not None and runs.fits(noises * law_cost(steps, runs)):
         criterion = "law"
-        law_steps = _law_reference_steps(steps)
+        law_steps = law_reference_steps(steps)
         compared_with = fine_levels(law_steps, coordinate, sigma_max, sigma_min)
         scores = law_scores(shortlist(pool, learnt, coordinate), runs, compared_with)
         learnt = None  # of the twin, which is not what chose
@@ -336,12 +343,18 @@ def optimize(
         )
     if method == "paper":
         ours = [s for s in scores if not s.candidate.given and s.errors]
-        winner = min(ours, key=lambda s: (-len(s.errors), s.mean))
+        winner = min(ours, key=lambda s: (not s.finite, -len(s.errors), s.mean))
+    if not winner.finite:
+        raise runs.failed.error()
     return Result(
         sigmas=winner.candidate.sigmas,
         method=winner.candidate.name,
-        scores=sorted((s for s in scores if s.errors), key=lambda s: (-len(s.errors), s.mean)),
+        scores=sorted(
+            (score for score in scores if score.errors and score.finite),
+            key=lambda score: (-len(score.errors), score.mean),
+        ),
         left_out=left_out,
+        failed=runs.failed.of(score.candidate for score in scores),
         profile=profile,
         calls=runs.spent,
         noises=len(winner.errors),
@@ -474,23 +487,6 @@ def _tracked(plan: _Plan, runs: Runs) -> list[tuple[Track, Track] | None]:
     while len(tracked) < runs.budget.decided(lambda rows: noises(rows) // plan.batch):
         tracked.append(runs.add_tracked_reference())
     return tracked
-
-
-def _law_reference_steps(steps: int) -> int:
-    """Steps of the stochastic solver's fine runs."""
-    return max(24, 3 * steps + 2)
-
-
-def _law_cost(steps: int, runs: Runs) -> int:
-    """Calls that one noise takes to be compared by the law of its samples."""
-    return (_law_reference_steps(steps) + SHORTLIST * steps) * runs.calls_per_step
-
-
-def _law_fits(budget: int, steps: int, runs: Runs) -> bool:
-    """Whether a solver can be judged by the law of its samples with a budget."""
-    # What is enough for this is far more than the least that a plan for the twin takes.
-    enough = FEWEST_NOISES * _law_cost(steps, runs)
-    return runs.stochastic is not None and enough <= (1.0 - TWIN_SPENT) * budget
 
 
 def _plan(budget: int, steps: int, runs: Runs, batch_size: int) -> _Plan:

@@ -82,6 +82,12 @@ class Profile:
         return self.grams.std(0) / self.count**0.5
 
     @property
+    def too_large(self) -> Tensor:
+        """[...] the EDM levels at which something is no number in single precision."""
+        squares = torch.cat([self.losses, self.grams.diagonal(dim1=1, dim2=2)]).float()
+        return self.sigmas[~torch.isfinite(squares).all(0)]
+
+    @property
     def squared_differences(self) -> Tensor:
         """[N, M, M] ||D_a - D_b||^2 per latent element, of each sample."""
         diagonal = self.grams.diagonal(dim1=1, dim2=2)

@@ -135,7 +135,7 @@ class Refinement:
 
     Arguments:
         surrogate: made from the references and coarse runs.
-        measure: runs a schedule [n+1] of EDM levels; None: the budget is spent.
+        measure: runs a schedule [n+1] of EDM levels; None: the budget is spent, or the run fails.
         coordinate: what levels the model knows; no others are run.
     """
 
@@ -152,9 +152,9 @@ class Refinement:
         self.reach = REACH
 
     def run(self, schedule: np.ndarray) -> bool:
-        """Run a schedule; False when the budget does not allow it. A failed run is not kept."""
+        """Run a schedule; False when the budget does not allow it, or the run fails."""
         track = self.measure(schedule)
-        if track is not None and np.isfinite(track.end).all():
+        if track is not None:
             self.tried.append((schedule, track))
         return track is not None
 
@@ -175,7 +175,8 @@ class Refinement:
         """One round: refine the best schedule within reach on the corrected surrogate, and run it.
 
         A find that is no better halves the reach. False when there is nothing more to gain: the
-        budget is spent, the gain expected is below its own standard error, or the find was run.
+        budget is spent, the gain expected is below its own standard error, the find was run, or its
+        run fails.
         """
         best, track = self.best
         model = self._around(best, track)

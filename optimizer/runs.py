@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .brownian import BROWNIAN, BrownianPath
 from .budget import Budget
 from .coordinate import Coordinate
+from .failures import Failures, checked_end
 from .finish import Finish
-from .journal import Journal, Stages
-from .meter import DenoiserError, Meter
+from .journal import Journal, Stages, digest_of_runs
+from .meter import Meter, NotFiniteError
 from .noise import SELECTION, generators, unit_noise
 from .profile import Denoiser, Profile, measure_profile
 from .select import FINALISTS, Candidate
@@ -39,7 +38,6 @@ PROFILE_LEVELS = 32
 FEWEST = 3  # candidates compared, however small the budget
 FEWEST_BY_LAW = 3  # noises on which the law of samples has a standard error
 COMPARED = 2**18  # elements of an end point that are kept to compare with: enough for any RMS
-PATHS_HELD = 2**30  # bytes of Brownian paths that the noises run together may take
 
 Progress = Callable[[str, int], None]  # (phase, denoiser rows spent so far)
 Better = Callable[[Tensor], None]  # (levels [n+1] of the best schedule so far)
@@ -54,6 +52,7 @@ class Runs:
     noise. Arguments as for `optimize`.
 
     budget: which a limit may lower, but never below what the smallest honest comparison takes
+    failed: the schedules whose runs came out as NaN or infinity
     whole:  the end points [B, ...] of the tracked references, as long as the caller leaves them
     ends:   of every reference, the elements [B, E] that are compared
     """
@@ -82,6 +81,7 @@ class Runs:
         self.spent: dict[str, int] = {}
         self.shape, self.seed, self.progress = shape, seed, progress
         self.budget = Budget(budget, finish)
+        self.failed = Failures()
         self.twin_share = 1.0  # of the budget, for the deterministic solver
         self.recalled = 0  # rows of an interrupted optimisation
         self.check: Callable[[], None] | None = None  # called after every call of a tracked run
@@ -203,30 +203,34 @@ class Runs:
         batch = len(self.ends)
 
         def measure() -> dict[str, Tensor]:
-            end = self._run("reference", self.reference, batch, self.fine)
-            return {"end": self._compared(_finite(end, self.fine))}
+            end = self.run("reference", self.reference, batch, self.fine)
+            return {"end": self.compared_of(checked_end(end, self.fine))}
 
-        self.ends.append(self._once("reference", batch, [self.fine], measure)["end"])
+        self.ends.append(self.once("reference", batch, [self.fine], measure)["end"])
 
     def add_tracked_reference(self) -> tuple[Track, Track] | None:
         """The same, with what the runs visited, and a coarse run of the judged solver beside them.
 
-        None if the runs pass through no meter.
+        None if the runs pass through no meter, or the coarse one fails.
         """
         batch = len(self.ends)
 
         def measure() -> dict[str, Tensor]:
             end, fine = self._tracked("reference", self.reference, batch, self.fine)
-            found = {"end": _finite(end, self.fine)}
+            found = {"end": checked_end(end, self.fine)}
             if fine is None:
                 return found
-            _, coarse = self._tracked("reference", self.solver, batch, self.coarse)
+            found |= fine.to_tensors("fine")
+            try:
+                _, coarse = self._tracked("reference", self.solver, batch, self.coarse)
+            except NotFiniteError:  # without it nothing is refined, but all can be compared
+                return found
             assert coarse is not None  # the meter that has seen the one has seen the other
-            return {**found, **fine.to_tensors("fine"), **coarse.to_tensors("coarse")}
+            return {**found, **coarse.to_tensors("coarse")}
 
-        found = self._once("tracked reference", batch, [self.fine, self.coarse], measure)
+        found = self.once("tracked reference", batch, [self.fine, self.coarse], measure)
         self.whole.append(found["end"])
-        self.ends.append(self._compared(found["end"]))
+        self.ends.append(self.compared_of(found["end"]))
         fine, coarse = (Track.from_tensors(found, name) for name in ("fine", "coarse"))
         if fine is None or coarse is None:
             return None
@@ -242,7 +246,7 @@ class Runs:
     def track(self, sigmas: Tensor, batches: int) -> Track | None:
         """What the judged solver visits with a schedule on the first so many batches of noise.
 
-        None when refinement's share of the budget does not allow all of them.
+        None when refinement's share of the budget does not allow all of them, or a run fails.
         """
         once = self.cost(len(sigmas) - 1)
         cost = batches * once
@@ -261,11 +265,14 @@ class Runs:
             assert track is not None  # there is a surrogate, so there is a meter
             return track.to_tensors("run")
 
-        found = [
-            self._once("refinement", k, [sigmas], partial(measure, k)) for k in range(batches)
-        ]
-        tracks = [Track.from_tensors(one, "run") for one in found]
-        return joined([track for track in tracks if track is not None])
+        tracks = []
+        for k in range(batches):
+            found = self._judged("refinement", k, sigmas, partial(measure, k))
+            track = None if found is None else Track.from_tensors(found, "run")
+            if track is None:
+                return None
+            tracks.append(track)
+        return joined(tracks)
 
     def refining(self) -> bool:
         """Report progress while schedules are refined without a call: the caller may cancel.
@@ -282,6 +289,8 @@ class Runs:
         """A run's end point, and x and D on the kept elements at every level visited.
 
         Solvers with two calls a step visit a level twice: the later state is on the trajectory.
+
+        Raises NotFiniteError also for numbers that are too large for single precision on the way.
         """
         visited: dict[float, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -292,7 +301,7 @@ class Runs:
 
         self.meter.observe = note
         try:
-            end = self._run(phase, solver, batch, sigmas)
+            end = self.run(phase, solver, batch, sigmas)
         finally:
             self.meter.observe = None
         if not visited:
@@ -302,12 +311,15 @@ class Runs:
         scale = t / self.coordinate.noise(levels)  # a host's x is b(s)/t times EDM's
         x = np.stack([c * visited[s][0] for s, c in zip(levels, scale, strict=True)])
         D = np.stack([visited[s][1] for s in levels])
-        return end, Track(np.log(t), x, D, self._kept(end))
+        if len(wrong := levels[~np.isfinite(x).all((1, 2))]):
+            raise NotFiniteError("The sampler's values became infinite", wrong[-1:])
+        return end, Track(np.log(t), x, D, self._kept(checked_end(end, sigmas)))
 
     def _kept(self, x: Tensor) -> np.ndarray:
         return x.flatten(1)[:, self.elements.to(x.device)].cpu().double().numpy()
 
-    def _compared(self, end: Tensor) -> Tensor:
+    def compared_of(self, end: Tensor) -> Tensor:
+        """The elements [B, E] of end points [B, ...] that are compared."""
         return end.flatten(1)[:, self.compared.to(end.device)]
 
     def profile(self, x_0: Tensor, sigmas: np.ndarray) -> Profile:
@@ -335,11 +347,14 @@ class Runs:
             finally:
                 self.meter.remember = remembers
             self.spent["profile"] = self.made - before
+            if len(wrong := profile.too_large):
+                at = self.coordinate.level(wrong.numpy()).tolist()
+                raise NotFiniteError("The model returned values too large to be measured", at)
             return profile.to_tensors(torch.float64)
 
         # Samples are end points of the references, so that their numbers say which ones they are.
         what = f"profile of {len(x_0)} of {len(self.ends)}"
-        profile = Profile.from_tensors(self._once(what, -1, [levels], measure))
+        profile = Profile.from_tensors(self.once(what, -1, [levels], measure))
         if profile.count < len(x_0):
             self.stages.drop()
             self.budget.ended_early = True
@@ -348,14 +363,24 @@ class Runs:
     def errors(self, candidate: Candidate, batch: int) -> list[float] | None:
         """RMS distance per element to the reference, per noise; None when the budget is spent.
 
-        A batch beyond the references is added if its reference and the finalists' runs fit.
+        A batch beyond the references is added if its reference and the finalists' runs fit; it ends
+        the comparison if its reference fails. The errors of a schedule that fails, or has failed,
+        are infinite.
         """
+        if candidate.sigmas in self.failed:
+            return [math.inf] * self.batch
         cost = self.cost(len(candidate.sigmas) - 1)
         if batch == len(self.ends):
             runs = FINALISTS if "candidates" in self.spent else FEWEST
             if not self.fits(self.reference_cost + runs * cost):
                 return None
-            self.add_reference()
+            try:
+                self.add_reference()
+            except NotFiniteError as error:
+                if self.rivals < 0:
+                    raise
+                self.failed.end(error.levels)
+                return None
             self.rivals = max(self.rivals, 0)
         if not self.fits(cost):
             return None
@@ -364,67 +389,37 @@ class Runs:
             return {"errors": self.end_points(candidate.sigmas, batch)[1]}
 
         self.rivals += 1
-        found = self._once("candidates", batch, [candidate.sigmas], measure)
-        return found["errors"].tolist()
+        found = self._judged("candidates", batch, candidate.sigmas, measure)
+        return [math.inf] * self.batch if found is None else found["errors"].tolist()
 
     def end_points(self, sigmas: Tensor, batch: int) -> tuple[Tensor, Tensor]:
         """Where the judged solver ends [B, ...], and how far from the references [B].
 
         RMS distances per element, whatever is left of the budget.
+
+        Raises NotFiniteError for a schedule that fails.
         """
-        end = self._run("candidates", self.solver, batch, sigmas)
-        return end, _rmse(self._compared(end), self.ends[batch])
+        end = checked_end(self.run("candidates", self.solver, batch, sigmas), sigmas)
+        return end, _rmse(self.compared_of(end), self.ends[batch])
 
-    def law_ends(
-        self, fine: Tensor, schedules: Sequence[Tensor]
-    ) -> tuple[Tensor, list[Tensor]] | None:
-        """End points of the stochastic solver on the next batch of noise, never used before.
+    def _judged(
+        self, what: str, batch: int, sigmas: Tensor, measure: Callable[[], Mapping[str, Tensor]]
+    ) -> Mapping[str, Tensor] | None:
+        """As `once`, of one schedule: None if it fails, or has failed before."""
 
-        Those of its fine run and of every schedule, all along the same Brownian paths, [B, E] each;
-        None when the budget is spent.
-        """
-        steps = sum(len(levels) - 1 for levels in (fine, *schedules))
-        self.law_cost = self.cost(steps)
-        if not self.fits(self.law_cost):
-            return None
-        batch = len(self.ends) + self.law_batches
-        self.law_batches += 1
-        point = 4 * steps * self.calls_per_step * math.prod(self.shape)  # a path's, in bytes
-        size = max(1, min(self.batch, PATHS_HELD // point))
-        together = (fine, *schedules)
+        def attempt() -> Mapping[str, Tensor]:
+            try:
+                return measure()
+            except NotFiniteError as error:
+                self.failed.add(sigmas, error.levels)
+                return self.failed.to_tensors([sigmas])
 
-        def measure() -> dict[str, Tensor]:
-            groups = [
-                self._along_one_path(batch, slice(k, min(k + size, self.batch)), together)
-                for k in range(0, self.batch, size)
-            ]
-            ends = [torch.cat(parts) for parts in zip(*groups, strict=True)]
-            _finite(ends[0], fine)
-            return {"ends": torch.stack(ends)}
+        if sigmas not in self.failed:
+            found = self.once(what, batch, [sigmas], attempt)
+            self.failed.remember([sigmas], found)
+        return None if sigmas in self.failed else found
 
-        end, *ends = self._once("law", batch, together, measure)["ends"]
-        return end, ends
-
-    def _along_one_path(
-        self, batch: int, rows: slice, schedules: Sequence[Tensor]
-    ) -> list[Tensor]:
-        """What is compared of the stochastic solver's end points, from some rows of a batch."""
-        first = batch * self.batch
-        sources = generators(self.seed, BROWNIAN, range(first + rows.start, first + rows.stop))
-        path = BrownianPath(lambda: unit_noise(sources, self.shape))
-        stochastic = self.stochastic
-        assert stochastic is not None
-
-        def along(noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
-            return stochastic(noise, sigmas, path)
-
-        phases = ["law reference"] + ["candidates"] * (len(schedules) - 1)
-        return [
-            self._compared(self._run(phase, along, batch, levels, rows))
-            for phase, levels in zip(phases, schedules, strict=True)
-        ]
-
-    def _once(
+    def once(
         self,
         what: str,
         batch: int,
@@ -438,7 +433,7 @@ class Runs:
         if batch != self.stage:
             self.stages.begin()
             self.stage = batch
-        run = f"{what} {self._digest(schedules)}"
+        run = f"{what} {digest_of_runs((self.batch, *self.shape), schedules)}"
         known = self.stages.recall(run)
         if known is None:
             before = Counter(self.spent)
@@ -456,14 +451,7 @@ class Runs:
         self._tell(CONTINUED)
         return known
 
-    def _digest(self, schedules: Sequence[Tensor]) -> str:
-        """Of what a run depends on, beside the inputs of the optimisation and what was found."""
-        digest = hashlib.blake2b(repr((self.batch, *self.shape)).encode(), digest_size=16)
-        for levels in schedules:
-            digest.update(levels.numpy().tobytes())
-        return digest.hexdigest()
-
-    def _run(
+    def run(
         self, phase: str, solver: Solver, batch: int, sigmas: Tensor, rows: slice = slice(None)
     ) -> Tensor:
         """One run on one batch of noise, or some rows of it, charged to a phase."""
@@ -509,16 +497,6 @@ class Runs:
         return metered
 
 
-def _finite(end: Tensor, levels: Tensor) -> Tensor:
-    """A reference's end points; raises DenoiserError where they are no numbers."""
-    if not torch.isfinite(end).all():
-        raise DenoiserError(
-            f"The sampler's own result with {len(levels) - 1} steps is NaN or infinite: "
-            "choose another sampler, or run the model in another precision (bf16 or fp32)."
-        )
-    return end
-
-
 def _some(elements: np.ndarray, count: int) -> Tensor:
     """So many of the elements at most, always the same ones."""
     chosen = np.random.default_rng(0).permutation(elements)[:count]
@@ -526,6 +504,5 @@ def _some(elements: np.ndarray, count: int) -> Tensor:
 
 
 def _rmse(x: Tensor, end: Tensor) -> Tensor:
-    """RMS distance per element [B, E], of each sample; infinite where x is not a number."""
-    distance = (x.double() - end.double()).square().mean(1).sqrt()
-    return distance.nan_to_num(nan=math.inf, posinf=math.inf)
+    """RMS distance per element [B, E], of each sample."""
+    return (x.double() - end.double()).square().mean(1).sqrt()

@@ -15,6 +15,7 @@ at three medians 1.082, 1.050, 1.035 and 1.028, by the geometric mean 1.070, 1.0
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -53,6 +54,11 @@ class Score:
         """Mean error; infinite before the first run."""
         return sum(self.errors) / len(self.errors) if self.errors else float("inf")
 
+    @property
+    def finite(self) -> bool:
+        """Whether every run ended in numbers."""
+        return all(map(math.isfinite, self.errors))
+
     def rank(self, noises: int) -> float:
         """What schedules are ranked by, on the first so many noises: (mean of sqrt(e))^2."""
         return (sum(error**0.5 for error in self.errors[:noises]) / noises) ** 2
@@ -74,11 +80,12 @@ def halving(
     Arguments:
         candidates: at least one.
         errors: the errors of a candidate on batch k = 0, 1, 2, ...; None once the budget does
-            not allow it, which ends the comparison.
+            not allow it, which ends the comparison. Infinite ones end it for this candidate.
         lead: called after every run with the candidate that leads among those run as often.
 
     Returns the winner and the scores of all candidates. The winner ranks first among those run on
-    as many noises as any; the given candidates that look best stay in to the end.
+    as many noises as any; the given candidates that look best stay in to the end. Its errors are
+    finite, unless those of all candidates are not.
     """
     scores = [Score(candidate) for candidate in candidates]
     running = list(scores)
@@ -87,17 +94,32 @@ def halving(
         for score in running:
             measured = errors(score.candidate, batch)
             if measured is None:
-                return _best([score for score in finished if score.errors]), scores
+                return _winner(finished, scores), scores
             score.errors.extend(measured)
-            lead(_best([s for s in running if len(s.errors) == len(score.errors)]).candidate)
+            first = _best([s for s in running if len(s.errors) == len(score.errors)])
+            if first.finite:
+                lead(first.candidate)
         finished = running
         running = _survivors(running)
+        if not running:
+            return _winner(finished, scores), scores
     raise AssertionError("a budget always ends")
 
 
+def _winner(finished: list[Score], scores: list[Score]) -> Score:
+    """The best of those that have finished a round; if all of these failed, of those run most."""
+    run = [score for score in scores if score.errors]
+    sound = [score for score in run if score.finite]
+    if left := [score for score in finished if score.errors and score.finite]:
+        return _best(left)
+    most = max((len(score.errors) for score in sound), default=0)
+    return _best([score for score in sound if len(score.errors) == most] or run)
+
+
 def _survivors(running: list[Score]) -> list[Score]:
-    """The better half, at least FINALISTS, and the FAVOURITES best given ones."""
-    ranked = sorted(running, key=lambda score: score.rank(len(score.errors)))
+    """The better half, at least FINALISTS, and the FAVOURITES best given ones; none that failed."""
+    sound = [score for score in running if score.finite]
+    ranked = sorted(sound, key=lambda score: score.rank(len(score.errors)))
     chosen = ranked[: max(FINALISTS, (len(ranked) + 1) // 2)]
     given = [score for score in ranked if score.candidate.given][:FAVOURITES]
     return chosen + [score for score in given if score not in chosen]

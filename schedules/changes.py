@@ -56,8 +56,9 @@ def save(folders: Sequence[Path], saved: SavedSchedule) -> tuple[Path, list[str]
     failures: list[str] = []
     for folder in folders:
         try:
-            with writing(folder):
-                path = _place(folder, saved, digest)
+            with writing(folder) as in_turn:
+                usual = folder / _file_name(saved, digest, SAFETENSORS)
+                path = _place(usual, saved, digest) if in_turn else free_path(usual)
                 return put(path, data, _newest(folders)), failures
         except OSError as error:
             failures.append(_failed(folder, error))
@@ -157,12 +158,11 @@ def forget(folders: Sequence[Path], request: Mapping[str, Any], name: str) -> No
 # -- files ----------------------------------------------------------------------------------
 
 
-def _place(folder: Path, saved: SavedSchedule, digest: str) -> Path:
+def _place(usual: Path, saved: SavedSchedule, digest: str) -> Path:
     """Where a result goes in a folder: over an earlier answer of its name, over no other result."""
-    usual = folder / _file_name(saved, digest, SAFETENSORS)
-    here = {entry.path: (entry.digest, entry.label) for entry in in_folder(folder)}
-    earlier = [path for path, key in here.items() if key == (digest, label_of(saved))]
-    earlier = [path for path in earlier if path.suffix.lower() == SAFETENSORS]
+    here = {entry.path: (entry.digest, entry.label) for entry in in_folder(usual.parent)}
+    same = [path for path, key in here.items() if key == (digest, label_of(saved))]
+    earlier = [path for path in same if path.suffix.lower() == SAFETENSORS]
     if earlier and usual not in earlier:
         return earlier[0]
     others = here.keys() - set(earlier)
@@ -211,9 +211,6 @@ def _named(saved: SavedSchedule, name: str) -> SavedSchedule:
 
 def _file_name(saved: SavedSchedule, digest: str, suffix: str) -> str:
     return f"{slug(saved.schedule.name)}-{digest[:12]}{suffix}"
-
-
-# -- names and errors -----------------------------------------------------------------------
 
 
 def _existing(folders: Sequence[Path], display_name: str) -> Entry:

@@ -24,7 +24,7 @@ DIGITS = 1000  # of one number
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # in UTF-8, only an escape can be half a character pair
 
 
-def parsed(data: bytes, *, what: str = "it", constants: bool = False) -> Any:
+def parsed(data: bytes | bytearray, *, what: str = "it", constants: bool = False) -> Any:
     """The value of JSON text in UTF-8.
 
     what: the subject of the sentence that says what is wrong with it

@@ -18,8 +18,9 @@ def check_version(written: object, known: int) -> None:
 
     written: as the file has it, a number or its digits
     """
-    digits = isinstance(written, str) and written.isascii() and written.isdigit()
-    version = int(written) if digits and len(str(written)) < 10 else written
+    version = written
+    if isinstance(written, str) and written.isascii() and written.isdigit() and len(written) < 10:
+        version = int(written)
     if version == known:
         return
     if isinstance(version, int) and version > known:

@@ -24,17 +24,21 @@ def write_whole(folder: Path, file_name: str, data: bytes) -> Path:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Make a folder, and hold its lock; without it if that takes too long: nothing is lost then."""
+def writing(folder: Path) -> Iterator[bool]:
+    """Make a folder, and hold its lock, if it has one. False if that takes too long: then whoever
+    has the lock may go on with a file as it was, and writing over that would be in vain.
+    """
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         sync(folder.parent)
     with ExitStack() as held:
         try:
             held.enter_context(locked(folder))
+            in_turn = True
         except BusyError as error:
             _log.warning("Writing all the same: %s", error)
-        yield
+            in_turn = False
+        yield in_turn
 
 
 def put(path: Path, data: bytes, modified: int | None = None) -> Path:

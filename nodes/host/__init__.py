@@ -11,10 +11,12 @@
     solver.py       sampling runs with one SAMPLER, as the optimiser calls them
     pictures.py     what a measured end point looks like
     walker.py       the sampler that evaluates the model along given points
+    misfit.py       what to tell when a model does not take what is linked
     memory.py       how many latents fit into the device at once
     pair.py         two of them that share a sampling run
     identity.py     the digest that tells models apart
     latents.py      what a LATENT means to an optimisation
+    tensors.py      what of a tensor can be read
     environment.py  folders, menu category
     running.py      what the host runs at the moment
     progress.py     the bar and the text under a node, "Finish now"
@@ -39,6 +41,7 @@ from .model import (
     host_schedule,
     host_schedules,
     noise_levels,
+    sampled_model,
     scheduler_names,
     simple_schedule,
     start_level,
@@ -56,6 +59,7 @@ from .scheduler import (
     register_scheduler,
     steps_of_the_first,
 )
+from .tensors import is_readable
 
 __all__ = [
     "SCHEDULER_NAME",
@@ -79,6 +83,7 @@ __all__ = [
     "host_schedule",
     "host_schedules",
     "is_comparable",
+    "is_readable",
     "judged_sampler",
     "latent_use",
     "make_guider",
@@ -90,6 +95,7 @@ __all__ = [
     "register_folders",
     "register_scheduler",
     "running_node",
+    "sampled_model",
     "sampler_names",
     "scheduler_category",
     "scheduler_names",

@@ -18,6 +18,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy.samplers import CFGGuider
 
 from .identity import WRAPPER_KEY
+from .model import sampled_model
 
 __all__ = ["is_plain", "model_of", "watched", "without_caches", "wraps_calls"]
 
@@ -42,15 +43,19 @@ CALLS = (
 def model_of(guider: Any) -> Any:
     """The MODEL that a GUIDER runs.
 
-    Raises ValueError for a guider that does not say which.
+    Raises ValueError for a guider that does not say which, or does not sample.
     """
-    try:
-        return guider.model_patcher
-    except AttributeError:
+    if not callable(getattr(guider, "sample", None)):
+        raise ValueError(
+            "What is linked as the guider is none that can be run: link CFGGuider or another node "
+            "with a GUIDER output."
+        )
+    if not hasattr(guider, "model_patcher"):
         raise ValueError(
             f"The linked guider ({type(guider).__name__}) does not say which model it runs: it has "
             "no 'model_patcher'. Link one that does, for example CFGGuider."
-        ) from None
+        )
+    return sampled_model(guider.model_patcher)
 
 
 def watched(guider: Any, predict: Callable[..., Any]) -> Any:
@@ -97,7 +102,7 @@ def is_plain(guider: Any) -> bool:
     return (
         not any((patcher.wrappers, patcher.callbacks, patcher.injections, *options))
         and patcher.object_patches.keys() <= {"model_sampling"}
-        and all(_is_plain_cond(cond) for conds in guider.original_conds.values() for cond in conds)
+        and all(_are_plain(conds) for conds in guider.original_conds.values())
     )
 
 
@@ -109,7 +114,13 @@ def wraps_calls(guider: Any) -> bool:
     return any(found.get(kind) for found in (patcher.wrappers, wrappers) for kind in CALLS)
 
 
+def _are_plain(conds: Any) -> bool:
+    """Whether conditionings are a list of plain ones."""
+    return isinstance(conds, list) and all(_is_plain_cond(cond) for cond in conds)
+
+
 def _is_plain_cond(cond: dict[str, Any]) -> bool:
     """Whether a conditioning brings no function of its own, and is the same for every row."""
     tensors = [value for value in cond.values() if isinstance(value, torch.Tensor)]
-    return not cond.keys() & {"hooks", "control"} and all(len(value) == 1 for value in tensors)
+    one_row = all(value.shape[:1] == (1,) for value in tensors)
+    return not cond.keys() & {"hooks", "control"} and one_row

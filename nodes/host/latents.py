@@ -26,7 +26,11 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from .tensors import is_readable
+
 __all__ = ["LatentUse", "first_noise", "latent_use"]
+
+MOST_IN_BATCH = 4096  # images, whose noises are drawn one after the other
 
 
 @dataclass(frozen=True)
@@ -82,17 +86,13 @@ class LatentUse:
 def latent_use(model: Any, latent: dict[str, Any], denoise: float) -> LatentUse:
     """The start, the data and the mask that a LATENT stands for.
 
-    Raises ValueError for a latent without elements.
+    Raises ValueError for what is none, has no elements or holds no numbers.
     """
+    _check(latent)
     latents = _as_sampled(model, latent)
     nested = bool(getattr(latents, "is_nested", False))
     parts = [part.float().cpu() for part in _parts(latents)]
     shapes = tuple(tuple(part.shape[1:]) for part in parts)
-    if any(part.numel() == 0 for part in parts):
-        raise ValueError(
-            f"The linked latent has shape {[list(part.shape) for part in parts]} and no elements: "
-            "link a latent image of at least one pixel."
-        )
     samples, mask = _packed(parts) if nested else parts[0], latent.get("noise_mask")
     shapes = shapes if nested else ()
     if not samples.any():
@@ -106,12 +106,48 @@ def latent_use(model: Any, latent: dict[str, Any], denoise: float) -> LatentUse:
 def first_noise(model: Any, latent: dict[str, Any], seed: int) -> Tensor:
     """The noise of the first image that KSampler makes of a LATENT and a seed, [...].
 
-    Packed if it is nested.
+    Packed if it is nested. `latent_use` has looked at the LATENT.
     """
-    noise = comfy.sample.prepare_noise(_as_sampled(model, latent), seed, latent.get("batch_index"))
+    own = latent.get("batch_index")
+    noise = comfy.sample.prepare_noise(_as_sampled(model, latent), seed, own[:1] if own else None)
     nested = bool(getattr(noise, "is_nested", False))
     parts = _parts(noise)
     return (_packed(parts) if nested else parts[0])[0].float().cpu()
+
+
+def _check(latent: Any) -> None:
+    """Raises ValueError, in a sentence, for a LATENT that no sampler could use."""
+    samples = latent.get("samples") if isinstance(latent, dict) else None
+    parts = _parts(samples)
+    if not all(is_readable(part) and part.dim() > 2 and part.is_floating_point() for part in parts):
+        raise ValueError(
+            "What is linked to 'latent_image' is not a latent image: link the LATENT output of "
+            "Empty Latent Image, VAE Encode or a similar node."
+        )
+    if any(part.numel() == 0 for part in parts):
+        raise ValueError(
+            f"The linked latent has shape {[list(part.shape) for part in parts]} and no elements: "
+            "link a latent image of at least one pixel."
+        )
+    if not all(bool(part.isfinite().all()) for part in parts):
+        raise ValueError(
+            "The linked latent holds values that are no finite numbers: the picture that it was "
+            "made from was damaged on its way, so encode it again."
+        )
+    mask = latent.get("noise_mask")
+    for part in [] if mask is None else _parts(mask):
+        if not is_readable(part) or part.dim() < 1 or not part.numel() or part.isnan().any():
+            raise ValueError(
+                "The noise mask of the linked latent is not a mask: link one with 'Set Latent "
+                "Noise Mask', or a latent without a mask."
+            )
+    index = latent.get("batch_index")
+    known = isinstance(index, list | tuple) and len(index) > 0 and isinstance(index[0], int)
+    if index is not None and not (known and 0 <= index[0] < MOST_IN_BATCH):
+        raise ValueError(
+            "The linked latent does not say rightly which image of its batch it is: link it "
+            f"without 'Latent From Batch', or take one of the first {MOST_IN_BATCH:,} images."
+        )
 
 
 def _as_sampled(model: Any, latent: dict[str, Any]) -> Any:

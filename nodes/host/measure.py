@@ -26,7 +26,9 @@ from ...optimizer import Meter
 from ...optimizer.coordinate import edm_level
 from .guidance import is_plain, watched, without_caches, wraps_calls
 from .latents import LatentUse
-from .memory import is_out_of_memory, largest_batch
+from .memory import SplitCalls, is_out_of_memory, largest_batch
+from .misfit import ERRORS as MISFITS
+from .misfit import misfit
 from .model import NoiseLevels, simple_schedule
 from .reference import reference_sampler
 from .samplers import JudgedSampler
@@ -74,8 +76,9 @@ class GuidedModel:
         self.latent = latent
         self.sampler = sampler
         self.meter = Meter()
-        self.rows = 0  # of the last call
+        self.calls = SplitCalls()
         self.stand_in: Callable[[Tensor, float], Tensor] | None = None
+        self.works = False  # whether a call was made that did not fail
         self.plain = is_plain(guider)
         self.wrapped = wraps_calls(guider)
         self.guider = watched(guider, self._predict)
@@ -147,8 +150,16 @@ class GuidedModel:
             )
         return free
 
+    @property
+    def splits(self) -> bool:
+        """Whether a call's rows may be asked for in parts: they are alike but for x."""
+        latent = self.latent
+        return self.plain and latent.mask is None and len(latent.start) == 1
+
     def fitted(self, run: Callable[[int, int], T]) -> T:
         """run(batch size, calls made to find it); if memory runs out, again with half the rows.
+
+        Calls that may be split are, so that they do not come here.
 
         Raises ValueError when it is not enough for one row.
         """
@@ -156,7 +167,7 @@ class GuidedModel:
         batch = self.batch_size
         made = self.meter.rows - before
         while True:
-            self.rows = batch
+            self.calls.rows = batch
             try:
                 return run(batch, made)
             except Exception as error:
@@ -165,18 +176,18 @@ class GuidedModel:
             # Out of the handler: the exception holds on to what the failed call had computed.
             self.meter.forget()
             comfy.model_management.soft_empty_cache()
-            if self.rows == 1:
+            if self.calls.rows == 1:
                 comfy.model_management.unload_all_models()
                 raise ValueError(
                     f"The device ran out of memory with a single latent of {self.latent.sizes}: "
                     "link a smaller latent, close what else uses the device, or start ComfyUI "
                     "with --lowvram."
                 )
-            batch = self.rows // 2
+            batch = self.calls.rows // 2
             log.warning(
                 "The device ran out of memory with %d latents at a time: the measurement starts "
                 "again with %d.",
-                self.rows,
+                self.calls.rows,
                 batch,
             )
 
@@ -263,15 +274,22 @@ class GuidedModel:
         self.asked = False
         torch.manual_seed(seed)  # some nodes draw from the common generator, which a user seeds too
         guider = self.uncached if fine else self.guider
-        samples = guider.sample(
-            self.latent.unpacked(noise),
-            start,
-            sampler,
-            sigmas.clone(),  # uni_pc writes into what it gets
-            denoise_mask=self.latent.mask,
-            seed=seed,
-            disable_pbar=True,
-        )
+        before = self.meter.calls
+        try:
+            samples = guider.sample(
+                self.latent.unpacked(noise),
+                start,
+                sampler,
+                sigmas.clone(),  # uni_pc writes into what it gets
+                denoise_mask=self.latent.mask,
+                seed=seed,
+                disable_pbar=True,
+            )
+        except MISFITS as error:
+            if self.works or self.meter.calls > before or is_out_of_memory(error):
+                raise
+            raise misfit(error, self.latent.sizes) from error
+        self.works = self.works or self.meter.calls > before
         if not self.asked and not isinstance(sampler, Walker):
             raise ValueError(
                 f"The guider {type(self.guider).__name__} does not run the model that it holds as "
@@ -302,12 +320,22 @@ class GuidedModel:
         An answer from memory leaves out the call, and with it what other nodes may keep of it.
         """
         comfy.model_management.throw_exception_if_processing_interrupted()
-        self.asked, self.rows = True, len(x)
+        self.asked = True
         level = float(timestep.flatten()[0])
         if self.stand_in is not None:
             return self.stand_in(x, level)
+
+        def part(rows: slice) -> Tensor:
+            level = timestep if timestep.numel() == 1 else timestep[rows]
+            output: Tensor = executor(x[rows], level, model_options, seed)
+            return output
+
+        def compute() -> Tensor:
+            if self.splits:
+                return self.calls(part, len(x))
+            self.calls.rows = len(x)
+            return part(slice(None))
+
         # A sampler that hooks in after the guidance needs the call itself.
         recall = self.plain and not model_options.get("sampler_post_cfg_function")
-        return self.meter(
-            x, level, lambda: executor(x, timestep, model_options, seed), recall=recall
-        )
+        return self.meter(x, level, compute, recall=recall)

@@ -2,14 +2,65 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management
 import comfy.sampler_helpers
+import torch
+from torch import Tensor
 
-__all__ = ["is_out_of_memory", "largest_batch"]
+__all__ = ["SplitCalls", "is_out_of_memory", "largest_batch"]
 
 LARGEST_BATCH = 16
+
+log = logging.getLogger("align_your_steps")
+
+
+class SplitCalls:
+    """Makes calls in parts from when a device's memory has run out for all rows at once.
+
+    A call's rows are answered one by one, so the parts are what the whole call would have been, but
+    for rounding: nothing that was measured before is lost.
+
+    rows: of the last part that was tried
+    most: rows that a part may have
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.most = LARGEST_BATCH
+
+    def __call__(self, part: Callable[[slice], Tensor], rows: int) -> Tensor:
+        """What `part` gives for all rows [B, ...], asked for so many of them as fit.
+
+        Raises the host's error when memory runs out for a single row.
+        """
+        while (answers := self._parts(part, rows)) is None:
+            # Out of the handler: the exception holds on to what the failed call had computed.
+            comfy.model_management.soft_empty_cache()
+            self.most = self.rows // 2
+            log.warning(
+                "The device ran out of memory with %d latents at a time: calls go on with %d.",
+                self.rows,
+                self.most,
+            )
+        return answers[0] if len(answers) == 1 else torch.cat(answers)
+
+    def _parts(self, part: Callable[[slice], Tensor], rows: int) -> list[Tensor] | None:
+        """The answers for all rows; None if they do not fit into memory, but fewer may."""
+        answers = []
+        for start in range(0, rows, self.most):
+            stop = min(start + self.most, rows)
+            self.rows = stop - start
+            try:
+                answers.append(part(slice(start, stop)))
+            except Exception as error:
+                if not is_out_of_memory(error) or self.rows == 1:
+                    raise
+                return None
+        return answers
 
 
 def largest_batch(guider: Any, shape: tuple[int, ...]) -> int:

@@ -21,6 +21,7 @@ __all__ = [
     "host_schedule",
     "host_schedules",
     "noise_levels",
+    "sampled_model",
     "scheduler_names",
     "simple_schedule",
     "start_level",
@@ -72,8 +73,8 @@ def noise_levels(model: Any) -> NoiseLevels:
 
     Raises ValueError for a model that is noised in another way, or not at all.
     """
-    model_sampling = model.get_model_object("model_sampling")
-    sigma_min, sigma_max = float(model_sampling.sigma_min), float(model_sampling.sigma_max)
+    model_sampling = sampled_model(model).get_model_object("model_sampling")
+    sigma_min, sigma_max = _range(model_sampling)
     probe = np.geomspace(sigma_min, sigma_max, 512)
     signal, noise, both = _noised(model_sampling, probe)
     # A model of the host's IMG_TO_IMG is given an image in place of the noise.
@@ -98,6 +99,16 @@ def noise_levels(model: Any) -> NoiseLevels:
         flow=bool(k < -1e-3),
         model_sampling=model_sampling,
     )
+
+
+def sampled_model(given: Any) -> Any:
+    """A MODEL as it is. Raises ValueError for anything else."""
+    if not all(hasattr(given, name) for name in ("get_model_object", "model_options", "clone")):
+        raise ValueError(
+            "What is linked as the model is not a MODEL: link the MODEL output of a loader, of a "
+            "LoRA or of a ModelSampling node."
+        )
+    return given
 
 
 def host_schedules(
@@ -158,6 +169,24 @@ def start_level(levels: NoiseLevels, steps: int, denoise: float) -> float:
 def simple_schedule(levels: NoiseLevels, steps: int) -> torch.Tensor:
     """The host's 'simple' schedule, steps+1 levels ending in 0."""
     return comfy.samplers.simple_scheduler(levels.model_sampling, steps)
+
+
+def _range(model_sampling: Any) -> tuple[float, float]:
+    """The lowest and the highest level. Raises ValueError for a model without a range of them."""
+    try:
+        low, high = float(model_sampling.sigma_min), float(model_sampling.sigma_max)
+    except (AttributeError, LookupError, RuntimeError, TypeError):
+        raise ValueError(
+            "This model has no noise levels, so there is no schedule for it: link a diffusion "
+            "model that ComfyUI can sample."
+        ) from None
+    if not 0.0 < low < high < float("inf"):
+        raise ValueError(
+            f"This model's noise levels run from {high:.4g} to {low:.4g}: they must run from a "
+            "finite level down to a smaller one above 0. Check the ModelSampling node before this "
+            "one."
+        )
+    return low, high
 
 
 def _noised(model_sampling: Any, levels: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .latents import LatentUse
 from .measure import GuidedModel
-from .model import NoiseLevels, noise_levels, simple_schedule
+from .model import NoiseLevels, noise_levels, sampled_model, simple_schedule
 from .samplers import JudgedSampler
 from .scheduler import steps_of_the_first
 from .solver import HostSolver
@@ -33,7 +33,7 @@ __all__ = ["GuidedPair", "boundary_level", "pair_levels", "with_model"]
 def with_model(guider: Any, model: Any) -> Any:
     """The same guidance of another MODEL."""
     other = copy.copy(guider)
-    other.model_patcher = model
+    other.model_patcher = sampled_model(model)
     other.model_options = model.model_options
     return other
 
@@ -96,7 +96,7 @@ class GuidedPair(GuidedModel):
     ):
         super().__init__(guider, levels, latent, sampler)
         self.second = GuidedModel(second, levels, latent, sampler)
-        self.second.meter = self.meter
+        self.second.meter, self.second.calls = self.meter, self.calls
         self.boundary = boundary
 
     @cached_property

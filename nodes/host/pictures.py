@@ -26,7 +26,9 @@ def decoded(vae: Any, guided: GuidedModel, end: Tensor) -> Tensor:
         picture = vae.decode(latent)
         while picture.ndim > 3:  # [B, H, W, C], or of a video [B, T, H, W, C]
             picture = picture[picture.shape[0] // 2]
-        return picture[..., :3].detach().float().cpu().contiguous()
+        if picture.ndim < 3 or picture.shape[-1] < 3 or picture.numel() == 0:
+            raise ValueError(f"it gave the shape {list(picture.shape)}, which is no picture")
+        return picture[..., :3].detach().float().cpu().nan_to_num().contiguous()
     except comfy.model_management.InterruptProcessingException:
         raise
     except Exception as error:  # a VAE of another model may fail in any way

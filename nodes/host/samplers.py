@@ -169,6 +169,11 @@ def judged_sampler(
 
     Raises ValueError for samplers whose schedules cannot be judged, naming the reason.
     """
+    if sampler is not None and not _is_sampler(sampler):
+        raise ValueError(
+            "What is linked to 'sampler' is no sampler that can be run: link KSamplerSelect or "
+            "another node with a SAMPLER output."
+        )
     name = chosen = sampler_name if sampler is None else _name(sampler)
     if name in REFUSED:
         raise _refusal(name, REFUSED[name])
@@ -211,6 +216,13 @@ def judged_sampler(
         spare_level=chosen in comfy.samplers.KSampler.DISCARD_PENULTIMATE_SIGMA_SAMPLERS,
         note="; ".join(notes),
     )
+
+
+def _is_sampler(given: Any) -> bool:
+    """Whether an object has what the host calls of a SAMPLER."""
+    sample = getattr(given, "sample", None)
+    run = getattr(given, "sampler_function", sample)
+    return callable(sample) and callable(run) and isinstance(_options(given), dict)
 
 
 def _refusal(name: str, why: str) -> ValueError:

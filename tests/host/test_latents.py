@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -186,17 +187,17 @@ def test_the_batch_is_halved_until_it_fits(measured: dict[str, Any]) -> None:
     assert measured["interrupted"] == 1
 
 
-def test_out_of_memory_halves_the_batch_and_starts_again(server: ComfyServer) -> None:
+def test_out_of_memory_halves_the_calls_and_nothing_begins_again(server: ComfyServer) -> None:
     server.get("/ays_test/reset")
     server.get("/ays_test/fits?rows=3")
     logged, before = len(server.log), saved_files(server)
     entry = server.run(sampled(optimize_graph(denoise=0.8, budget=AMPLE), denoise=0.8))
     log = server.log[logged:]
-    assert "out of memory with 2 latents at a time: the measurement starts again with 1" in log
+    assert re.search(r"out of memory with \d latents at a time: calls go on with 1\.", log)
     assert log.count("out of memory") == 1
     assert len(shown(entry)) == STEPS + 1
     assert server.latent(entry, "save").isfinite().all()
-    assert AMPLE < network_rows(server) <= 2 * (AMPLE + STEPS)
+    assert network_rows(server) <= 2 * (AMPLE + STEPS)
     assert len(saved_files(server)) == len(before) + 1
     server.get("/ays_test/reset")
 

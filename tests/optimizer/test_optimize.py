@@ -339,7 +339,7 @@ def test_solver_that_changes_the_shape_is_refused():
 
 
 def test_solver_whose_references_are_not_finite_is_refused():
-    with pytest.raises(ValueError, match="NaN or infinite"):
+    with pytest.raises(ValueError, match="NaN or infinity"):
         found(
             solver=lambda noise, sigmas, seed: noise * math.nan,
             samples=DATA.sample(4, seed=0).float(),

@@ -14,6 +14,7 @@ from align_your_steps.optimizer import (
     Meter,
     builtin_solver,
     edm_schedule,
+    law_runs,
 )
 from align_your_steps.optimizer import runs as runs_module
 from align_your_steps.optimizer.brownian import BrownianPath
@@ -159,9 +160,9 @@ def test_reference_that_ends_in_no_number_is_refused():
     def solver(noise: torch.Tensor, sigmas: torch.Tensor, seed: int) -> torch.Tensor:
         return noise * math.nan
 
-    with pytest.raises(DenoiserError, match="NaN or infinite"):
+    with pytest.raises(DenoiserError, match="NaN or infinity"):
         begun(solver=solver).add_reference()
-    with pytest.raises(DenoiserError, match="NaN or infinite"):
+    with pytest.raises(DenoiserError, match="NaN or infinity"):
         begun(solver=solver).add_tracked_reference()
 
 
@@ -301,7 +302,7 @@ def test_end_points_are_compared_on_some_of_the_elements():
     assert some.ends[0].shape == (BATCH, 2)
     assert some.whole[0].shape == (BATCH, 3)
     torch.testing.assert_close(some.ends[0], whole.ends[0][:, [0, 2]])
-    end = some._run("candidates", some.solver, 0, schedule(2.0, 0.5).sigmas)
+    end = some.run("candidates", some.solver, 0, schedule(2.0, 0.5).sigmas)
     expected = (end - some.whole[0])[:, [0, 2]].norm(dim=1) / math.sqrt(2)
     assert some.errors(schedule(2.0, 0.5), 0) == pytest.approx(expected.tolist(), rel=1e-4)
 
@@ -319,7 +320,7 @@ def test_stochastic_runs_are_the_same_however_many_paths_are_held(monkeypatch, h
 
     def ends() -> list[torch.Tensor]:
         made = begun(solver="dpmpp_2m_sde")
-        found = made.law_ends(FINE, schedules)
+        found = law_runs.law_ends(made, FINE, schedules)
         assert found is not None
         assert made.spent["law reference"] == STEPS * BATCH
         return [found[0], *found[1]]
@@ -332,8 +333,8 @@ def test_stochastic_runs_are_the_same_however_many_paths_are_held(monkeypatch, h
             super().__init__(draw)
             rows.append(len(self.values[0]))
 
-    monkeypatch.setattr(runs_module, "BrownianPath", Watched)
-    monkeypatch.setattr(runs_module, "PATHS_HELD", held)
+    monkeypatch.setattr(law_runs, "BrownianPath", Watched)
+    monkeypatch.setattr(law_runs, "PATHS_HELD", held)
     for one, other in zip(expected, ends(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     point = 4 * (STEPS + 6) * 3

@@ -9,6 +9,7 @@ from pathlib import Path
 import align_your_steps.schedules
 import pytest
 from align_your_steps.schedules import PRESETS, discrete_table, preset, preset_for_model
+from align_your_steps.schedules import presets as module
 
 FILE = Path(align_your_steps.schedules.__file__).with_name("published.json")
 PUBLISHED = json.loads(FILE.read_text(encoding="utf-8"))["schedules"]
@@ -105,3 +106,17 @@ def test_a_sigma_max_that_leaves_no_step_is_refused(sigma_max: float) -> None:
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"SD9.*SD1.5, SDXL, DeepFloyd IF, SVD"):
         preset("SD9")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schedules": {}}', '{"schedules": null}'])
+def test_damaged_tables_say_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    (tmp_path / "published.json").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "presets.py"))
+    module._published_tables.cache_clear()
+    try:
+        with pytest.raises(ValueError, match=r"published\.json cannot be read.*install"):
+            preset("SDXL")
+    finally:
+        module._published_tables.cache_clear()

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,21 @@ def test_what_is_too_large_to_be_read_is_not_written() -> None:
     one = result(x="y" * LARGEST)
     with pytest.raises(ValueError, match="2 MiB"):
         to_json_bytes(one)
+
+
+def test_levels_for_every_number_of_steps_come_back() -> None:
+    others = tuple((14.6, 14.5 - number / 1000, 0.0) for number in range(1000))
+    one = replace(result(), schedule=replace(result().schedule, others=others))
+    assert from_json(to_json_bytes(one), "x").schedule == one.schedule
+    more = replace(one, schedule=replace(one.schedule, others=(*others, (2.0, 1.0))))
+    with pytest.raises(ValueError, match="1000 other numbers of steps"):
+        to_json_bytes(more)
+
+
+@pytest.mark.parametrize("figure", [math.nan, math.inf, {"deep": [math.nan]}])
+def test_a_figure_that_is_no_number_stays_behind(figure: Any) -> None:
+    one = replace(result(), notes={"flow": False, "error": figure})
+    assert from_json(to_json_bytes(one), "x").notes == {"flow": False}
 
 
 # -- in a folder ----------------------------------------------------------------------------

@@ -9,10 +9,12 @@ import logging
 import os
 import struct
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -20,12 +22,13 @@ import torch
 from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store, changes, files
 from align_your_steps.schedules import locked as locked_module
 from align_your_steps.schedules import saved as module
-from align_your_steps.schedules.files import slug
+from align_your_steps.schedules.files import content_of, one_line, read_bytes, slug
 from align_your_steps.schedules.locked import LOCK, BusyError, all_locked, locked
 from align_your_steps.schedules.saved import FORMAT_VERSION, to_bytes
 from align_your_steps.schedules.shared import to_json_bytes
 from align_your_steps.schedules.store import NameTakenError, UnknownNameError
 from align_your_steps.tests.folders import files_in
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -188,6 +191,7 @@ def test_saving_nowhere_names_every_folder(tmp_path: Path) -> None:
     [
         ({"levels": torch.zeros(3)}, {}, "rename"),
         ({}, {"text": "x" * (16 * 2**20)}, "header"),
+        ({"z": torch.zeros(3, dtype=torch.complex64)}, {}, "complex64"),
     ],
 )
 def test_a_result_that_could_not_be_read_again_is_not_written(
@@ -285,6 +289,66 @@ def test_a_lock_that_stays_taken_holds_up_no_saving_and_changes_nothing_else(
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert list(store.list()) == ["another", "mine"]
     store.delete("mine")
+
+
+PAIRED = {
+    "save": lambda store: store.save(result(levels=(9.0, 2.0, 1.0, 0.0))),
+    "rename": lambda store: store.rename("mine", "yours"),
+    "delete": lambda store: store.delete("mine"),
+    "add": lambda store: store.add(to_bytes(result("mine", levels=(8.0, 2.0, 1.0, 0.0))), "sent"),
+    "forget": lambda store: store.forget(result().request, "mine"),
+}
+
+
+@pytest.mark.parametrize("second", PAIRED)
+@pytest.mark.parametrize("first", PAIRED)
+def test_two_changes_at_once_are_as_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, second: str
+) -> None:
+    """While the first one is about to change a file, the second one begins, and must wait."""
+    expected = Store([tmp_path / "expected"])
+    store = Store([tmp_path / "folder"])
+    for each in (expected, store):
+        each.save(result())
+    outcomes = []
+    for change in (first, second):
+        with suppress(UnknownNameError):
+            PAIRED[change](expected)
+
+    other, begun, waiting = ThreadPoolExecutor(1), Event(), Event()
+    seconds: list[Future[object]] = []
+    acquire = FileLock.acquire
+
+    def watched(lock: FileLock, **options: Any) -> Any:
+        if begun.is_set():
+            waiting.set()
+        return acquire(lock, **options)
+
+    def meanwhile(real: Callable[..., Any]) -> Callable[..., Any]:
+        def about_to(*args: Any, **options: Any) -> Any:
+            if not begun.is_set():
+                begun.set()
+                seconds.append(other.submit(PAIRED[second], store))
+                seconds[0].add_done_callback(lambda _: waiting.set())
+                waiting.wait()
+                outcomes.append(seconds[0].done())
+            return real(*args, **options)
+
+        return about_to
+
+    with monkeypatch.context() as patch:
+        for owner, name in [(os, "replace"), (Path, "unlink")]:
+            patch.setattr(owner, name, meanwhile(getattr(owner, name)))
+        patch.setattr(FileLock, "acquire", watched)
+        PAIRED[first](store)
+        with suppress(UnknownNameError):
+            seconds[0].result()
+    assert outcomes == [False], "the second has not waited"
+    shown = [
+        {name: entry.saved.schedule.levels for name, entry in each.list().items()}
+        for each in (expected, store)
+    ]
+    assert shown[0] == shown[1]
 
 
 def test_folders_are_locked_in_one_order_and_once(
@@ -403,6 +467,96 @@ def test_a_slug_is_a_safe_file_name(name: str) -> None:
 
 def test_a_slug_keeps_what_is_safe() -> None:
     assert slug("SDXL_v1.0-10 steps") == "SDXL_v1.0-10-steps"
+
+
+@pytest.mark.parametrize(
+    ("name", "look"),
+    [("SDXL", "SDХL"), ("auto", "аuto"), ("auto", "au\u3164to"), ("SVD", "ＳＶＤ")],
+)
+def test_a_name_that_only_looks_reserved_shows_with_digits(
+    tmp_path: Path, name: str, look: str
+) -> None:
+    assert name != look
+    Store([tmp_path]).save(result(look))
+    assert list(Store([tmp_path]).list()) == [f"{look} [{result(look).digest[:6]}]"]
+
+
+def test_names_that_look_the_same_show_with_digits(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    for number, name in enumerate(("mine", "mіne", "ｍine", "Mine")):
+        store.save(result(name, seed=number))
+    shown = list(store.list())
+    assert "Mine" in shown, "capitals can be told apart"
+    assert sum(name.endswith("]") for name in shown) == 3
+
+
+@given(st.text())
+def test_one_line_of_a_name_stays_as_it_is(name: str) -> None:
+    assert one_line(one_line(name)) == one_line(name)
+    assert one_line(name).isprintable()
+
+
+def test_half_a_character_in_a_name_loses_no_result(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    store.save(result("a\ud800b"))
+    (name,) = store.list()
+    back = store.load(name)
+    assert back is not None and back.schedule.levels == LEVELS
+    assert read_bytes(content_of(back, ".json"), "x")[0].schedule.levels == LEVELS
+
+
+# -- versions -------------------------------------------------------------------------------
+
+
+def newer(path: Path) -> bytes:
+    """Make a file one that a newer version of the pack has written; its content."""
+    with monkey_version(FORMAT_VERSION + 1):
+        path.write_bytes(to_bytes(result()))
+    return path.read_bytes()
+
+
+@contextmanager
+def monkey_version(version: int) -> Iterator[None]:
+    before, module.FORMAT_VERSION = module.FORMAT_VERSION, version
+    try:
+        yield
+    finally:
+        module.FORMAT_VERSION = before
+
+
+def test_a_file_of_a_newer_version_is_not_listed_and_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "new.safetensors"
+    newer(path)
+    assert Store([tmp_path]).list() == {}
+    (record,) = caplog.records
+    assert f"{path}: a newer version of this pack has written it" in record.getMessage()
+    with pytest.raises(ValueError, match=r"'new\.safetensors' is too new: .* update the pack"):
+        Store([tmp_path]).add(path.read_bytes(), path.name)
+
+
+def test_a_file_of_a_newer_version_is_not_written_over(tmp_path: Path) -> None:
+    store = Store([tmp_path])
+    path = store.save(result())
+    kept = newer(path)
+    for _ in range(2):
+        other = store.save(result())
+        assert other.name == f"{path.stem}-2.safetensors"
+    store.forget(result().request, "mine")
+    assert path.read_bytes() == kept
+    assert store.list() == {}
+
+
+@pytest.mark.parametrize("version", [None, "", "0", "one", "9" * 5000, "²"])
+def test_a_file_of_no_version_is_not_listed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, version: str | None
+) -> None:
+    meta = {**META, "version": version}
+    meta = {key: value for key, value in meta.items() if value is not None}
+    write(tmp_path / "a.safetensors", meta, levels=torch.tensor(LEVELS, dtype=F64))  # type: ignore[arg-type]
+    assert Store([tmp_path]).list() == {}
+    assert "format version 1" in caplog.records[0].getMessage()
 
 
 # -- listing --------------------------------------------------------------------------------

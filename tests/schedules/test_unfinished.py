@@ -194,3 +194,18 @@ def test_work_that_nobody_comes_back_to_is_deleted(
     Unfinished(tmp_path, {**REQUEST, "seed": 1})
     assert {seed for seed, folder in folders.items() if folder.exists()} == {1, 3}
     assert foreign.exists()
+
+
+def test_work_of_a_newer_version_is_not_used_and_not_written_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "FORMAT_VERSION", 2)
+        path = kept(tmp_path)
+    before = path.read_bytes()
+    unfinished = Unfinished(tmp_path, REQUEST)
+    assert unfinished.get("00001") is None
+    unfinished.put("00001", {"other": torch.zeros(1)})
+    assert path.read_bytes() == before
+    (line,) = warnings(caplog)
+    assert "a newer version of this pack has written it" in line

@@ -34,6 +34,7 @@ __all__ = [
     "State",
     "change",
     "change_half",
+    "change_with_rest",
     "filled",
     "forked",
     "is_between",
@@ -166,8 +167,20 @@ def leftovers(base: Path) -> list[Path]:
 
 def change(end: Connection, name: str, base: Path, deadly: int = 0) -> None:
     """Make a change; be killed before the line with a number, if as many are passed."""
-    if deadly:
-        sys.settrace(_killer(deadly))
+    sys.settrace(_before_line(deadly, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+    CHANGES[name](base)
+    sys.settrace(None)
+    end.send("done")
+
+
+def change_with_rest(end: Connection, name: str, base: Path, line: int) -> None:
+    """Make a change; stop before the line with a number, until someone says to go on."""
+
+    def rest() -> None:
+        end.send("stopped")
+        end.recv()
+
+    sys.settrace(_before_line(line, rest))
     CHANGES[name](base)
     sys.settrace(None)
     end.send("done")
@@ -204,8 +217,8 @@ def save_on(end: Connection, base: Path, seed: int) -> None:
         end.send(number)
 
 
-def _killer(deadly: int) -> Callable[[FrameType, str, Any], Any]:
-    """A trace function that kills the process before a line of those that write."""
+def _before_line(number: int, act: Callable[[], object]) -> Callable[[FrameType, str, Any], Any]:
+    """A trace function that does something before a line of those that write; never before 0."""
     passed = 0
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
@@ -214,8 +227,8 @@ def _killer(deadly: int) -> Callable[[FrameType, str, Any], Any]:
         if code.co_name not in WRITING or not code.co_filename.endswith(SOURCES):
             return None
         passed += event == "line"
-        if passed == deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if event == "line" and passed == number:
+            act()
         return trace
 
     return trace

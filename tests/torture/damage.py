@@ -14,7 +14,16 @@ from copy import deepcopy
 from random import Random
 from typing import Any
 
-__all__ = ["NAMES", "falling", "hostile_name", "in_bytes", "in_header", "in_json", "in_tensors"]
+__all__ = [
+    "NAMES",
+    "changed_json",
+    "falling",
+    "hostile_name",
+    "in_bytes",
+    "in_header",
+    "in_json",
+    "in_tensors",
+]
 
 LENGTHS = (0, 1, 7, 8, 2**16, 2**24, 2**24 + 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1)
 PIECES = (
@@ -70,7 +79,7 @@ def in_bytes(random: Random, data: bytes) -> bytes:
 
 def in_json(random: Random, data: bytes) -> bytes:
     """One to three changes of a JSON text's values and keys."""
-    text = json.dumps(_changed(random, json.loads(data)))
+    text = json.dumps(changed_json(random, json.loads(data)))
     if random.randrange(8) == 0:  # no object of Python's has a key twice
         text = re.sub(r'("\w+"): ', r"\1: null, \1: ", text, count=random.randint(1, 3))
     return text.encode("utf-16" if random.randrange(50) == 0 else "utf-8")
@@ -83,7 +92,7 @@ def in_header(random: Random, data: bytes) -> bytes:
     if "result" in metadata and random.randrange(3):
         metadata["result"] = in_json(random, metadata["result"].encode()).decode(errors="replace")
     else:
-        header = _changed(random, header)
+        header = changed_json(random, header)
     return _put_together(json.dumps(header).encode(), rest)
 
 
@@ -125,7 +134,7 @@ def falling(random: Random, count: int) -> list[float]:
     return [14.6 * (1.0 - k / (count + random.random())) for k in range(count)]
 
 
-def _changed(random: Random, value: Any) -> Any:
+def changed_json(random: Random, value: Any) -> Any:
     """JSON with one to three values or keys replaced, taken out or put in."""
     for _ in range(random.randint(1, 3)):
         places = list(_places(value))

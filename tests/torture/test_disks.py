@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import torch
 from align_your_steps.schedules.saved import read_saved
+from align_your_steps.tests.host.browser import open_page
 from align_your_steps.tests.host.listener import Listener
 from align_your_steps.tests.host.server import ComfyServer
 from align_your_steps.tests.host.test_nodes import network_rows, shown
@@ -146,6 +147,20 @@ FAULTS = [
     Fault("disk full: the pack's folder", filled, freed, ("first",), "second"),
     Fault("disk full: the user folder", filled, freed, ("user",), "first", short=True),
     Fault("read-only: all schedule folders", locked, freed, ("first", "user"), short=True),
+    Fault(
+        "read-only: all schedule folders, measure again",
+        locked,
+        freed,
+        ("first", "user"),
+        inputs={"reuse": "measure again"},
+    ),
+    Fault(
+        "disk full: all schedule folders, two saves",
+        filled,
+        freed,
+        ("first", "user"),
+        inputs={"more_steps": "3"},
+    ),
     Fault("read-only: the pack's folder", locked, freed, ("first",), "second", short=True),
     Fault("read-only: the user folder", locked, freed, ("user",), "first"),
     Fault("folders deleted", deleted, place="first", short=True),
@@ -301,15 +316,13 @@ def test_a_limit_on_the_size_of_files_costs_nothing(
     server = new_server()
     healthy = server.run(measured_and_sampled(1))
     (file,) = House(server, None).first.glob("*.safetensors")
-    process = server._process
-    assert process is not None
     # The server's own log must still fit.
     limit = len(server.log.encode()) + 2000
     assert limit < file.stat().st_size
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     entry = server.wait(server.queue(measured_and_sampled(2)))
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, unlimited)
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, unlimited)
     report = entry["outputs"]["report"]["text"][0]
     told = "(File too large)" in report and all(part in report for part in REMEDY)
     server.get("/ays_test/reset")
@@ -318,3 +331,36 @@ def test_a_limit_on_the_size_of_files_costs_nothing(
     assert shown(again) == shown(entry) != shown(healthy)
     lost = int(network_rows(server) > SAMPLING)
     fault("file size limit", trials=1, survived=int(survived), lost=lost)
+
+
+@pytest.mark.parametrize("vue", [False, True], ids=["classic", "nodes 2.0"])
+def test_the_page_says_where_to_look_and_what_to_do(
+    house: House, chromium: str, at_length: Callable[[int, int], int], vue: bool
+) -> None:
+    if not at_length(0, 1):
+        pytest.skip("only in make torture: it opens the page")
+    graph = measured_and_sampled(9_000_000 + vue)
+    # The page itself numbers nodes.
+    ids = {name: str(number) for number, name in enumerate(graph, start=1)}
+    numbered = {ids[name]: node for name, node in graph.items()}
+    for node in numbered.values():
+        for name, value in node["inputs"].items():
+            if isinstance(value, list):
+                node["inputs"][name] = [ids[value[0]], value[1]]
+    with open_page(house.server, chromium, timeout=90.0, vue=vue) as page:
+        page.load(numbered, centre=ids["optimize"])
+        a_file_in_its_place(house.first, house.second)
+        try:
+            assert house.server.wait(page.queue())["status"]["status_str"] == "success"
+            if page.draws_texts:
+                under = " ".join(page.text("NOT SAVED").split())
+                assert under.startswith("NOT SAVED")  # the rest may be cut off
+                for part in (str(house.first), str(house.second), *REMEDY):
+                    assert part in under
+            page.screenshot(f"not saved {type(page.nodes).__name__}")
+        finally:
+            a_folder_again(house.first, house.second)
+        assert house.server.wait(page.queue())["status"]["status_str"] == "success"
+        if page.draws_texts:
+            page.text("Not measured again")
+        assert not page.our_errors

@@ -660,3 +660,17 @@ def test_changed_unfinished_work_is_absent(
     assert accepted < trials / 10
     fault("Changed: unfinished work", trials=trials, survived=trials,
           remark=f"{accepted} were as before, all others absent with one log line")  # fmt: skip
+
+
+# -- levels that come with a workflow -------------------------------------------------------
+
+
+@pytest.mark.host
+def test_changed_workflows_carry_lawful_levels_or_none(
+    host_answer: Callable[..., dict[str, Any]], at_length: AtLength, fault: Fault
+) -> None:
+    answer = host_answer(Path(__file__).with_name("host_carried.py"), str(at_length(300, 10_000)))
+    trials = answer["trials"]
+    assert answer["accepted"] > trials / 20 and answer["refused"] > trials / 5
+    fault("Changed: levels that come with a workflow", trials=trials, survived=trials,
+          remark=f"{answer['refused']} refused in one log line")  # fmt: skip

@@ -18,6 +18,7 @@ from align_your_steps.tests.torture.changing import (
     State,
     change,
     change_half,
+    change_with_rest,
     filled,
     is_between,
     leftovers,
@@ -186,3 +187,46 @@ def test_what_was_reported_as_saved_is_there(
         remark="; ".join([f"seed {seed}, {reported} reported as saved", *problems]),
     )
     assert reported > trials
+
+
+@pytest.mark.parametrize("name", ["rename three copies", "delete three copies"])
+def test_one_that_hangs_and_goes_on_later_takes_nothing_back(
+    name: str,
+    template: Path,
+    at_length: Callable[[int, int], int],
+    fault: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Someone saves, in the middle of a change, what is changed: without the lock, if need be.
+
+    What was saved before the other one looked for what it deletes may be deleted, no later one.
+    """
+    trials, waited, looked, lost = 0, 0, False, []
+    new = result("mine", 0, first=30.0)
+    for line in range(1, 10_000, at_length(17, 3)):
+        base = copied(template)
+        child = Child(change_with_rest, name, base, line)
+        child.go()
+        if child.connection.recv() == "done":
+            child.said()
+            break
+        caplog.clear()
+        store_of(base).save(new)
+        in_turn = not caplog.records
+        child.go()
+        child.said()
+        trials, waited = trials + 1, waited + (not in_turn)
+        found = store_of(base).find(new.request)
+        is_new = found is not None and found.schedule.levels == new.schedule.levels
+        looked = looked or (is_new and not in_turn)
+        deleted = found is None and name.startswith("delete") and (in_turn or not looked)
+        if not is_new and not deleted:
+            lost.append(f"at line {line}")
+    fault(
+        f"hangs while it is to {name}, another saves, and it goes on",
+        trials=trials,
+        survived=trials - len(lost),
+        lost=len(lost),
+        remark="; ".join([f"{waited} times in possession of a lock", *lost]),
+    )
+    assert looked

@@ -15,12 +15,12 @@ import pytest
 from align_your_steps.schedules import Store, locked
 from align_your_steps.tests.torture.changing import Child, forked, leftovers, result
 from align_your_steps.tests.torture.working import (
+    COMMON,
     LASTING,
-    SHARED,
+    common,
     lasting,
     number_of,
     own,
-    shared,
     work,
 )
 
@@ -72,7 +72,7 @@ def test_eight_processes(
     store.delete("next")
     problems += [f"left over: {path}" for folder in folders for path in leftovers(folder)]
     lost = [
-        *(f"shared {key}" for key in SHARED if not explained(done, key, store)),
+        *(key for key in COMMON if not explained(done, key, store)),
         *(f"{key}" for key in keys(done) if not as_left(done, key, store)),
         *(f"lasting {k}" for k in LASTING if number_of(store.find(lasting(k).request)) != k),
     ]
@@ -154,11 +154,11 @@ def possible(find: Did, done: Iterable[Did]) -> bool:
     )
 
 
-def explained(done: list[Did], key: int, store: Store) -> bool:
-    """Whether a shared result is one that somebody wrote last."""
-    number = number_of(store.find(shared(key).request))
+def explained(done: list[Did], key: str, store: Store) -> bool:
+    """Whether a result of all is one that somebody wrote last."""
+    number = number_of(store.find(common(key).request))
     now = max(did.began for did in done) + 1e9
-    return possible(Did("find", f"shared {key}", number, now, now), done)
+    return possible(Did("find", key, number, now, now), done)
 
 
 def keys(done: Iterable[Did]) -> set[str]:

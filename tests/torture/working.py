@@ -1,8 +1,9 @@
 """Processes at work on the same folders, each with a record of what it did.
 
-There are three kinds of results:
+There are four kinds of results:
 - a worker's own, which nobody else changes: it must find them as it left them
 - shared ones, which everybody saves and deletes, under one name each
+- a moving one, which everybody saves and renames
 - lasting ones, which everybody renames and nobody deletes: they must be there all the time
 
 The record is a line of JSON before each change and one after it: the worker may be killed.
@@ -25,12 +26,13 @@ from typing import Any
 from align_your_steps.schedules import SavedSchedule, Store
 from align_your_steps.schedules.locked import BusyError
 from align_your_steps.schedules.saved import to_bytes
-from align_your_steps.schedules.store import UnknownNameError
+from align_your_steps.schedules.store import NameTakenError, UnknownNameError
 from align_your_steps.tests.torture.changing import levels, result
 
-__all__ = ["LASTING", "OWN", "SHARED", "lasting", "number_of", "own", "shared", "work"]
+__all__ = ["COMMON", "LASTING", "common", "lasting", "number_of", "own", "work"]
 
-OWN, SHARED, LASTING = range(4), range(2), range(3)
+OWN, LASTING = range(4), range(3)
+COMMON = {"shared 0": 100, "shared 1": 101, "moving": 102}  # with the seeds of their requests
 HANGS = 100.0  # seconds after which a worker says where it hangs, and ends
 
 
@@ -38,8 +40,8 @@ def own(worker: int, key: int, number: int = 0) -> SavedSchedule:
     return result(f"worker {worker}, {key}", 10_000 * (worker + 1) + key, number)
 
 
-def shared(key: int, number: int = 0) -> SavedSchedule:
-    return result(f"shared {key}", 100 + key, number)
+def common(key: str, number: int = 0, name: str | None = None) -> SavedSchedule:
+    return result(name or key, COMMON[key], number)
 
 
 def lasting(key: int) -> SavedSchedule:
@@ -98,13 +100,12 @@ class Worker(logging.Handler):
         self.write(json.dumps(line))
 
     def step(self) -> None:
-        """Do one thing, and look whether what was there all the time is there."""
-        own = self.save, self.save, self.rename, self.delete, self.add
-        those_of_all = self.save_shared, self.find_shared, self.delete_shared, self.rename_lasting
-        step = self.chance.choice([*own, *those_of_all])
+        """Do one thing, or look whether what was there all the time is there."""
+        own = self.change_own, self.rename_lasting, self.look
+        # Where all change the same, two of them are most often at it at once.
+        those_of_all = self.change_shared, *[self.change_moving] * 3, *[self.find] * 2
         try:
-            step(self.chance.choice(OWN))
-            self.look()
+            self.chance.choice([*own, *those_of_all])()
         except Exception:
             self.record("problem", traceback.format_exc())
 
@@ -120,6 +121,10 @@ class Worker(logging.Handler):
         return True
 
     # -- its own results ----------------------------------------------------------------------
+
+    def change_own(self) -> None:
+        change = self.chance.choice([self.save, self.save, self.rename, self.delete, self.add])
+        change(self.chance.choice(OWN))
 
     def save(self, key: int) -> None:
         self.count += 1
@@ -156,15 +161,17 @@ class Worker(logging.Handler):
 
     # -- those of all -------------------------------------------------------------------------
 
-    def save_shared(self, key: int) -> None:
-        key %= len(SHARED)
-        self.count += 1
-        saved = shared(key, self.count)
-        self.did("save", f"shared {key}", self.count, lambda: str(self.store.save(saved)))
+    def find(self) -> None:
+        key = self.chance.choice(list(COMMON))
+        request = common(key).request
+        self.did("find", key, None, lambda: number_of(self.store.find(request)))
 
-    def delete_shared(self, key: int) -> None:
-        key %= len(SHARED)
-        self.did("delete", f"shared {key}", None, lambda: self.gone(f"shared {key}"))
+    def change_shared(self) -> None:
+        key = self.chance.choice(["shared 0", "shared 1"])
+        if self.chance.random() < 0.5:
+            self.did("delete", key, None, lambda: self.gone(key))
+        else:
+            self.save_common(key, key)
 
     def gone(self, name: str) -> str:
         """Delete what may be deleted already."""
@@ -174,23 +181,39 @@ class Worker(logging.Handler):
             return "nothing"
         return "deleted"
 
-    def find_shared(self, key: int) -> None:
-        key %= len(SHARED)
-        request = shared(key).request
-        self.did("find", f"shared {key}", None, lambda: number_of(self.store.find(request)))
+    def change_moving(self) -> None:
+        """Save under the name that it has now, or give it another."""
+        names = self.names_of(common("moving"))
+        if not names or self.chance.random() < 0.5:
+            self.save_common("moving", next(iter(names), "moving"))
+        else:
+            self.count += 1
+            self.renamed(names[0], f"moving {self.count}")
 
-    def rename_lasting(self, key: int) -> None:
-        key %= len(LASTING)
-        digest = lasting(key).digest
-        names = [name for name, entry in self.store.list().items() if entry.digest == digest]
+    def save_common(self, key: str, name: str) -> None:
         self.count += 1
-        for name in names[:1]:
-            try:
-                self.store.rename(name, f"lasting {key}, {self.count}")
-            except UnknownNameError:  # another was faster
-                pass
-            except BusyError:
-                self.record("busy")
+        saved = common(key, self.count, name)
+        self.did("save", key, self.count, lambda: str(self.store.save(saved)))
+
+    def rename_lasting(self) -> None:
+        key = self.chance.choice(LASTING)
+        self.count += 1
+        for name in self.names_of(lasting(key))[:1]:
+            self.renamed(name, f"lasting {key}, {self.count}")
+
+    def renamed(self, name: str, new: str) -> None:
+        """Rename what anyone may have renamed meanwhile."""
+        try:
+            self.store.rename(name, new)
+        except (UnknownNameError, NameTakenError):
+            pass
+        except BusyError:
+            self.record("busy")
+
+    def names_of(self, one: SavedSchedule) -> list[str]:
+        """Those under which the answers to a request show, the newest first."""
+        found = {n: e.modified for n, e in self.store.list().items() if e.digest == one.digest}
+        return sorted(found, key=lambda name: -found[name])
 
     # -- looking ------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from . import listening, routes
+from .broken import AYSTestAnything, AYSTestBroken
 from .checkpoints import AYSTestCheckpoint, AYSTestEmbedding, prepare_host
 from .guidance import AYSTestGuider
 from .inspection import (
@@ -28,6 +29,8 @@ class TestExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Return the node classes."""
         return [
+            AYSTestAnything,
+            AYSTestBroken,
             AYSTestCheckpoint,
             AYSTestConditioning,
             AYSTestDigitsVAE,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import comfy.model_management
+from align_your_steps.tests.torture.failing import Fault
+from torch import Tensor
 
 __all__ = ["METER"]
 
@@ -21,6 +24,7 @@ class Meter:
     rows: int = 0
     delay_ms: float = 0.0
     fits: int | None = None
+    fault: Fault | None = None
 
     def note(self, rows: int) -> None:
         """Count one call with so many rows, and take the time asked for.
@@ -34,9 +38,14 @@ class Meter:
         if self.delay_ms > 0:
             time.sleep(self.delay_ms / 1000)
 
+    def answered(self, level: float, answer: Callable[[], Tensor]) -> Tensor:
+        """The answer of a call at a noise level, or what becomes of it."""
+        return answer() if self.fault is None else self.fault(level, answer)
+
     def reset(self) -> None:
         """Forget everything."""
         self.calls, self.rows, self.delay_ms, self.fits = 0, 0, 0.0, None
+        self.fault = None
 
 
 METER = Meter()

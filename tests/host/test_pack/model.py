@@ -171,7 +171,10 @@ class Network(torch.nn.Module):
         a, b = sampling.noise_scaling(level, zero, one), sampling.noise_scaling(level, one, zero)
         a = a.maximum(b / self.highest)
         sigma = (b / a).flatten(1)[:, 0]
-        clean = self.gain * self.denoiser(x / a / self.gain, sigma / self.gain, label)
+        clean = METER.answered(
+            float(sigma[0]),
+            lambda: self.gain * self.denoiser(x / a / self.gain, sigma / self.gain, label),
+        )
         # calculate_denoised is linear in (output, x).
         rest = sampling.calculate_denoised(level, zero, x)
         output: Tensor = (clean - rest) / sampling.calculate_denoised(level, one, zero)

@@ -3,9 +3,11 @@
     GET /ays_test/calls       {"calls": n, "rows": n}: network calls since the last reset
     GET /ays_test/cpu         {"seconds": s}: processor time of the server's process
     GET /ays_test/delay?ms=x  every network call takes x milliseconds more
+    GET /ays_test/fail?kind=k calls of the test models fail from now on: `Fault` with this kind and
+                              the numbers call, times, low, high, row, where they are given
     GET /ays_test/fits?rows=n memory is exhausted by network calls of more rows
     GET /ays_test/sigmas      the lines recorded by AYSTestRecord
-    GET /ays_test/reset       no calls, no delay, no lines, memory for any number of rows
+    GET /ays_test/reset       no calls, no delay, no fault, no lines, memory for any number of rows
     GET /ays_test/objects     {"patchers": n, "models": n, "wrapped": n, "tensors": n, "all": n,
                               "bytes": n}: live MODELs, the networks behind them, those MODELs that
                               carry a wrapper around their prediction, tensors, all that Python's
@@ -18,8 +20,10 @@ import gc
 import json
 import time
 
+import comfy.model_management
 import psutil
 from aiohttp import web
+from align_your_steps.tests.torture.failing import Fault
 from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
@@ -38,6 +42,7 @@ def add() -> None:
     routes.get("/ays_test/calls")(calls)
     routes.get("/ays_test/cpu")(cpu)
     routes.get("/ays_test/delay")(delay)
+    routes.get("/ays_test/fail")(fail)
     routes.get("/ays_test/fits")(fits)
     routes.get("/ays_test/sigmas")(sigmas)
     routes.get("/ays_test/reset")(reset)
@@ -58,6 +63,16 @@ async def delay(request: web.Request) -> web.Response:
     """Set the delay of each network call."""
     METER.delay_ms = float(request.query["ms"])
     return web.json_response({"ms": METER.delay_ms})
+
+
+async def fail(request: web.Request) -> web.Response:
+    """Let network calls fail."""
+    numbers = {key: float(value) for key, value in request.query.items() if key != "kind"}
+    if "row" in numbers:
+        numbers["row"] = int(numbers["row"])
+    memory = comfy.model_management.OOM_EXCEPTION
+    METER.fault = Fault(request.query["kind"], **numbers, memory=memory)
+    return web.json_response({"kind": METER.fault.kind})
 
 
 async def fits(request: web.Request) -> web.Response:
