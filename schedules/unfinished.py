@@ -5,7 +5,7 @@ is whole or absent, and carries the digest of its request and of its own content
 or belongs elsewhere is absent too, with a log line. Nothing is unpickled or evaluated.
 
 Work that nobody comes back to is deleted: folders untouched for a week, and the oldest ones as
-soon as all of them together take more than 512 MB. What would not fit into that is not kept, and
+soon as there are more than 100, or all of them together take more than 512 MB. What would not fit into that is not kept, and
 nothing that goes wrong here stops an optimisation.
 """
 
@@ -37,6 +37,7 @@ FORMAT = "align_your_steps.unfinished"
 FORMAT_VERSION = 1
 WEEK = 7 * 24 * 3600.0  # seconds
 LARGEST = 512 * 2**20  # bytes, of all unfinished work
+MOST = 100  # folders beside one's own: all are looked through at every start
 
 log = logging.getLogger("align_your_steps")
 
@@ -147,9 +148,10 @@ def _tidied(folder: Path, keep: str) -> int:
     """
     others = [path for path in _files(folder) if path.name != keep and path.is_dir()]
     used = 0
-    for path in sorted(others, key=_modified, reverse=True):
+    for number, path in enumerate(sorted(others, key=_modified, reverse=True)):
         size = sum(_size(file) for file in _files(path))
-        if time.time() - _modified(path) > WEEK or used + size > LARGEST // 2:
+        old = number >= MOST or time.time() - _modified(path) > WEEK
+        if old or used + size > LARGEST // 2:
             _remove(path)
         else:
             used += size

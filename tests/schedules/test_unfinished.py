@@ -193,6 +193,9 @@ def test_work_that_nobody_comes_back_to_is_deleted(
     monkeypatch.setattr(module, "LARGEST", 2 * size + size // 2)
     Unfinished(tmp_path, {**REQUEST, "seed": 1})
     assert {seed for seed, folder in folders.items() if folder.exists()} == {1, 3}
+    monkeypatch.setattr(module, "MOST", 0)
+    Unfinished(tmp_path, {**REQUEST, "seed": 1})
+    assert {seed for seed, folder in folders.items() if folder.exists()} == {1}
     assert foreign.exists()
 
 
