@@ -41,7 +41,7 @@ LISTED = 8  # faults that a failure shows
 PATIENCE = 6.0  # seconds after which a trial that is at work is cancelled
 SAME = re.compile(r"sigmas\.sigmas_[3-7]")  # inputs that are as the second one
 # What the host's log says when something of ours has failed where nobody is told.
-UNSEEN = re.compile(r"on_prompt handler.*|RuntimeWarning.*|unhashable type.*")
+UNSEEN = re.compile(r"on_prompt handler.*|RuntimeWarning.*")
 NOT_LOGGED = re.compile(r"^--- Logging error ---$.*?^Message: .*?$", re.DOTALL | re.MULTILINE)
 OUR_FILES = "align-your-steps"
 
