@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from functools import partial
 from typing import Any
 
@@ -211,7 +212,7 @@ class AYSOptimize(io.ComfyNode):
             guider = prompt_guider(model, positive, negative, cfg)
         else:
             scale = getattr(guider, "cfg", None)
-            scale = scale if isinstance(scale, int | float) else None
+            scale = scale if isinstance(scale, int | float) and math.isfinite(scale) else None
         if second_guider is None and second_model is not None:
             second_guider = host.with_model(guider, second_model)
         measured_model = host.model_of(guider)

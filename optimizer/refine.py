@@ -124,7 +124,7 @@ def settled(residuals: Residuals, schedule: np.ndarray, coordinate: Coordinate) 
     (error,) = errors(best[None])
     while len(near := coordinate.neighbours(best)):
         found = errors(near)
-        if found.min() > error * (1.0 - ENOUGH):
+        if not found.min() < error * (1.0 - ENOUGH):  # also where there is no error at all
             break
         best, error = near[found.argmin()], found.min()
     return best

@@ -413,3 +413,15 @@ def test_a_single_noise_is_enough_to_refine_on() -> None:
         rounds += 1
         assert rounds < 100
     assert search.error(search.best[1]) < before
+
+
+@pytest.mark.parametrize("residual", [0.0, np.nan])
+def test_a_schedule_settles_where_no_neighbour_is_better(residual: float) -> None:
+    coordinate = replace(VE, table=np.geomspace(0.03, 14.6, 100))
+
+    def residuals(schedules: np.ndarray) -> np.ndarray:
+        return np.full((len(schedules), 2, 3), residual)
+
+    schedule = np.array([14.6, 1.0, 0.0])
+    found = settled(residuals, schedule, coordinate)
+    assert np.array_equal(found, coordinate.known_edm(schedule))

@@ -95,7 +95,7 @@ def guider(model: Any, positive: Any, negative: Any, cfg: Any = 3.0) -> Any:
 
 def conds(positive: Any) -> list[dict[str, Any]]:
     """A conditioning as guiders hold it."""
-    return [{**options, "cross_attn": cond} for cond, options in positive]
+    return [{**options, "cross_attn": cond, "model_conds": {}} for cond, options in positive]
 
 
 def wide(positive: Any) -> Any:
