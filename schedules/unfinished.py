@@ -5,8 +5,8 @@ is whole or absent, and carries the digest of its request and of its own content
 or belongs elsewhere is absent too, with a log line. Nothing is unpickled or evaluated.
 
 Work that nobody comes back to is deleted: folders untouched for a week, and the oldest ones as
-soon as there are more than 100, or all of them together take more than 512 MB. What would not fit into that is not kept, and
-nothing that goes wrong here stops an optimisation.
+soon as there are more than 100, or all of them together take more than 512 MB. What would not fit
+into that is not kept, and nothing that goes wrong here stops an optimisation.
 """
 
 from __future__ import annotations

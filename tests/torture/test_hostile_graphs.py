@@ -255,7 +255,7 @@ GROUPS: dict[str, tuple[Callable[[ComfyServer], Iterator[Trial]], int]] = {
     "the same over links": (handed_on, 20),
     "links that lead nowhere, inputs that are missing": (linked, 30),
     "linked objects that are wrong inside": (broken, 25),
-    "10 MB of text, 10^6 numbers, 10^3 inputs": (long, 8),
+    "10 MB of text, 10^6 numbers, 10^3 inputs": (long, 4),
     "what comes with a workflow": (carried, 12),
 }
 

@@ -34,7 +34,7 @@ from align_your_steps.tests.torture.prompts import (
 )
 from scipy.stats import theilslopes
 
-SHORT, LONG = 30, 1000  # prompts
+SHORT, LONG = 20, 1000  # prompts
 CONTROL = 200  # prompts of KSampler alone
 # Where glibc begins. It would raise them as it goes, and then keep more or less at any prompt.
 STEADY = {"MALLOC_TRIM_THRESHOLD_": str(128 * 1024), "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
