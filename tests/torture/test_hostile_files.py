@@ -620,7 +620,7 @@ def test_hostile_names_stay_in_the_folder(
             assert not path.name.startswith((".", "-"))
         store.delete(renamed)
         with pytest.raises(LookupError) as unknown:
-            store.delete(new_name + file_name)
+            store.delete(f"{new_name} {file_name} nowhere")
         assert_sentence(str(unknown.value))
 
     trials = tried(make, each(judge), count, short=count < 1e3, folder=folder)
