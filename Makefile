@@ -130,8 +130,10 @@ test: lint host browser $(CLI_READY)  ## ruff, mypy and every test, those in a r
 test-full: lint host browser $(CLI_READY)  ## the same, with every row of the long tables
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ""
 
+# Two files of tests at a time, the longest first.
 torture: host browser  ## every fault at full length, with a table at the end, twenty minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --torture tests/torture
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --torture -n 2 --dist loadfile --no-loadscope-reorder \
+	  tests/torture/test_long_run.py tests/torture
 
 clean:  ## delete the set-up and all caches
 	rm -rf $(VENV) .host .pack .mypy_cache .pytest_cache .ruff_cache

@@ -24,7 +24,7 @@ HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths",
 HOST_REQUIRES = {"PIL", "aiohttp", "numpy", "psutil", "safetensors", "scipy", "torch"}
 # torch cannot be installed without them.
 WITH_TORCH = {"filelock"}
-TOOLS = {"mypy", "ruff"}  # the Makefile runs them
+TOOLS = {"mypy", "pytest-xdist", "ruff"}  # the Makefile runs them
 PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow"}  # module -> package of another name
 
 
