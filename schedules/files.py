@@ -101,23 +101,28 @@ def content_of(saved: SavedSchedule, suffix: str) -> bytes:
 
 def in_folder(folder: Path) -> list[Entry]:
     """The results in a folder; what is none is skipped, with one log line while it stays so."""
-    found, gone = _scanned(folder)
+    found, before = [], None
     for _ in range(_TRIES):
-        if not gone:
+        names = _names(folder)
+        found, gone = _read_all(folder, names)
+        # What was renamed meanwhile may be missing, under both names: a system may list neither.
+        # What is gone twice never was: a link that leads nowhere.
+        if _names(folder) == names and gone in ([], before):
             break
         before = gone
-        found, gone = _scanned(folder)  # what is gone may be there under another name
-        if gone == before:  # it never was: a link that leads nowhere
-            break
     return found
 
 
-def _scanned(folder: Path) -> tuple[list[Entry], list[str]]:
-    """The results in a folder, and the files that went while they were read."""
+def _names(folder: Path) -> list[str]:
+    """The files of a folder that may be results, in order."""
     try:
-        names = sorted(name for name in os.listdir(folder) if _is_listed(name))
+        return sorted(name for name in os.listdir(folder) if _is_listed(name))
     except OSError:  # no such folder, or not a readable one: nothing saved there
-        return [], []
+        return []
+
+
+def _read_all(folder: Path, names: list[str]) -> tuple[list[Entry], list[str]]:
+    """The results in a folder's files, and the files that are not there."""
     found, gone = [], []
     for name in names:
         path = os.path.join(folder, name)  # as text: thousands of files are asked for many times

@@ -572,6 +572,21 @@ def test_the_list_is_live(tmp_path: Path) -> None:
     assert list(store.list()) == ["b"]
 
 
+def test_a_file_that_a_listing_has_missed_while_it_was_renamed_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store([tmp_path])
+    store.save(result())
+    listed, seen = os.listdir, []
+
+    def listdir(folder: Path) -> list[str]:
+        seen.append(folder)
+        return [] if len(seen) == 1 else listed(folder)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert store.list().keys() == {"mine"}
+
+
 def test_listing_does_not_read_a_file_again_until_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -33,7 +34,8 @@ AtLength = Callable[[int, int], int]
 
 @pytest.fixture(scope="module")
 def beside(server: ComfyServer) -> Iterator[Beside]:
-    """A second server with the folders of the first."""
+    """A second server with the folders of the first, in which no other test has left work."""
+    shutil.rmtree(server.base / "user" / "ays_unfinished", ignore_errors=True)
     with Beside(server) as second:
         yield second
 
