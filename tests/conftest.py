@@ -15,6 +15,11 @@ import pytest
 from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from align_your_steps.tests.host.get_host import NoHostError, find_host
 from align_your_steps.tests.host.server import ComfyServer
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no fault.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 LAUNCH = Path(__file__).with_name("host") / "launch.py"
 _answers: dict[tuple[Path, tuple[str, ...]], dict[str, Any] | pytest.fail.Exception] = {}

@@ -6,6 +6,7 @@ import { attempt } from "./toast.js";
 
 /** @type {((schedules: routes.Schedule[]) => void) | null} */
 let shown = null;
+let asked = 0; // how often the list was asked for
 
 /** @param {((schedules: routes.Schedule[]) => void) | null} show what shows the list, if anything */
 export function showWith(show) {
@@ -15,7 +16,9 @@ export function showWith(show) {
 /** Read the list again, for whatever shows it and for the drop-downs of the nodes. */
 export function refresh() {
   return attempt(async () => {
+    const number = ++asked;
     const schedules = await routes.saved();
+    if (number !== asked) return; // asked again since: this answer may be older than the other
     shown?.(schedules);
     await refreshDropDowns(schedules.map((schedule) => schedule.name));
   });
