@@ -14,11 +14,13 @@ from align_your_steps.tests.host.browser import open_page
 from align_your_steps.tests.host.panel import OurPage
 from align_your_steps.tests.host.server import ComfyServer, Graph
 from align_your_steps.tests.host.test_nodes import optimize_graph
+from playwright.sync_api import APIResponse, Route
 
 LEVELS = [14.0, 6.0, 3.0, 1.0, 0.4, 0.0]
 BUDGET = 100_000  # calls; longer than any test waits
 DELAY = 20  # ms a call
 BEGUN = 20  # calls after which something is being measured
+LIST = "**/ays/schedules"  # what the page asks for
 # The page notes what has changed at the next click, and keeps it a little later.
 KEPT = "Object.values(localStorage).some(text => text.includes('ays_schedule'))"
 # Whether a new node's drop-down has a name.
@@ -102,6 +104,35 @@ def test_finish_now_ends_the_measurement_and_the_result_is_listed(
     ours.row(name).wait_for()
     ours.page.wait_for_function(OFFERED, arg=name)
     ours.host.screenshot(f"panel {name}")
+
+
+def test_a_list_that_arrives_late_does_not_take_the_place_of_a_newer_one(
+    ours: OurPage, server: ComfyServer
+) -> None:
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append((route, route.fetch()))
+
+    ours.open_tab()
+    ours.page.route(LIST, hold_the_first)
+    refresh = ours.page.locator(".ays-header").get_by_label("Read the list again")
+    refresh.click()
+    while not held:
+        ours.page.evaluate("0")
+    name = imported(server, f"newer {ours.vue}", [9.0, 2.0 + ours.vue, 0.0])
+    refresh.click()
+    ours.row(name).wait_for()
+    ((late, answer),) = held
+    with ours.page.expect_response(LIST):
+        late.fulfill(response=answer)
+    ours.page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+    assert ours.row(name).count() == 1
+    ours.page.unroute(LIST)
+    server.post("/ays/schedules/delete", {"name": name})
 
 
 def test_finish_now_is_no_part_of_workflow_or_prompt(ours: OurPage) -> None:
