@@ -101,7 +101,8 @@ def content_of(saved: SavedSchedule, suffix: str) -> bytes:
 
 def in_folder(folder: Path) -> list[Entry]:
     """The results in a folder; what is none is skipped, with one log line while it stays so."""
-    found, before = [], None
+    found: list[Entry] = []
+    before: list[str] | None = None
     for _ in range(_TRIES):
         names = _names(folder)
         found, gone = _read_all(folder, names)
