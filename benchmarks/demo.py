@@ -22,25 +22,12 @@ from ..optimizer import Denoiser, Result, builtin_solver, edm_schedule, optimize
 from ..schedules import PRESETS, at_steps, discrete_table, hand_made, preset_for_model
 from ..schedules.curves import time_uniform
 from .digits.network import load_digits
+from .edm import guided
 
 OUTPUT = Path(__file__).parent / "output"
 PAINTED = 10  # images a schedule
 HELD_OUT, HELD_OUT_NOISES = 1_000_003, 128  # seed and count for the printed held-out error
 FINE = 200  # steps of the reference that it is measured against
-
-
-def guided_digits(label: int, scale: float) -> Denoiser:
-    """The digits denoiser guided towards one class: D(x|0) + scale (D(x|label) - D(x|0))."""
-    model = load_digits()
-    one_hot = torch.nn.functional.one_hot(torch.tensor(label), 10).float()
-
-    @torch.no_grad()
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        both = torch.cat([one_hot.expand(len(x), 10), torch.zeros(len(x), 10)])
-        conditional, free = model(x.repeat(2, 1, 1, 1), sigma.repeat(2), both).chunk(2)
-        return free + scale * (conditional - free)
-
-    return denoise
 
 
 def main() -> None:
@@ -59,7 +46,7 @@ def main() -> None:
     for name in PRESETS:
         published = preset_for_model(name, sigma_max=table.sigma_max, sigmas=table.sigmas.tolist())
         given[f"AYS {name}"] = at_steps(published, options.steps, sigma_min=table.sigma_min)
-    denoise = guided_digits(options.label, options.cfg)
+    denoise = guided(load_digits(), options.label, options.cfg)
 
     began = time.perf_counter()
     result = optimize(

@@ -47,7 +47,8 @@ from ..optimizer.surrogate import ELEMENTS
 from ..schedules.curves import time_uniform
 from .bench import BUDGET, RESULTS, keep, machine
 from .compare import table
-from .demo import guided_digits
+from .digits.network import load_digits
+from .edm import guided
 from .peers import fixed
 from .problems import TABLE
 
@@ -118,7 +119,7 @@ CASES = (
     Case("random network", (4, 64, 64), lambda: Network(4)),
     Case("ideal", (4, 128, 128), lambda: near_two_values),
     Case("ideal", (16, 128, 128), lambda: near_two_values),
-    Case("digits network, guided", (1, 8, 8), lambda: guided_digits(3, 3.0)),
+    Case("digits network, guided", (1, 8, 8), lambda: guided(load_digits(), 3, 3.0)),
 )
 
 

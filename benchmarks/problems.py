@@ -25,8 +25,8 @@ from torch import Tensor
 
 from ..optimizer import Denoiser
 from ..schedules import NoiseTable, discrete_table
-from .demo import guided_digits
 from .digits.network import load_digits
+from .edm import guided
 from .mixture import DiagonalGaussian, Mixture
 
 __all__ = ["PROBLEMS", "QUICK", "TABLE", "Problem", "problem"]
@@ -97,7 +97,7 @@ def problem(name: str, seed: int) -> Problem:
         data = DiagonalGaussian(variances)
         return Problem(name, (dim,), _unguided(data), data.sample, variances, 2048)
     if kind == "digits-network":
-        denoise = guided_digits(seed % 10, float(scale)) if scale else _one_digit(seed % 10)
+        denoise = guided(load_digits(), seed % 10, float(scale or 1))
         return Problem(name, (1, 8, 8), denoise, None, None, 192)
     if kind.startswith("grid"):
         rows, columns = (int(side) for side in kind[len("grid-") :].split("x"))
@@ -158,18 +158,6 @@ def digits_mixture(seed: int) -> tuple[Mixture, Tensor]:
     condition = torch.zeros_like(w)
     condition[first : first + CLASS_COMPONENTS] = w[first : first + CLASS_COMPONENTS]
     return mixture, condition / condition.sum()
-
-
-def _one_digit(label: int) -> Denoiser:
-    """The trained denoiser conditional on one class, without guidance."""
-    model = load_digits()
-    one_hot = torch.nn.functional.one_hot(torch.tensor(label), 10).float()
-
-    @torch.no_grad()
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        return model(x, sigma, one_hot.expand(len(x), 10))
-
-    return denoise
 
 
 def _subset(weights: Tensor, count: int) -> Tensor:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..edm import CLASSES
+
 __all__ = ["CLASSES", "PIXEL_MEAN", "PIXEL_STD", "digits", "to_pixels"]
 
-CLASSES = 10
 PIXEL_MEAN, PIXEL_STD = 4.8842, 6.0168  # of all 1,797 images, whose pixels are 0 ... 16
 HELD_OUT = 360  # images, a fifth, that training never sees
 

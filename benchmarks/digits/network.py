@@ -1,34 +1,22 @@
-"""The digits denoiser: EDM preconditioning around a U-Net of two resolutions.
-
-With data of standard deviation 1 and F the network,
-
-    D(x, t) = c_skip x + c_out F(c_in x, c_noise)
-    c_skip = 1 / (1 + t²),         c_out = t / sqrt(1 + t²)
-    c_in   = 1 / sqrt(1 + t²),     c_noise = log(t) / 4
-
-so that F sees, and is asked for, unit variance at every level. Source: Karras et al., "Elucidating
-the Design Space of Diffusion-Based Generative Models" (2022), Table 1, arXiv 2206.00364.
-"""
+"""The digits denoiser: EDM preconditioning around a U-Net of two resolutions."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .data import CLASSES
+from ..edm import Block, EDMDenoiser, Embedding, loaded
 
 __all__ = ["WEIGHTS", "DigitsDenoiser", "load_digits"]
 
 WEIGHTS = Path(__file__).with_name("digits.safetensors")
 
 
-class DigitsDenoiser(nn.Module):
-    """D(x, t | label), in EDM coordinates, for images scaled as in `data.digits`.
+class DigitsDenoiser(EDMDenoiser):
+    """D(x, t | label) for images [B, 1, 8, 8] scaled as in `data.digits`.
 
     dropout: of the residual blocks, while training
     """
@@ -44,20 +32,8 @@ class DigitsDenoiser(nn.Module):
         self.up = Block(3 * width, width, embedding, dropout)
         self.last = nn.Conv2d(width, 1, 3, padding=1)
 
-    def forward(self, x: Tensor, sigma: Tensor, label: Tensor) -> Tensor:
-        """E[x_0 | x_t = x, label].
-
-        Arguments:
-            x: [B, 1, 8, 8] noised images.
-            sigma: [B] EDM levels t > 0; trained on 0.002 ... 80.
-            label: [B, 10] one-hot class; zeros for the unconditional denoiser.
-        """
-        t = sigma[:, None, None, None]
-        scale = (1.0 + t.square()).sqrt()  # 1 / c_in
-        return x / scale.square() + t / scale * self.predict(x / scale, sigma.log() / 4.0, label)
-
     def predict(self, x: Tensor, c_noise: Tensor, label: Tensor) -> Tensor:
-        """F, the network inside the preconditioning; shapes as in `forward`."""
+        """F, the network inside the preconditioning."""
         e = self.embed(c_noise, label)
         fine = self.fine(self.first(x), e)  # [B, w, 8, 8]
         h = self.down(functional.avg_pool2d(fine, 2), e)  # [B, 2w, 4, 4]
@@ -67,55 +43,6 @@ class DigitsDenoiser(nn.Module):
         return self.last(functional.silu(h))
 
 
-class Embedding(nn.Module):
-    """Noise level and label as one vector [B, width].
-
-    The frequencies are low: the output is a smooth function of the level, as the ideal denoiser
-    is, so that levels can be moved by finite differences.
-    """
-
-    frequencies: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        frequencies = torch.linspace(0.5, 4.0, 8) * math.pi / 2.0
-        self.register_buffer("frequencies", frequencies, persistent=False)
-        self.noise = nn.Linear(2 * len(frequencies), width)
-        self.label = nn.Linear(CLASSES, width, bias=False)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, c_noise: Tensor, label: Tensor) -> Tensor:
-        angle = c_noise[:, None] * self.frequencies
-        h = self.noise(torch.cat([angle.cos(), angle.sin()], 1)) + self.label(label)
-        return functional.silu(self.out(functional.silu(h)))
-
-
-class Block(nn.Module):
-    """A residual block of two convolutions, modulated (FiLM) by the embedding.
-
-    Its second convolution starts at zero, so that training starts from the skip alone.
-    """
-
-    def __init__(self, inputs: int, outputs: int, embedding: int, dropout: float) -> None:
-        super().__init__()
-        self.norm_1 = nn.GroupNorm(4, inputs)
-        self.conv_1 = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.film = nn.Linear(embedding, 2 * outputs)
-        self.norm_2 = nn.GroupNorm(4, outputs, affine=False)
-        self.dropout = nn.Dropout(dropout)
-        self.conv_2 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
-        nn.init.zeros_(self.conv_2.weight)
-
-    def forward(self, x: Tensor, e: Tensor) -> Tensor:
-        gain, shift = self.film(e)[:, :, None, None].chunk(2, 1)
-        h = self.conv_1(functional.silu(self.norm_1(x)))
-        h = functional.silu(self.norm_2(h) * (1.0 + gain) + shift)
-        return self.skip(x) + self.conv_2(self.dropout(h))
-
-
 def load_digits(device: str | torch.device = "cpu") -> DigitsDenoiser:
     """The trained denoiser, ready to be evaluated; needs no scikit-learn."""
-    model = DigitsDenoiser()
-    model.load_state_dict(load_file(WEIGHTS))  # stored in half, copied into single precision
-    return model.to(device).eval().requires_grad_(False)
+    return loaded(DigitsDenoiser(), WEIGHTS, device)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from align_your_steps.benchmarks.digits.data import PIXEL_MEAN, PIXEL_STD, digits, to_pixels
 from align_your_steps.benchmarks.digits.network import WEIGHTS, DigitsDenoiser, load_digits
-from align_your_steps.benchmarks.digits.train import draw_levels, linear_denoiser
+from align_your_steps.benchmarks.training import draw_levels, linear_denoiser
 
 
 @pytest.fixture(scope="module")

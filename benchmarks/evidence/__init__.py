@@ -1,0 +1,1 @@
+"""What optimised schedules do for networks trained on real pictures, with intervals over seeds."""

@@ -1,0 +1,228 @@
+"""One network with one guidance scale and one seed: all that its cells share.
+
+The seed draws the class that is painted, all noise, and the whole of every procedure that makes a
+schedule. Schedules are run from held-out noise, which none of them has seen, and compared by
+
+    paired            mean RMS distance to the fine-step picture of the same noise; of a stochastic
+                      solver's deterministic twin
+    energy, mmd       in pixels, to fine-step pictures of independent noise
+    feature energy, feature mmd, frechet
+                      the same, and the Fréchet distance, in the last hidden layer of a classifier
+    frechet to data   for what is not guided: to real pictures of the class that no training has seen
+
+Fine-step pictures are those of the same network with the same guidance: of its ODE, or for a
+stochastic solver of its own process, whose limits differ where a denoiser is not ideal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...optimizer import Denoiser, Result, builtin_solver, optimize
+from ...optimizer.coordinate import spread
+from ...optimizer.solvers import DETERMINISTIC_TWIN, Solver, reference_solver
+from ...schedules.curves import time_uniform
+from ..edm import CLASSES, guided
+from ..metrics import (
+    end_point_errors,
+    energy_distance,
+    frechet_distance,
+    median_distance,
+    mmd2,
+)
+from ..peers import GITS_TRAJECTORIES, OSS_NOISES, Found, Gits, fixed, oss
+from ..problems import TABLE
+from .features import classifier
+from .networks import NETWORKS
+
+__all__ = ["FIXED", "FLOOR", "KLUB", "MEASURES", "OURS", "PEERS", "Arena", "judge_of"]
+
+OURS, KLUB, FLOOR = "ours", "KLUB", "many steps"
+PEERS = (KLUB, "GITS", "OSS")
+FIXED = tuple(fixed(10, TABLE))
+MEASURES = (
+    "paired", "energy", "mmd", "frechet", "feature energy", "feature mmd", "frechet to data",
+)  # fmt: skip
+
+# Streams of noise: none of them is one that `optimize` draws from.
+HELD_OUT, TRUTH, GITS_NOISE, OSS_NOISE, FRESH = range(2_000_003, 2_000_008)
+FINE, FINE_STOCHASTIC = 80, 100  # steps of the third-order ODE solver and of dpmpp_2m_sde
+CHECKED = 32  # noises that the references' own error is estimated on
+
+
+def judge_of(solver: str) -> str:
+    """The deterministic solver of whose errors a schedule for a solver is made."""
+    return DETERMINISTIC_TWIN.get(solver, solver)
+
+
+class Arena:
+    """Noise, references, pictures to compare with, peers; everything is made at first use."""
+
+    def __init__(
+        self, network: str, scale: float, seed: int, denoise: Denoiser | None = None
+    ) -> None:
+        self.name, self.scale, self.seed = network, scale, seed
+        self.network = NETWORKS[network]
+        self.denoise = denoise or guided(self.network.load(), seed % CLASSES, scale)
+        self.shape: tuple[int, ...] = self.network.shape
+        self._truths: dict[bool, Tensor] = {}
+        self._results: dict[tuple[str, int, int, str], Result] = {}
+        self._oss: dict[int, Found] = {}
+        self._ends: dict[tuple[str, tuple[float, ...]], Tensor] = {}
+
+    def noise(self, count: int, stream: int) -> Tensor:
+        """Unit noise [count, ...] of a stream."""
+        source = torch.Generator().manual_seed(stream + 1_000_000 * self.seed)
+        return torch.randn(count, *self.shape, generator=source)
+
+    @cached_property
+    def held_out(self) -> Tensor:
+        """The initial noise that schedules are compared on."""
+        return self.noise(self.network.noises, HELD_OUT)
+
+    def fine(self, noise: Tensor, stochastic: bool, steps: int | None = None) -> Tensor:
+        """End points of many small steps."""
+        count = steps or (FINE_STOCHASTIC if stochastic else FINE)
+        levels = np.append(spread(TABLE.sigma_max, TABLE.sigma_min, count), 0.0)
+        solver: Solver = (
+            builtin_solver("dpmpp_2m_sde", self.denoise)
+            if stochastic
+            else reference_solver(self.denoise)
+        )
+        return solver(noise, torch.from_numpy(levels).float(), self.seed + FRESH)
+
+    @cached_property
+    def reference(self) -> Tensor:
+        """Where the held-out noise leads with fine steps."""
+        return self.fine(self.held_out, False)
+
+    @cached_property
+    def reference_error(self) -> float:
+        """Mean RMS distance of some references to those of twice the steps."""
+        finer = self.fine(self.held_out[:CHECKED], False, 2 * FINE)
+        return float(end_point_errors(self.reference[:CHECKED], finer).mean())
+
+    def truth(self, stochastic: bool) -> Tensor:
+        """Fine-step pictures of independent noise."""
+        if stochastic not in self._truths:
+            noise = self.noise(self.network.truths, TRUTH)
+            self._truths[stochastic] = self.fine(noise, stochastic)
+        return self._truths[stochastic]
+
+    # -- schedules --------------------------------------------------------------------------
+
+    @cached_property
+    def gits(self) -> Gits:
+        """GITS, its costs measured."""
+        noise = self.noise(GITS_TRAJECTORIES, GITS_NOISE)
+        return Gits(self.denoise, noise, TABLE)
+
+    def oss(self, steps: int) -> Found:
+        """OSS, which serves every solver."""
+        if steps not in self._oss:
+            noise = self.noise(OSS_NOISES, OSS_NOISE)
+            self._oss[steps] = oss(self.denoise, noise, steps, TABLE)
+        return self._oss[steps]
+
+    def result(
+        self, solver: str, steps: int, budget: int = 4000, method: str = "measured"
+    ) -> Result:
+        """Our optimisation, or the paper's procedure with its early stop by the measured error."""
+        # Without a law of its own a stochastic solver is served by its twin's very optimisation.
+        judged = "euler" if solver == "ddim_stochastic" else solver
+        key = (judge_of(solver) if method == "paper" else judged, steps, budget, method)
+        if key not in self._results:
+            paper = method == "paper"
+            found = optimize(
+                self.denoise,
+                self.shape,
+                sigma_max=TABLE.sigma_max,
+                sigma_min=TABLE.sigma_min,
+                steps=steps,
+                solver=key[0],
+                candidates={} if paper else dict(fixed(steps, TABLE)),
+                starts={"time-uniform": time_uniform(10 if paper else steps, TABLE)},
+                budget=budget,
+                seed=self.seed,
+                method=method,
+            )
+            self._results[key] = dataclasses.replace(found, surrogate=None)  # large, not needed
+        return self._results[key]
+
+    def schedules(self, solver: str, steps: int) -> dict[str, Found]:
+        """Every schedule that is compared, with the calls that it took."""
+        ours, paper = self.result(solver, steps), self.result(solver, steps, method="paper")
+        return {
+            OURS: Found(ours.sigmas, ours.total_calls),
+            KLUB: Found(paper.sigmas, paper.total_calls),
+            "GITS": self.gits.schedule(steps, "l2"),
+            "OSS": self.oss(steps),
+            **{name: Found(sigmas, 0) for name, sigmas in fixed(steps, TABLE).items()},
+        }
+
+    # -- measures ---------------------------------------------------------------------------
+
+    def ends(self, solver: str, sigmas: Tensor) -> Tensor:
+        """Where the held-out noise leads with a schedule; kept, for other solvers' measures."""
+        key = solver, tuple(sigmas.tolist())
+        if key not in self._ends:
+            run = builtin_solver(solver, self.denoise)
+            self._ends[key] = run(self.held_out, sigmas, self.seed + HELD_OUT)
+        return self._ends[key]
+
+    def forget(self) -> None:
+        """Drop the end points that are kept."""
+        self._ends.clear()
+
+    def measure(self, solver: str, schedules: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
+        """All MEASURES of every schedule, and of many steps."""
+        stochastic = solver in DETERMINISTIC_TWIN
+        found = {}
+        for name, sigmas in schedules.items():
+            errors = end_point_errors(self.ends(judge_of(solver), sigmas), self.reference)
+            found[name] = {
+                "paired": float(errors.mean()),
+                "paired standard error": float(errors.std() / len(errors) ** 0.5),
+                **self._distances(self.ends(solver, sigmas), stochastic),
+            }
+        many = self.fine(self.held_out, True) if stochastic else self.reference
+        found[FLOOR] = {"paired": 0.0, **self._distances(many, stochastic)}
+        return found
+
+    def _distances(self, x: Tensor, stochastic: bool) -> dict[str, float]:
+        truth, seen, width, feature_width = self._compared_with(stochastic)
+        features = self._features(x)
+        found = {
+            "energy": energy_distance(x, truth).value,
+            "mmd": mmd2(x, truth, width),
+            "frechet": frechet_distance(features, seen),
+            "feature energy": energy_distance(features, seen).value,
+            "feature mmd": mmd2(features, seen, feature_width),
+        }
+        if self.scale == 1.0 and len(self._real) > 1:
+            found["frechet to data"] = frechet_distance(features, self._real)
+        return found
+
+    def _compared_with(self, stochastic: bool) -> tuple[Tensor, Tensor, float, float]:
+        truth = self.truth(stochastic)
+        seen = self._features(truth)
+        return truth, seen, median_distance(truth), median_distance(seen)
+
+    @cached_property
+    def _real(self) -> Tensor:
+        return self._features(self.network.real(self.seed % CLASSES))
+
+    @cached_property
+    def _classifier(self) -> Any:
+        return classifier(self.name)
+
+    @torch.no_grad()
+    def _features(self, x: Tensor) -> Tensor:
+        return self._classifier.features(x)

@@ -1,0 +1,150 @@
+"""`make evidence`: the grid of cells on the trained networks, then everything made from it.
+
+    python -m align_your_steps.benchmarks.evidence.grid --networks digits --part 1/2
+
+Every cell (network, guidance, seed, solver, steps) becomes one line of results/evidence/grid.jsonl.
+A cell that is there already is not measured again, so a run that was stopped goes on where it was,
+and parts may run side by side. Seeds come one after another: after each there is a whole grid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..bench import RESULTS, machine
+from .arena import OURS, Arena
+from .networks import NETWORKS
+
+__all__ = ["OUTPUT", "SEEDS", "append", "key_of", "main", "measure", "read"]
+
+OUTPUT = RESULTS / "evidence"
+SEEDS = 5
+FIELDS = ("network", "scale", "seed", "solver", "steps")
+
+Key = tuple[str, float, int, str, int]
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The measured cells; a line cut off by an interruption is left out."""
+    cells = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            cells.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return cells
+
+
+def append(path: Path, cell: Mapping[str, Any]) -> None:
+    """Add a cell in one write: several processes may."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(_rounded(cell)) + "\n")
+
+
+def key_of(cell: Mapping[str, Any]) -> Key:
+    """What makes a cell the same cell."""
+    network, scale, seed, solver, steps = (cell[field] for field in FIELDS)
+    return network, scale, seed, solver, steps
+
+
+def measure(arena: Arena, solver: str, steps: int) -> dict[str, Any]:
+    """One cell: plain numbers, ready for JSON."""
+    began = time.perf_counter()
+    found = arena.schedules(solver, steps)
+    made = time.perf_counter() - began
+    methods = arena.measure(solver, {name: one.sigmas for name, one in found.items()})
+    for name, one in found.items():
+        methods[name] |= {"calls": one.calls, "sigmas": one.sigmas.tolist()}
+    ours = arena.result(solver, steps)
+    return {
+        **dict(zip(FIELDS, (arena.name, arena.scale, arena.seed, solver, steps), strict=True)),
+        "methods": methods,
+        "how": {"method": ours.method, "noises": ours.noises, "criterion": ours.criterion},
+        "reference_error": arena.reference_error,
+        "seconds": {"schedules": made, "cell": time.perf_counter() - began},
+    }
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers to six digits."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return value
+
+
+def arenas(networks: Iterable[str], seeds: Iterable[int]) -> list[tuple[str, float, int]]:
+    """(network, scale, seed), seed after seed."""
+    return [
+        (name, scale, seed)
+        for seed, name in product(seeds, networks)
+        for scale in NETWORKS[name].scales
+    ]
+
+
+def run(
+    chosen: Sequence[tuple[str, float, int]],
+    path: Path,
+    solvers: Sequence[str] | None = None,
+    counts: Sequence[int] | None = None,
+) -> None:
+    """Measure the cells that are missing."""
+    began = time.perf_counter()
+    for number, (name, scale, seed) in enumerate(chosen, 1):
+        network = NETWORKS[name]
+        done = {key_of(cell) for cell in read(path)}
+        arena = Arena(name, scale, seed)
+        for steps in counts or network.steps:
+            for solver in solvers or network.solvers:
+                if (name, scale, seed, solver, steps) in done:
+                    continue
+                cell = measure(arena, solver, steps)
+                when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+                append(path, {**cell, "machine": machine(), "when": when})
+                _tell(cell)
+            arena.forget()
+        minutes = (time.perf_counter() - began) / 60.0
+        print(f"[{number}/{len(chosen)}] {minutes:.0f} min so far", flush=True)
+
+
+def _tell(cell: Mapping[str, Any]) -> None:
+    methods = cell["methods"]
+    fixed = {name: one for name, one in methods.items() if not one.get("calls") and "sigmas" in one}
+    told = []
+    for what in ("paired", "energy", "frechet"):
+        best = min(fixed, key=lambda name: fixed[name][what])
+        told.append(f"{what} {methods[OURS][what]:.4f} ({best} {fixed[best][what]:.4f})")
+    print(f"{key_of(cell)}: {', '.join(told)}; {cell['seconds']['cell']:.0f} s", flush=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(SEEDS)))
+    parser.add_argument("--solvers", nargs="+")
+    parser.add_argument("--steps", type=int, nargs="+")
+    parser.add_argument("--part", default="1/1", help="k/n: every n-th arena, beginning with k")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    k, n = map(int, options.part.split("/"))
+    chosen = arenas(options.networks, options.seeds)[k - 1 :: n]
+    run(chosen, options.output / "grid.jsonl", options.solvers, options.steps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Small denoiser of colour photographs, 32 x 32."""
