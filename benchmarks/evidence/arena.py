@@ -54,6 +54,7 @@ MEASURES = (
 # Streams of noise: none of them is one that `optimize` draws from.
 HELD_OUT, TRUTH, GITS_NOISE, OSS_NOISE, FRESH = range(2_000_003, 2_000_008)
 FINE, FINE_STOCHASTIC = 80, 100  # steps of the third-order ODE solver and of dpmpp_2m_sde
+BUDGET = 4000  # calls of an optimisation
 CHECKED = 32  # noises that the references' own error is estimated on
 
 
@@ -63,17 +64,29 @@ def judge_of(solver: str) -> str:
 
 
 class Arena:
-    """Noise, references, pictures to compare with, peers; everything is made at first use."""
+    """Noise, references, pictures to compare with, peers; everything is made at first use.
+
+    denoise, shape, noises: another denoiser, shape of a picture or number of held-out noises than
+    the network's own
+    """
 
     def __init__(
-        self, network: str, scale: float, seed: int, denoise: Denoiser | None = None
+        self,
+        network: str,
+        scale: float,
+        seed: int,
+        *,
+        denoise: Denoiser | None = None,
+        shape: tuple[int, ...] | None = None,
+        noises: int | None = None,
     ) -> None:
         self.name, self.scale, self.seed = network, scale, seed
         self.network = NETWORKS[network]
         self.denoise = denoise or guided(self.network.load(), seed % CLASSES, scale)
-        self.shape: tuple[int, ...] = self.network.shape
+        self.shape = shape or self.network.shape
+        self.noises = noises or self.network.noises
         self._truths: dict[bool, Tensor] = {}
-        self._results: dict[tuple[str, int, int, str], Result] = {}
+        self._results: dict[tuple[str, int, str], Result] = {}
         self._oss: dict[int, Found] = {}
         self._ends: dict[tuple[str, tuple[float, ...]], Tensor] = {}
 
@@ -85,7 +98,7 @@ class Arena:
     @cached_property
     def held_out(self) -> Tensor:
         """The initial noise that schedules are compared on."""
-        return self.noise(self.network.noises, HELD_OUT)
+        return self.noise(self.noises, HELD_OUT)
 
     def fine(self, noise: Tensor, stochastic: bool, steps: int | None = None) -> Tensor:
         """End points of many small steps."""
@@ -131,30 +144,37 @@ class Arena:
             self._oss[steps] = oss(self.denoise, noise, steps, TABLE)
         return self._oss[steps]
 
-    def result(
-        self, solver: str, steps: int, budget: int = 4000, method: str = "measured"
-    ) -> Result:
+    def result(self, solver: str, steps: int, method: str = "measured") -> Result:
         """Our optimisation, or the paper's procedure with its early stop by the measured error."""
-        # Without a law of its own a stochastic solver is served by its twin's very optimisation.
-        judged = "euler" if solver == "ddim_stochastic" else solver
-        key = (judge_of(solver) if method == "paper" else judged, steps, budget, method)
+        if method == "paper":
+            judged = judge_of(solver)  # whose error stops it
+        else:
+            # Without a law of its own a stochastic solver is served by its twin's optimisation.
+            judged = "euler" if solver == "ddim_stochastic" else solver
+        key = judged, steps, method
         if key not in self._results:
-            paper = method == "paper"
-            found = optimize(
-                self.denoise,
-                self.shape,
-                sigma_max=TABLE.sigma_max,
-                sigma_min=TABLE.sigma_min,
-                steps=steps,
-                solver=key[0],
-                candidates={} if paper else dict(fixed(steps, TABLE)),
-                starts={"time-uniform": time_uniform(10 if paper else steps, TABLE)},
-                budget=budget,
-                seed=self.seed,
-                method=method,
-            )
-            self._results[key] = dataclasses.replace(found, surrogate=None)  # large, not needed
+            self._results[key] = self.optimized(judged, steps, method=method)
         return self._results[key]
+
+    def optimized(
+        self, solver: str, steps: int, budget: int = BUDGET, method: str = "measured"
+    ) -> Result:
+        """An optimisation, made anew."""
+        paper = method == "paper"
+        found = optimize(
+            self.denoise,
+            self.shape,
+            sigma_max=TABLE.sigma_max,
+            sigma_min=TABLE.sigma_min,
+            steps=steps,
+            solver=solver,
+            candidates={} if paper else dict(fixed(steps, TABLE)),
+            starts={"time-uniform": time_uniform(10 if paper else steps, TABLE)},
+            budget=budget,
+            seed=self.seed,
+            method=method,
+        )
+        return dataclasses.replace(found, surrogate=None)  # large, and not needed
 
     def schedules(self, solver: str, steps: int) -> dict[str, Found]:
         """Every schedule that is compared, with the calls that it took."""
@@ -166,6 +186,11 @@ class Arena:
             "OSS": self.oss(steps),
             **{name: Found(sigmas, 0) for name, sigmas in fixed(steps, TABLE).items()},
         }
+
+    def error(self, solver: str, sigmas: Tensor) -> float:
+        """The paired error alone."""
+        ends = self.ends(judge_of(solver), sigmas)
+        return float(end_point_errors(ends, self.reference).mean())
 
     # -- measures ---------------------------------------------------------------------------
 

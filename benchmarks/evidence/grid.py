@@ -86,12 +86,15 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def arenas(networks: Iterable[str], seeds: Iterable[int]) -> list[tuple[str, float, int]]:
+def arenas(
+    networks: Iterable[str], seeds: Iterable[int], scales: Sequence[float] | None = None
+) -> list[tuple[str, float, int]]:
     """(network, scale, seed), seed after seed."""
     return [
         (name, scale, seed)
         for seed, name in product(seeds, networks)
         for scale in NETWORKS[name].scales
+        if scales is None or scale in scales
     ]
 
 
@@ -135,6 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(SEEDS)))
+    parser.add_argument("--scales", type=float, nargs="+")
     parser.add_argument("--solvers", nargs="+")
     parser.add_argument("--steps", type=int, nargs="+")
     parser.add_argument("--part", default="1/1", help="k/n: every n-th arena, beginning with k")
@@ -142,7 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     k, n = map(int, options.part.split("/"))
-    chosen = arenas(options.networks, options.seeds)[k - 1 :: n]
+    chosen = arenas(options.networks, options.seeds, options.scales)[k - 1 :: n]
     run(chosen, options.output / "grid.jsonl", options.solvers, options.steps)
 
 

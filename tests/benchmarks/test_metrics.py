@@ -8,8 +8,10 @@ from align_your_steps.benchmarks.metrics import (
     end_point_errors,
     energy_difference,
     energy_distance,
+    frechet_distance,
     gaussian_kl,
     gaussian_w2,
+    mmd2,
     output_variances,
     paired,
     sliced_w2,
@@ -120,3 +122,37 @@ def test_gaussian_w2_is_the_cost_of_the_linear_transport_map():
     x = normal(100_000, 2, 15) * true.sqrt()
     moved = (x - x * (got / true).sqrt()).square().sum(1).mean().sqrt()
     assert gaussian_w2(true, got) == pytest.approx(float(moved), rel=0.01)
+
+
+@pytest.mark.parametrize("mean, std", [(2.0, 1.0), (0.0, 0.5)])
+def test_mmd_of_gaussians_is_that_of_the_closed_form(mean, std):
+    """E k(X, Y) of N(m, s²) and N(0, 1) is a Gaussian density's value at m, for a kernel of 1."""
+
+    def expected(shift: float, variance: float) -> float:
+        return math.exp(-(shift**2) / (2 * (1 + variance))) / math.sqrt(1 + variance)
+
+    exact = expected(0, 2 * std**2) + expected(0, 2.0) - 2 * expected(mean, std**2 + 1)
+    measured = mmd2(normal(3000, 1, 0, mean, std), normal(3000, 1, 1), width=1.0)
+    assert measured == pytest.approx(exact, abs=0.01)
+
+
+def test_mmd_of_one_distribution_is_zero_on_average():
+    values = [mmd2(normal(100, 2, 2 * k), normal(100, 2, 2 * k + 1), 1.0) for k in range(60)]
+    assert abs(sum(values) / 60) < 3 * torch.tensor(values).std().item() / 60**0.5
+    assert min(values) < 0 < max(values)
+
+
+def test_frechet_distance_is_w2_of_gaussians_with_the_samples_moments():
+    variances = torch.tensor([4.0, 1.0, 0.25], dtype=torch.float64)
+    x = normal(40_000, 3, 0)
+    y = normal(40_000, 3, 1) * variances.sqrt()
+    shift = torch.tensor([1.0, 0.0, -2.0], dtype=torch.float64)
+    exact = gaussian_w2(variances, torch.ones(3)) ** 2 + 5.0
+    assert frechet_distance(x, y + shift) == pytest.approx(exact, rel=0.02)
+
+
+def test_frechet_distance_does_not_change_when_both_are_rotated():
+    turn = torch.linalg.qr(normal(4, 4, 2)).Q
+    x, y = normal(50, 4, 0, 0.5), normal(60, 4, 1, 0.0, 2.0)
+    assert frechet_distance(x @ turn, y @ turn) == pytest.approx(frechet_distance(x, y))
+    assert frechet_distance(x, x) == pytest.approx(0.0, abs=1e-9)

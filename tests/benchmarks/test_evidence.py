@@ -1,0 +1,228 @@
+"""The experiment on trained networks: its parts against closed forms, and one small cell."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from align_your_steps.benchmarks.digits.data import digits
+from align_your_steps.benchmarks.digits.lora import bold, with_lora
+from align_your_steps.benchmarks.digits.network import load_digits
+from align_your_steps.benchmarks.edm import guided
+from align_your_steps.benchmarks.evidence import grid, sweeps, transfer
+from align_your_steps.benchmarks.evidence.arena import FIXED, FLOOR, MEASURES, OURS, PEERS, Arena
+from align_your_steps.benchmarks.evidence.features import classifier
+from align_your_steps.benchmarks.evidence.intervals import (
+    Interval,
+    mean_interval,
+    ratio_interval,
+    verdict,
+)
+from align_your_steps.benchmarks.evidence.tables import against, against_best, groups
+from align_your_steps.benchmarks.patches.data import crops, photographs, to_pixels
+from align_your_steps.benchmarks.patches.network import WEIGHTS, load_patches
+from align_your_steps.benchmarks.training import linear_denoiser, loss_at
+
+CELL = "digits", 3.0, 1, "euler", 5
+
+
+@pytest.fixture(scope="module")
+def arena() -> Arena:
+    torch.set_num_threads(1)
+    return Arena("digits", 3.0, 1, noises=24)
+
+
+@pytest.fixture(scope="module")
+def cell(arena: Arena) -> dict:
+    return grid.measure(arena, "euler", 5)
+
+
+# -- intervals ------------------------------------------------------------------------------
+
+
+def test_interval_holds_the_mean_as_often_as_it_says():
+    source = np.random.default_rng(0)
+    found = [mean_interval(source.normal(3.0, 2.0, 5)) for _ in range(2000)]
+    holding = np.mean([one.low < 3.0 < one.high for one in found])
+    assert holding == pytest.approx(0.95, abs=0.015)
+
+
+def test_interval_of_ratios_does_not_care_which_way_round_they_are():
+    one, other = ratio_interval([0.5, 0.7, 0.9]), ratio_interval([1 / 0.5, 1 / 0.7, 1 / 0.9])
+    assert one.value == pytest.approx(1 / other.value)
+    assert one.low == pytest.approx(1 / other.high)
+
+
+@pytest.mark.parametrize("ends, word", [((-2, -1), "wins"), ((-1, 1), "ties"), ((1, 2), "loses")])
+def test_a_difference_is_won_or_lost_only_where_its_interval_excludes_zero(ends, word):
+    assert verdict(Interval(sum(ends) / 2, *ends)) == word
+
+
+# -- tables ---------------------------------------------------------------------------------
+
+
+def made_up(seed: int, ours: float, others: float) -> dict:
+    """A cell in which every fixed schedule has `others`, but for karras, a tenth less."""
+    methods = {name: dict.fromkeys(MEASURES, others) for name in (*FIXED, *PEERS, FLOOR)}
+    methods["karras"] = dict.fromkeys(MEASURES, 0.9 * others)
+    methods[OURS] = dict.fromkeys(MEASURES, ours)
+    return dict(zip(grid.FIELDS, (*CELL[:2], seed, *CELL[3:]), strict=True), methods=methods)
+
+
+def test_cells_of_several_seeds_are_one_group_against_its_best_fixed_schedule():
+    cells = [made_up(seed, ours, 2.0) for seed, ours in enumerate((1.0, 1.1, 0.9))]
+    (group,) = groups(cells)
+    assert group.seeds == 3
+    best = against_best(group, "frechet")
+    assert best.other == "karras"
+    assert best.ours == pytest.approx(1.0)
+    assert best.difference.value == pytest.approx(-0.8)
+    assert best.verdict == "wins"
+    assert against(group, "frechet", "OSS").difference.value == pytest.approx(-1.0)
+
+
+def test_one_seed_has_no_interval_and_no_row():
+    assert groups([made_up(0, 1.0, 2.0)]) == []
+
+
+def test_what_is_as_good_on_average_is_a_tie():
+    cells = [made_up(seed, ours, 2.0) for seed, ours in enumerate((1.5, 2.1, 1.8))]
+    assert against_best(groups(cells)[0], "energy").verdict == "ties"
+
+
+# -- one cell -------------------------------------------------------------------------------
+
+
+def test_cell_compares_every_schedule_by_every_measure(cell):
+    assert set(cell["methods"]) == {OURS, FLOOR, *PEERS, *FIXED}
+    for method in cell["methods"].values():
+        assert set(MEASURES) - set(method) == {"frechet to data"}  # it is guided
+    assert cell["methods"][OURS]["calls"] <= 4000
+    assert cell["methods"][OURS]["sigmas"][-1] == 0.0
+
+
+def test_many_steps_are_nearer_to_the_truth_than_five(cell):
+    few = [method for name, method in cell["methods"].items() if name != FLOOR]
+    many = cell["methods"][FLOOR]
+    for measure in ("energy", "mmd", "frechet", "feature energy"):
+        assert many[measure] < min(method[measure] for method in few)
+
+
+def test_references_are_far_more_exact_than_any_schedule(cell, arena):
+    least = min(m["paired"] for name, m in cell["methods"].items() if name != FLOOR)
+    assert arena.reference_error < 0.01 * least
+
+
+def test_paired_error_of_a_stochastic_solver_is_its_twins(arena):
+    sigmas = torch.tensor(arena.schedules("euler", 5)[OURS].sigmas)
+    twin = arena.measure("euler", {"x": sigmas})["x"]
+    itself = arena.measure("ddim_stochastic", {"x": sigmas})["x"]
+    assert itself["paired"] == twin["paired"]
+    assert itself["energy"] != twin["energy"]
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, cell, monkeypatch, capsys):
+    path = tmp_path / "grid.jsonl"
+    grid.append(path, cell)
+    with path.open("a") as file:
+        file.write('{"network": "dig')  # cut off
+    measured = []
+
+    def counted(arena, solver, steps):
+        measured.append((solver, steps))
+        return dict(cell, solver=solver, steps=steps)
+
+    monkeypatch.setattr(grid, "measure", counted)
+    grid.run([("digits", 3.0, 1)], path, ["euler", "dpmpp_2m"], [5])
+    assert measured == [("dpmpp_2m", 5)]
+    assert [grid.key_of(one)[3] for one in grid.read(path)] == ["euler", "dpmpp_2m"]
+
+
+def test_lines_are_kept_to_six_digits(tmp_path):
+    grid.append(tmp_path / "x.jsonl", {"a": [1 / 3], "b": {"c": 2e-9 / 3}})
+    assert json.loads((tmp_path / "x.jsonl").read_text()) == {"a": [0.333333], "b": {"c": 6.66667e-10}}
+
+
+def test_a_schedule_in_its_own_setting_is_the_one_that_was_made_for_it(arena):
+    other = Arena("digits", 1.0, 1, noises=24)
+    found = transfer.crossed({"guided": arena, "plain": other})
+    ours = torch.tensor(found["sigmas"]["guided"])
+    assert found["errors"]["guided"]["plain"] == other.error("dpmpp_2m", ours)
+    assert found["errors"]["guided"]["guided"] < min(e["guided"] for e in found["fixed"].values())
+
+
+def test_sweeps_lower_the_klub_and_the_stop_is_one_of_them(arena):
+    found = sweeps.swept(arena, "time-uniform")
+    assert found["klub"] == sorted(found["klub"], reverse=True)
+    assert found["klub"][-1] < 0.5 * found["klub"][0]
+    assert set(found["measured"]["dpmpp_2m"]) >= {str(k) for k in found["sweeps"]}
+    assert all(0 <= k <= found["sweeps"][-1] for k in found["stopped"].values())
+
+
+# -- networks -------------------------------------------------------------------------------
+
+
+def test_weights_take_at_most_five_megabytes():
+    assert WEIGHTS.stat().st_size <= 5_000_000
+
+
+def test_photographs_are_scaled_and_their_right_fifths_held_out():
+    pictures = photographs()
+    assert len(pictures) == 10
+    assert min(min(picture.shape[1:]) for picture in pictures) == 192
+    assert abs(sum(float(p.mean()) for p in pictures) / 10) < 0.01
+    images, labels = crops(20, 0)
+    assert images.shape == (20, 3, 32, 32)
+    assert torch.equal(labels.argmax(1), torch.arange(20) % 10)
+    assert 0.0 <= to_pixels(images).min() and to_pixels(images).max() <= 1.0
+    held_out, _ = crops(200, 1, held_out=True, photograph=3)
+    border = int(0.8 * pictures[3].shape[2])
+    allowed = pictures[3][:, :, border:].unfold(1, 32, 1).unfold(2, 32, 1)  # [3, h, w, 32, 32]
+    rows = allowed.permute(1, 2, 0, 3, 4).flatten(0, 1).flatten(1)
+    both = torch.cat([rows, allowed.flip(4).permute(1, 2, 0, 3, 4).flatten(0, 1).flatten(1)])
+    assert torch.cdist(held_out[:5].flatten(1), both).min(1).values.max() < 1e-2
+
+
+@pytest.mark.parametrize("t", [0.2, 0.5, 1.0])
+def test_held_out_patches_are_denoised_better_than_by_any_linear_denoiser(t):
+    torch.set_num_threads(1)
+    images, labels = crops(200, 5, held_out=True)
+    linear = linear_denoiser(crops(4000, 6)[0])
+    learnt = loss_at(load_patches(), images, labels, t, noises=1)
+    assert learnt < 0.85 * loss_at(lambda x, s, label: linear(x, s), images, labels, t, noises=1)
+
+
+def test_a_larger_picture_is_taken_in_windows():
+    model = load_patches()
+    h = torch.randn(2, 96, 8, 8)
+    torch.testing.assert_close(model._mixed(h)[:, :, 4:, :4], model._mixed(h[:, :, 4:, :4]))
+    x = torch.randn(1, 3, 64, 64)
+    assert model(x, torch.ones(1), torch.zeros(1, 10)).shape == x.shape
+
+
+@pytest.mark.parametrize("network, least", [("digits", 0.95), ("patches", 0.7)])
+def test_classifiers_tell_held_out_pictures_apart(network, least):
+    images, labels = digits(held_out=True) if network == "digits" else crops(300, 7, held_out=True)
+    guessed = classifier(network)(images).argmax(1)
+    assert (guessed == labels.argmax(1)).float().mean() > least
+
+
+def test_guidance_is_the_hosts_and_at_one_the_conditional_denoiser():
+    model = load_digits()
+    x, sigma = torch.randn(3, 1, 8, 8), torch.full((3,), 1.5)
+    label = torch.eye(10)[[4]].expand(3, 10)
+    conditional, free = model(x, sigma, label), model(x, sigma, torch.zeros(3, 10))
+    torch.testing.assert_close(guided(model, 4, 1.0)(x, sigma), conditional)
+    torch.testing.assert_close(guided(model, 4, 3.0)(x, sigma), free + 3.0 * (conditional - free))
+
+
+def test_lora_at_zero_is_the_denoiser_and_at_one_denoises_bold_digits_better():
+    images, labels = digits(held_out=True)
+    x, sigma = torch.randn(2, 1, 8, 8), torch.ones(2)
+    assert torch.equal(
+        with_lora(0.0)(x, sigma, labels[:2]), load_digits()(x, sigma, labels[:2])
+    )
+    losses = [loss_at(with_lora(s), bold(images), labels, 0.5, noises=1) for s in (0.0, 0.5, 1.0)]
+    assert losses[2] < losses[1] < losses[0]
+    plain = [loss_at(with_lora(s), images, labels, 0.5, noises=1) for s in (0.0, 1.0)]
+    assert plain[0] < plain[1]
