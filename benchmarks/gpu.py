@@ -62,13 +62,18 @@ NO_GPU = (
 
 def measured(case: Case, stand: Stand) -> dict[str, Any]:
     """Run a case: the optimisation between bare calls, and plain runs around them."""
-    stand.plain(1)  # loads the weights and warms up
+
+    def told(what: str, taken: Taken) -> Taken:
+        print(f"{case.name}, {what}: {taken.rows} rows in {taken.seconds:.1f} s", flush=True)
+        return taken
+
+    told("first run", stand.plain(1))  # loads the weights and warms up
     rows = stand.rows_a_call()
-    plain = stand.plain(1)
-    before = stand.bare(rows)
-    optimised = stand.optimise()
-    bare = [before, stand.bare(rows)]
-    as_many = stand.plain(rows)
+    plain = told("plain run", stand.plain(1))
+    before = told("bare calls", stand.bare(rows))
+    optimised = told("optimisation", stand.optimise())
+    bare = [before, told("bare calls", stand.bare(rows))]
+    as_many = told("plain run of as many", stand.plain(rows))
     return {
         "name": case.name,
         "rows_a_call": rows,

@@ -139,8 +139,16 @@ class Host:
         return self._taken(optimise_graph(self.case, self.budget, SEED))
 
     def _sampled(self, latents: int, sampler: str, steps: int) -> Taken:
+        """Raises RuntimeError where the host has made a step in several calls."""
         self.seed += 1
-        return self._taken(sample_graph(self.case, latents, sampler, steps, self.seed))
+        taken = self._taken(sample_graph(self.case, latents, sampler, steps, self.seed))
+        if taken.calls != steps:
+            raise RuntimeError(
+                f"ComfyUI made {taken.calls} calls in {steps} steps on {latents} latents of "
+                f"{self.case.name}: the GPU has too little memory for these figures. Close what "
+                "else uses it, or take --cases SD1.5."
+            )
+        return taken
 
     def _taken(self, graph: Graph) -> Taken:
         self.server.get("/ays_test/reset")

@@ -16,10 +16,11 @@ from align_your_steps.benchmarks import gpu
 from align_your_steps.benchmarks.gpu import BUDGET, figures, measured, report
 from align_your_steps.benchmarks.gpu_bare import BARE_CALLS
 from align_your_steps.benchmarks.gpu_cases import CASES, STEPS, TINY, Case, Taken
-from align_your_steps.benchmarks.gpu_host import optimise_graph, sample_graph
+from align_your_steps.benchmarks.gpu_host import Host, optimise_graph, sample_graph
 from align_your_steps.benchmarks.unet import LAST_GAIN, Guided, Sizes, UNet, random_network
 from align_your_steps.optimizer import optimize
 from align_your_steps.schedules import discrete_table
+from align_your_steps.tests.host.server import Graph
 
 GIB = 2**30
 PUBLISHED = {"SD1.5": 859.5e6, "SDXL": 2567e6}  # parameters of the U-Nets
@@ -198,6 +199,32 @@ def test_prompts_ask_for_the_latents_of_the_case_and_differ_in_their_seed() -> N
         assert optimise["optimize"]["inputs"]["budget"] == BUDGET
 
 
+class Splitting:
+    """A server that makes every step in two calls."""
+
+    done = [["execution_start", {"timestamp": 0}], ["execution_success", {"timestamp": 1}]]  # noqa: RUF012
+
+    def queue(self, graph: Graph) -> str:
+        self.steps = graph["sample"]["inputs"]["steps"]
+        return "prompt"
+
+    def wait(self, prompt: str) -> dict[str, Any]:
+        return {"status": {"messages": self.done}}
+
+    def get(self, path: str) -> dict[str, Any]:
+        memory = {"device": "A GPU", "allocated": 1, "reserved": 1}
+        return {"calls": 2 * self.steps, "rows": 2 * self.steps, **memory} if self.steps else {}
+
+    steps = 0
+
+
+def test_a_host_that_splits_calls_for_lack_of_memory_is_refused() -> None:
+    stand = object.__new__(Host)
+    stand.case, stand.server, stand.seed, stand.poll = CASES["SDXL"], Splitting(), 0, 0.0
+    with pytest.raises(RuntimeError, match="20 calls in 10 steps on 1 latents of SDXL"):
+        stand.plain(1)
+
+
 # -- runs -----------------------------------------------------------------------------------
 
 
@@ -219,7 +246,7 @@ def check(found: dict[str, Any], case: Case, budget: int) -> None:
     run, rows = found["optimised"], found["rows_a_call"]
     assert 0.7 * budget < run["rows"] <= budget
     assert run["rows"] <= rows * run["calls"]
-    assert found["plain"]["rows"] == STEPS
+    assert found["plain"]["rows"] == found["plain"]["calls"] == STEPS
     assert found["plain_as_many"]["rows"] == rows * STEPS
     assert all(one["rows"] == rows * one["calls"] > 0 for one in found["bare"])
     assert found["inside_rate"] == run["rows"] / run["seconds"]
