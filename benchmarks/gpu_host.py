@@ -144,7 +144,7 @@ class Host:
         taken = self._taken(sample_graph(self.case, latents, sampler, steps, self.seed))
         if taken.calls != steps:
             raise RuntimeError(
-                f"ComfyUI made {taken.calls} calls in {steps} steps on {latents} latents of "
+                f"ComfyUI made {taken.calls} calls in {steps} steps at a batch of {latents} of "
                 f"{self.case.name}: the GPU has too little memory for these figures. Close what "
                 "else uses it, or take --cases SD1.5."
             )

@@ -221,7 +221,7 @@ class Splitting:
 def test_a_host_that_splits_calls_for_lack_of_memory_is_refused() -> None:
     stand = object.__new__(Host)
     stand.case, stand.server, stand.seed, stand.poll = CASES["SDXL"], Splitting(), 0, 0.0
-    with pytest.raises(RuntimeError, match="20 calls in 10 steps on 1 latents of SDXL"):
+    with pytest.raises(RuntimeError, match="20 calls in 10 steps at a batch of 1 of SDXL"):
         stand.plain(1)
 
 
