@@ -10,9 +10,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -24,12 +21,11 @@ import torch
 
 from .cell import BESIDE, Arena, measure
 from .problems import PROBLEMS, QUICK
+from .record import RESULTS, ROOT, machine
 from .report import write_report
 
 __all__ = ["Key", "main", "run"]
 
-ROOT = Path(__file__).parents[1]
-RESULTS = Path(__file__).parent / "results"
 SOLVERS = ("euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "ddim_stochastic")
 STEPS, QUICK_STEPS = (5, 6, 8, 10, 15, 20), (5, 10)
 BUDGET, BUDGETS = 4000, (500, 1000, 2000, 4000, 8000, 16000)
@@ -52,7 +48,7 @@ class Key(NamedTuple):
 
 def code_version() -> str:
     """12 hex digits that change with everything a cell depends on."""
-    modules = ("cell", "demo", "metrics", "mixture", "oracle", "peers", "problems")
+    modules = ("cell", "demo", "edm", "metrics", "mixture", "oracle", "peers", "problems")
     files = [*ROOT.glob("optimizer/*.py"), *ROOT.glob("schedules/*.*")]
     files += [ROOT / "benchmarks" / f"{name}.py" for name in modules]
     files += ROOT.glob("benchmarks/digits/*.*")
@@ -60,32 +56,6 @@ def code_version() -> str:
     for path in sorted(path for path in files if path.is_file()):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def machine() -> dict[str, Any]:
-    """Where and with what the cells were measured."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-        return done.stdout.strip()
-
-    return {
-        "commit": git("rev-parse", "HEAD") or "unknown",
-        "changed": bool(git("status", "--porcelain", "optimizer", "schedules", "benchmarks/*.py")),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "processor": platform.machine(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def keep(folder: Path, name: str, measurement: dict[str, Any], text: str) -> None:
-    """Write a measurement as JSON and its report as Markdown, and print the report."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(measurement, indent=1) + "\n")
-    (folder / f"{name}.md").write_text(text)
-    print(f"\n{text}")
 
 
 def read_cells(path: Path) -> list[dict[str, Any]]:

@@ -25,7 +25,6 @@ __all__ = [
     "over_best",
     "over_best_by_budget",
     "ratio",
-    "table",
 ]
 
 Cell = dict[str, Any]
@@ -119,9 +118,3 @@ def method_mean(cells: Sequence[Cell], name: str) -> float:
         for cell in cells
         if name in cell["methods"]
     )
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, numbers to the right of the first column."""
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

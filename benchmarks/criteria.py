@@ -52,10 +52,10 @@ from ..optimizer.klub import Landscape
 from ..optimizer.select import Candidate
 from ..optimizer.solvers import DETERMINISTIC_TWIN, stochastic_solver
 from ..schedules.curves import time_uniform
-from .bench import RESULTS
 from .metrics import Energy, end_point_errors, energy_difference, energy_distance
 from .peers import fixed
 from .problems import TABLE, Problem, problem
+from .record import RESULTS
 
 __all__ = ["bound", "coupled_energy", "main", "pair_mean"]
 

@@ -25,8 +25,8 @@ from typing import Any
 
 from ..tests.host.get_host import find_host
 from ..tests.host.server import ComfyServer, Graph
-from .bench import BUDGET, RESULTS, keep, machine
-from .compare import table
+from .bench import BUDGET
+from .record import RESULTS, keep, machine, table
 
 __all__ = ["CASES", "Case", "Spent", "main", "measured", "overheads", "report"]
 

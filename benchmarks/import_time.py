@@ -21,8 +21,7 @@ from typing import Any
 
 from ..tests.host.get_host import find_host
 from ..tests.host.server import EMPTY_PACK, IMPORT_METER, OUR_PACK, ComfyServer
-from .bench import RESULTS, keep, machine
-from .compare import table
+from .record import RESULTS, keep, machine, table
 
 __all__ = ["GOAL", "main", "over_empty", "report"]
 

@@ -45,12 +45,12 @@ from ..optimizer import Denoiser, Result, builtin_solver, optimize
 from ..optimizer.coordinate import spread
 from ..optimizer.surrogate import ELEMENTS
 from ..schedules.curves import time_uniform
-from .bench import BUDGET, RESULTS, keep, machine
-from .compare import table
+from .bench import BUDGET
 from .digits.network import load_digits
 from .edm import guided
 from .peers import fixed
 from .problems import TABLE
+from .record import RESULTS, keep, machine, table
 
 __all__ = ["CASES", "Case", "Network", "Timed", "main", "measured", "near_two_values", "peak"]
 

@@ -31,9 +31,9 @@ from .compare import (
     over_best,
     over_best_by_budget,
     ratio,
-    table,
 )
 from .plots import draw, draw_budgets, draw_methods, draw_ratios
+from .record import table
 
 __all__ = ["write_report"]
 

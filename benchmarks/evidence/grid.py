@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from ..bench import RESULTS, machine
+from ..record import RESULTS, machine
 from .arena import OURS, Arena
 from .networks import NETWORKS
 

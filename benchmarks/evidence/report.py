@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..compare import table
 from ..patches.train import CURVE
+from ..record import table
 from .arena import FIXED, FLOOR, MEASURES, PEERS
 from .grid import OUTPUT, read
 from .intervals import mean_interval, ratio_interval

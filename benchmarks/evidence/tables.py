@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..compare import geometric_mean, table
+from ..compare import geometric_mean
+from ..record import table
 from .arena import FIXED, FLOOR, MEASURES, OURS, PEERS
 from .intervals import Interval, mean_interval, ratio_interval, verdict
 

@@ -2,11 +2,13 @@
 
 A checkpoint begins as the few weights by whose names and shapes the host tells families apart. The
 host itself says which network these stand for, and the network which weights it has: so the files
-follow each version of the host. The sizes are the least that it takes for the family's own.
+follow each version of the host. The sizes are the least that it takes for the family's own. Two
+families are there in full size too, with every weight of the published checkpoints.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import comfy.model_base
 import comfy.model_detection
 import folder_paths
 import torch
+from align_your_steps.benchmarks.unet import LAST_GAIN, SD15, SDXL, UNet
 from comfy_api.latest import io
 from safetensors.torch import save_file
 from torch import Tensor
@@ -111,6 +114,18 @@ FAMILIES: dict[str, Shapes] = {
     },
 }
 
+FULL = {"SD1.5 full": SD15, "SDXL full": SDXL}
+LAST = "out.2.weight"
+DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16")}
+
+
+@functools.cache
+def full_shapes(family: str) -> Shapes:
+    """Every weight of a family in full size."""
+    with torch.device("meta"):
+        network = UNet(FULL[family])
+    return {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
+
 
 def network_shapes(shapes: Shapes) -> Shapes:
     """The weights of the network that the host sees in these shapes."""
@@ -169,25 +184,34 @@ class AYSTestCheckpoint(io.ComfyNode):
             node_id="AYSTestCheckpoint",
             category="tests",
             inputs=[
-                io.Combo.Input("family", options=list(FAMILIES)),
+                io.Combo.Input("family", options=[*FAMILIES, *FULL]),
                 io.String.Input("file", default="tiny"),
                 io.Boolean.Input("runs", default=True),
+                io.Combo.Input("dtype", options=list(DTYPES), default="float16", optional=True),
             ],
             is_output_node=True,
         )
 
     @classmethod
-    def execute(cls, family: str, file: str, runs: bool) -> io.NodeOutput:
+    def execute(
+        cls, family: str, file: str, runs: bool, dtype: str = "float16"
+    ) -> io.NodeOutput:
         """Write it. One that does not run holds only what the family is recognised by."""
-        known_by = FAMILIES[family]
-        shapes = {**known_by, **network_shapes(known_by)}
-        if not runs:
-            shapes = {name: shapes[name] for name in known_by}
+        if family in FULL:
+            shapes = full_shapes(family)
+        else:
+            known_by = FAMILIES[family]
+            shapes = {**known_by, **network_shapes(known_by)}
+            if not runs:
+                shapes = {name: shapes[name] for name in known_by}
         generator = torch.Generator().manual_seed(0)
         # Half precision, as most files have: the host chooses what it computes in.
         weights = {
-            name: random_weight(name, shape, generator).half() for name, shape in shapes.items()
+            name: random_weight(name, shape, generator).to(DTYPES[dtype])
+            for name, shape in shapes.items()
         }
+        if family in FULL:
+            weights[LAST] *= LAST_GAIN  # or runs of a deep random network would be rough
         folder = Path(folder_paths.get_folder_paths("diffusion_models")[-1])
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{file}.safetensors"

@@ -98,10 +98,11 @@ class AYSTestShowModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any) -> io.NodeOutput:
-        """Show the class of its configuration and the type of its prediction."""
+        """Show the class of its configuration, the type of its prediction, what it computes in."""
         inner = model.model
         kind = [type(inner.model_config).__name__, inner.model_type.name]
-        return io.NodeOutput(ui={"kind": kind})
+        dtype = inner.manual_cast_dtype or inner.get_dtype()
+        return io.NodeOutput(ui={"kind": kind, "dtype": [str(dtype).removeprefix("torch.")]})
 
 
 class AYSTestRecord(io.ComfyNode):

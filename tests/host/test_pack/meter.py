@@ -17,11 +17,13 @@ __all__ = ["METER"]
 class Meter:
     """Counts of network calls and their rows, a delay to make calls slow, and a small memory.
 
+    most: rows of the largest call
     fits: the most rows of one call; None: any number
     """
 
     calls: int = 0
     rows: int = 0
+    most: int = 0
     delay_ms: float = 0.0
     fits: int | None = None
     fault: Fault | None = None
@@ -35,6 +37,7 @@ class Meter:
             raise comfy.model_management.OOM_EXCEPTION("Allocation on device")
         self.calls += 1
         self.rows += rows
+        self.most = max(self.most, rows)
         if self.delay_ms > 0:
             time.sleep(self.delay_ms / 1000)
 
@@ -44,7 +47,7 @@ class Meter:
 
     def reset(self) -> None:
         """Forget everything."""
-        self.calls, self.rows, self.delay_ms, self.fits = 0, 0, 0.0, None
+        self.calls, self.rows, self.most, self.delay_ms, self.fits = 0, 0, 0, 0.0, None
         self.fault = None
 
 
