@@ -110,8 +110,8 @@ def problem(name: str, seed: int) -> Problem:
     shape = (mixture.means.shape[1],)
     if not scale:
         return Problem(name, shape, _unguided(mixture), mixture.sample, None, noises)
-    guided = _guided(mixture, condition, float(scale))
-    return Problem(name, shape, guided, None, None, noises)
+    denoise = _guided(mixture, condition, float(scale))
+    return Problem(name, shape, denoise, None, None, noises)
 
 
 def grid(rows: int, columns: int, seed: int) -> Mixture:

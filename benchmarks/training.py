@@ -137,7 +137,8 @@ def loss_table(
         "| linear, trained on | linear, held out |",
         "|---|---|---|---|---|---|",
     ]
-    of = ((model, seen), (model, held_out), (free, held_out), (straight, seen), (straight, held_out))
+    networks = (model, seen), (model, held_out), (free, held_out)
+    of = (*networks, (straight, seen), (straight, held_out))
     for t in REPORT_LEVELS:
         losses = [loss_at(denoise, images, labels, t) for denoise, (images, labels) in of]
         lines.append(f"| {t:g} | " + " | ".join(f"{value:.5f}" for value in losses) + " |")

@@ -8,7 +8,7 @@ schedule. Schedules are run from held-out noise, which none of them has seen, an
     energy, mmd       in pixels, to fine-step pictures of independent noise
     feature energy, feature mmd, frechet
                       the same, and the Fréchet distance, in the last hidden layer of a classifier
-    frechet to data   for what is not guided: to real pictures of the class that no training has seen
+    frechet to data   of what is not guided: to real pictures of the class, unseen by training
 
 Fine-step pictures are those of the same network with the same guidance: of its ODE, or for a
 stochastic solver of its own process, whose limits differ where a denoiser is not ideal.

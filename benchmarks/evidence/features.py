@@ -8,7 +8,6 @@ weights are part of the repository.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -56,7 +55,7 @@ def _weights(network: str) -> Path:
 
 
 def _train(
-    network: str, draw: Callable[[int], tuple[Tensor, Tensor]], steps: int, seed: int = 0
+    network: str, images: Tensor, labels: Tensor, steps: int, seed: int = 0
 ) -> Classifier:
     """Minimise the cross-entropy of the classes."""
     torch.manual_seed(seed)
@@ -64,8 +63,8 @@ def _train(
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=0.05)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        images, labels = draw(128)
-        loss = functional.cross_entropy(model(images), labels)
+        rows = torch.randint(len(images), (128,))
+        loss = functional.cross_entropy(model(images[rows]), labels[rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -85,11 +84,7 @@ def main() -> None:
     }
     for network, ((images, labels), held_out, steps) in data.items():
 
-        def draw(rows: int, images: Tensor = images, labels: Tensor = labels) -> tuple[Tensor, Tensor]:
-            chosen = torch.randint(len(images), (rows,))
-            return images[chosen], labels[chosen]
-
-        save_half(_train(network, draw, steps), _weights(network))
+        save_half(_train(network, images, labels, steps), _weights(network))
         with torch.no_grad():
             guessed = classifier(network)(held_out[0]).argmax(1)
         right = (guessed == held_out[1].argmax(1)).float().mean()

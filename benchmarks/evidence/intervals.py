@@ -1,4 +1,4 @@
-"""Means over seeds with their intervals: Student's t, 95 %, of as many values as there are seeds."""
+"""Means over seeds with their intervals: Student's t, 95 %, a value for every seed."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from ..record import table
 from .arena import FIXED, FLOOR, MEASURES, OURS, PEERS
 from .intervals import Interval, mean_interval, ratio_interval, verdict
 
-__all__ = ["Against", "Group", "against", "against_best", "groups", "grid_table", "summary"]
+__all__ = ["Against", "Group", "against", "against_best", "grid_table", "groups", "summary"]
 
 NAMES = {"paired": "paired error", "energy": "energy distance", "frechet": "Fréchet distance"}
 VERDICTS = ("wins", "ties", "loses")
