@@ -24,7 +24,7 @@ AUDIT_READY := $(VENV)/audit/ready-$(PIP_AUDIT)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup host browser newcomer locales pack icons examples pictures demo bench bench-full \
-  overhead overhead-host gpu import-time test test-full torture lint audit clean
+  evidence networks overhead overhead-host gpu import-time test test-full torture lint audit clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 \t/'
@@ -94,6 +94,21 @@ bench: $(READY)  ## four problems at 5 and 10 steps beside every other schedule,
 
 bench-full: $(READY)  ## every problem and step count, hours
 	$(BENCH) --full
+
+# Goes on where it was stopped. The parts may run side by side: see the modules' options.
+EVIDENCE := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m align_your_steps.benchmarks.evidence
+
+evidence: $(READY)  ## what optimised schedules do for trained networks, with intervals; hours
+	$(EVIDENCE).grid
+	$(EVIDENCE).sweeps
+	$(EVIDENCE).needs
+	$(EVIDENCE).transfer
+	$(EVIDENCE).report
+
+networks: $(READY)  ## train the patches' denoiser, the classifiers and the LoRA anew, within an hour
+	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.patches.train
+	$(EVIDENCE).features
+	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.digits.lora
 
 overhead: $(READY)  ## time and memory that an optimisation takes beside the model's, ten minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.overhead

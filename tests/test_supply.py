@@ -25,7 +25,8 @@ HOST_REQUIRES = {"PIL", "aiohttp", "numpy", "psutil", "safetensors", "scipy", "t
 # torch cannot be installed without them.
 WITH_TORCH = {"filelock"}
 TOOLS = {"mypy", "pytest-xdist", "ruff"}  # the Makefile runs them
-PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow"}  # module -> package of another name
+# module -> package of another name
+PACKAGES = {"sklearn": "scikit-learn", "skimage": "scikit-image", "PIL": "pillow"}
 
 
 def imported(*places: str) -> dict[str, str]:

@@ -58,7 +58,7 @@ NETWORKS = {
     ),
     # 32 x 32 takes eight times as long: fewer cells.
     "patches": Network(
-        (3, 32, 32), load_patches, _real_patches, SOLVERS[:2], (1.0, 3.0), (5, 8, 10), 128, 256
+        (3, 32, 32), load_patches, _real_patches, SOLVERS[:2], (1.0, 3.0), (5, 8, 10), 96, 256
     ),
 }
 assert CLASSES == 10  # a seed's class is seed % CLASSES

@@ -2,7 +2,7 @@
 
     python -m align_your_steps.benchmarks.patches.train
 
-Some 35 minutes on one core. `patches.safetensors` and `training.json`, the curve, are part of the
+Forty minutes on one core. `patches.safetensors` and `training.json`, the curve, are part of the
 repository.
 """
 
