@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from ..optimizer import Denoiser
 
-__all__ = ["CLASSES", "Block", "EDMDenoiser", "Embedding", "guided", "loaded"]
+__all__ = ["CLASSES", "Block", "EDMDenoiser", "Embedding", "channels_last", "guided", "loaded"]
 
 CLASSES = 10
 
@@ -101,6 +101,11 @@ def loaded(model: Net, weights: Path, device: str | torch.device = "cpu") -> Net
     """The model with weights stored in half precision, ready to be evaluated in single."""
     model.load_state_dict(load_file(weights))
     return model.to(device).eval().requires_grad_(False)
+
+
+def channels_last(model: Net) -> Net:
+    """The model with its weights in the order in which a CPU is a tenth to a third faster."""
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def guided(model: EDMDenoiser, label: int, scale: float) -> Denoiser:

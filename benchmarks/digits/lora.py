@@ -59,7 +59,7 @@ def with_lora(strength: float) -> DigitsDenoiser:
         for name, weight in model.named_parameters():
             if f"{name}.A" in known:
                 A, B = (known[f"{name}.{factor}"].float() for factor in "AB")
-                weight += strength * (B @ A).reshape(weight.shape)
+                weight.add_(strength * (B @ A).reshape(weight.shape))
     return model
 
 

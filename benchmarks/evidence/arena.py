@@ -37,7 +37,7 @@ from ..metrics import (
     median_distance,
     mmd2,
 )
-from ..peers import GITS_TRAJECTORIES, OSS_NOISES, Found, Gits, fixed, oss
+from ..peers import GITS_TRAJECTORIES, Found, Gits, fixed, oss
 from ..problems import TABLE
 from .features import classifier
 from .networks import NETWORKS
@@ -55,7 +55,7 @@ MEASURES = (
 HELD_OUT, TRUTH, GITS_NOISE, OSS_NOISE, FRESH = range(2_000_003, 2_000_008)
 FINE, FINE_STOCHASTIC = 80, 100  # steps of the third-order ODE solver and of dpmpp_2m_sde
 BUDGET = 4000  # calls of an optimisation
-CHECKED = 32  # noises that the references' own error is estimated on
+CHECKED = 16  # noises that the references' own error is estimated on
 
 
 def judge_of(solver: str) -> str:
@@ -140,7 +140,7 @@ class Arena:
     def oss(self, steps: int) -> Found:
         """OSS, which serves every solver."""
         if steps not in self._oss:
-            noise = self.noise(OSS_NOISES, OSS_NOISE)
+            noise = self.noise(self.network.oss_noises, OSS_NOISE)
             self._oss[steps] = oss(self.denoise, noise, steps, TABLE)
         return self._oss[steps]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..edm import Block, EDMDenoiser, Embedding, loaded
+from ..edm import Block, EDMDenoiser, Embedding, channels_last, loaded
 
 __all__ = ["WEIGHTS", "PatchDenoiser", "load_patches"]
 
@@ -61,5 +61,4 @@ class PatchDenoiser(EDMDenoiser):
 
 def load_patches(device: str | torch.device = "cpu") -> PatchDenoiser:
     """The trained denoiser, ready to be evaluated; needs neither of the image libraries."""
-    model = loaded(PatchDenoiser(), WEIGHTS, device)
-    return model.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
+    return channels_last(loaded(PatchDenoiser(), WEIGHTS, device))
