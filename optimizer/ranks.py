@@ -79,7 +79,7 @@ class OneProcess:
         return slice(0, count)
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
+    def whole(self, arguments: str) -> Iterator[None]:
         """Around one optimisation."""
         yield
 
@@ -180,13 +180,14 @@ class Ranks:
         return slice(first, first + least + (self.rank < more))
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
+    def whole(self, arguments: str) -> Iterator[None]:
         """Around one optimisation: a rank that ends it early tells the others.
 
-        Raises RankError where another rank has.
+        Raises RankError where another rank has, or was given other arguments.
         """
         self.kept, self.phase = None, "start"
         try:
+            self._exchange(arguments, NOTHING)
             yield
             self._exchange("end", NOTHING)  # nobody leaves while another may still fail
         except RankError:  # everybody knows
@@ -205,7 +206,8 @@ class Ranks:
     ) -> tuple[Journal | None, Finish | None]:
         """Rank 0's journal and limit, if it has them: all ranks hear what they answer."""
         has = self._of_first(
-            "begin", lambda: {"has": torch.tensor([journal is not None, finish is not None])}
+            "what there is",
+            lambda: {"has": torch.tensor([journal is not None, finish is not None])},
         )
         assert has is not None
         recorded, limited = has["has"].tolist()
@@ -390,12 +392,16 @@ class _FirstFinish:
 
 
 def on_all_ranks(function: Callable[P, T]) -> Callable[P, T]:
-    """A function whose argument `ranks` may be None, inside their `whole`."""
+    """A function whose argument `ranks` may be None, inside their `whole`.
+
+    Arguments that are a number or a word have to be the same on all ranks.
+    """
 
     @wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         ranks: Any = kwargs.get("ranks") or OneProcess()
-        with ranks.whole():
+        plain = {name: x for name, x in kwargs.items() if isinstance(x, (int, float, str))}
+        with ranks.whole(repr(sorted(plain.items()))):
             return function(*args, **{**kwargs, "ranks": ranks})
 
     return wrapped

@@ -338,9 +338,12 @@ class Runs:
         """The denoiser's profile on the given samples; on fewer where a limit leaves no time."""
         levels = torch.from_numpy(sigmas)
 
-        def short_of_time(_: int = 0) -> bool:
-            self._tell("profile")
+        def enough() -> bool:
             return self.budget.finishing
+
+        def short_of_time(_: int) -> bool:
+            self._tell("profile")
+            return enough()
 
         def walk(samples: range) -> Profile:
             if not samples:
@@ -366,7 +369,7 @@ class Runs:
             remembers, self.meter.remember = self.meter.remember, False  # no path is walked twice
             try:
                 profile = self.ranks.profile(
-                    len(x_0), self.batch, walk, self._together, short_of_time
+                    len(x_0), self.batch, walk, self._together, enough
                 )
             finally:
                 self.meter.remember = remembers
