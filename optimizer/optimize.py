@@ -45,6 +45,7 @@ from .law_runs import FEWEST_NOISES, law_cost, law_fits, law_reference_steps
 from .meter import Meter
 from .pool import refined_pool, shortlist
 from .profile import Denoiser, Profile
+from .profile_runs import profile_of
 from .ranks import Ranks, on_all_ranks
 from .refine import settled
 from .runs import FEWEST, PROFILE_LEVELS, Better, Progress, Runs
@@ -311,7 +312,7 @@ def optimize(
         along = spread(t_max, t_min, PROFILE_LEVELS)
         if coordinate.table is not None:
             along = coordinate.edm(coordinate.thinned(coordinate.level(along)))
-        profile = runs.profile(x_0, along)
+        profile = profile_of(runs, x_0, along)
         del x_0  # may be the largest of all that is held
     runs.whole.clear()
 

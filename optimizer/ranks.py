@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -299,9 +299,13 @@ class Ranks:
         label = int.from_bytes(hashlib.blake2b(what.encode(), digest_size=7).digest(), "big")
         head = torch.tensor([status, len(data), label])
         began = time.perf_counter()
-        heads = torch.stack(self._gathered(head, [len(head)] * self.size))
-        statuses, lengths, labels = heads.T.tolist()
-        given = self._gathered(data, lengths)
+        try:
+            heads = torch.stack(self._gathered(head, [len(head)] * self.size))
+            statuses, lengths, labels = heads.T.tolist()
+            given = self._gathered(data, lengths)
+        except BaseException:  # half an exchange: there can be no other
+            self._leave()
+            raise
         self.seconds += time.perf_counter() - began
         self.bytes += heads.nbytes + sum(lengths) - head.nbytes - len(data)
         if status == FAILED:
@@ -325,7 +329,7 @@ class Ranks:
     def _gathered(self, data: Tensor, lengths: list[int]) -> list[Tensor]:
         """The numbers [N_r] of every rank, whose lengths are known."""
         if self.group is None:
-            self._lose(None)
+            raise self._lost()
         senders = [rank for rank, length in enumerate(lengths) if length]
         padded = data.new_zeros(max(lengths))
         padded[: len(data)] = data
@@ -337,7 +341,7 @@ class Ranks:
                 given = [torch.empty_like(padded) for _ in lengths]
                 dist.all_gather(given, padded, group=self.group)
         except RuntimeError as error:
-            self._lose(error)
+            raise self._lost() from error
         return [one[:length] for one, length in zip(given, lengths, strict=True)]
 
     def _global(self, rank: int) -> int:
@@ -345,16 +349,18 @@ class Ranks:
         assert self.group is not None
         return dist.get_global_rank(self.group, rank)
 
-    def _lose(self, error: Exception | None) -> NoReturn:
+    def _lost(self) -> LostRankError:
+        return LostRankError(
+            f"One of {self.size} processes is gone, or has not answered within {self.timeout:g} s, "
+            f"during the phase '{self.phase}'. {REMEDY}",
+            self.kept,
+        )
+
+    def _leave(self) -> None:
         """End what is left of the group, so that a rank still waiting in it notices too."""
         group, self.group = self.group, None
         if group is not None:
             dist.destroy_process_group(group)
-        raise LostRankError(
-            f"One of {self.size} processes is gone, or has not answered within {self.timeout:g} s, "
-            f"during the phase '{self.phase}'. {REMEDY}",
-            self.kept,
-        ) from error
 
 
 class _FirstJournal:

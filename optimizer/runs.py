@@ -18,7 +18,7 @@ from .finish import Finish
 from .journal import Journal, Stages, digest_of_runs
 from .meter import Meter, NotFiniteError
 from .noise import SELECTION, generators, unit_noise
-from .profile import Denoiser, Profile, measure_profile
+from .profile import Denoiser, Profile
 from .ranks import OneProcess, Ranks
 from .select import FINALISTS, Candidate
 from .solvers import (
@@ -291,7 +291,7 @@ class Runs:
 
         Returns whether to go on: a limit may leave no time for more.
         """
-        self._tell("refinement")
+        self.tell("refinement")
         self.budget.ended_early |= self.budget.finishing
         return not self.budget.finishing
 
@@ -333,59 +333,6 @@ class Runs:
     def compared_of(self, end: Tensor) -> Tensor:
         """The elements [B, E] of end points [B, ...] that are compared."""
         return end.flatten(1)[:, self.compared.to(end.device)]
-
-    def profile(self, x_0: Tensor, sigmas: np.ndarray) -> Profile:
-        """The denoiser's profile on the given samples; on fewer where a limit leaves no time."""
-        levels = torch.from_numpy(sigmas)
-
-        def enough() -> bool:
-            return self.budget.finishing
-
-        def short_of_time(_: int) -> bool:
-            self._tell("profile")
-            return enough()
-
-        def walk(samples: range) -> Profile:
-            if not samples:
-                none = torch.zeros(0, len(levels), len(levels), dtype=torch.float64)
-                return Profile(levels, none, none[:, 0], math.prod(self.shape))
-            before, spent = self.made, self.spent.get("profile", 0)
-            try:
-                return measure_profile(
-                    self.denoise,
-                    x_0[samples.start : samples.stop],
-                    levels,
-                    seed=self.seed,
-                    batch_size=self.batch,
-                    progress=short_of_time,
-                    paths=samples,
-                )
-            finally:
-                self.spent["profile"] = spent + self.made - before
-
-        def measure() -> dict[str, Tensor]:
-            self.current = -1
-            self.meter.forget()
-            remembers, self.meter.remember = self.meter.remember, False  # no path is walked twice
-            try:
-                profile = self.ranks.profile(
-                    len(x_0), self.batch, walk, self._together, enough
-                )
-            finally:
-                self.meter.remember = remembers
-            if len(wrong := profile.too_large):
-                at = self.coordinate.level(wrong.numpy()).tolist()
-                raise NotFiniteError("The model returned values too large to be measured", at)
-            return profile.to_tensors(torch.float64)
-
-        # Samples are end points of the references, so that their numbers say which ones they are.
-        what = f"profile of {len(x_0)} of {len(self.ends)}"
-        profile = Profile.from_tensors(self.once(what, -1, [levels], measure, gathered=True))
-        self.ranks.kept = profile
-        if profile.count < len(x_0):
-            self.stages.drop()
-            self.budget.ended_early = True
-        return profile
 
     def errors(self, candidate: Candidate, batch: int) -> list[float] | None:
         """RMS distance per element to the reference, per noise; None when the budget is spent.
@@ -466,7 +413,7 @@ class Runs:
         known = self.stages.recall(run)
         if known is None:
             before = Counter(self.spent)
-            found = measure() if gathered else self._together(f"{what}, {run}", measure)
+            found = measure() if gathered else self.together(f"{what}, {run}", measure)
             spent = {ROWS + k: torch.tensor(rows - before[k]) for k, rows in self.spent.items()}
             self.stages.note(run, {**found, **spent})
             return found
@@ -477,10 +424,10 @@ class Runs:
                 self.charged += int(rows)
                 self.recalled += int(rows)
         self.current = -1  # an uninterrupted optimisation would have other calls in memory
-        self._tell(CONTINUED)
+        self.tell(CONTINUED)
         return known
 
-    def _together(
+    def together(
         self, what: str, measure: Callable[[], Mapping[str, Tensor]]
     ) -> Mapping[str, Tensor]:
         """What all ranks find in their rows of one batch, all of which are counted."""
@@ -512,7 +459,7 @@ class Runs:
                 f"The solver returned shape {list(x_0.shape)} for noise of shape "
                 f"{list(noise.shape)}: it must return end points of the same shape."
             )
-        self._tell(phase)
+        self.tell(phase)
         return x_0
 
     def _noise(self, batch: int) -> Tensor:
@@ -525,7 +472,8 @@ class Runs:
             noise[0] = self.first
         return noise
 
-    def _tell(self, phase: str) -> None:
+    def tell(self, phase: str) -> None:
+        """Report progress, and ask a limit."""
         if self.progress is not None:
             self.progress(phase, self.made)
         self.ask()

@@ -163,6 +163,7 @@ def pair(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
         "cancelled": lambda: plain(progress=cancels),
         "other arguments": lambda: plain(seed=ranks.rank),
         "too little": lambda: plain(budget=10),
+        "ended at once": lambda: plain(budget=4000, finish=Rows(0)),
         "after all that": lambda: plain(),
         "hangs": hung,
     }
@@ -232,7 +233,7 @@ def work(job: str, rank: int, size: int, folder: Path) -> None:
 
 
 def done(ranks: Ranks, job: str, folder: Path) -> None:
-    """Do the jobs, and write what came out."""
+    """Do the jobs, and write what came out of all so far after each."""
     found: dict[str, Any] = {}
     for name, do in JOBS[job](ranks, folder).items():
         began = time.perf_counter()
@@ -243,7 +244,7 @@ def done(ranks: Ranks, job: str, folder: Path) -> None:
             if isinstance(error, RankError):
                 found[name]["kept"] = error.profile and error.profile.count
         found[name]["seconds"] = time.perf_counter() - began
-    (folder / f"{ranks.rank}.json").write_text(json.dumps(found))
+        (folder / f"{ranks.rank}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":  # by torchrun
