@@ -24,7 +24,7 @@ AUDIT_READY := $(VENV)/audit/ready-$(PIP_AUDIT)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup host browser newcomer locales pack icons examples pictures demo bench bench-full \
-  overhead overhead-host import-time test test-full torture lint audit clean
+  overhead overhead-host scaling import-time test test-full torture lint audit clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 \t/'
@@ -100,6 +100,9 @@ overhead: $(READY)  ## time and memory that an optimisation takes beside the mod
 
 overhead-host: host  ## the same in a real ComfyUI, on a network of 20 ms a call
 	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.host_overhead
+
+scaling: $(READY)  ## how much sooner an optimisation ends on two processes, three minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.scaling
 
 import-time: host  ## how long a ComfyUI takes to import the pack, beside an empty one
 	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.import_time
