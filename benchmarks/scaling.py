@@ -128,7 +128,8 @@ def work(number: int, budget: int, folder: Path) -> None:
     ranks = Ranks() if size > 1 else None
     case = CASES[number]
     denoise = case.make()
-    optimised(case, denoise, min(WARM, budget), ranks)
+    if budget > WARM:
+        optimised(case, denoise, WARM, ranks)
     found = optimised(case, denoise, budget, ranks)
     (folder / f"{rank}.json").write_text(json.dumps(found))
     distributed.destroy_process_group()

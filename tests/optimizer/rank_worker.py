@@ -133,6 +133,24 @@ def pair(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
         """On the second rank alone, its last row."""
         return slice(-1, None) if not first and abs(level - FAILING) < 1e-6 else slice(0, 0)
 
+    def no_reference(call: int, level: float) -> slice:
+        return slice(-1, None) if not first and call == 5 else slice(0, 0)
+
+    phases: list[str] = []
+    levels: list[float] = []
+
+    def no_further_reference(call: int, level: float) -> slice:
+        """The second level of a reference, once schedules are compared."""
+        levels.append(level)
+        late = not first and phases[-1:] == ["candidates"] and level == levels[1]
+        return slice(-1, None) if late else slice(0, 0)
+
+    def at_the_end() -> Any:
+        with ranks.whole("an optimisation"):
+            if not first:
+                raise OSError("when all is done")
+        return {}
+
     def raises(call: int, level: float) -> slice:
         if not first and call == 150:
             raise MemoryError("no memory left on this device")
@@ -158,8 +176,13 @@ def pair(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
         "journal read": lambda: plain(journal=read),
         "failing": lambda: plain(Model(fails)),
         "failing law": lambda: plain(Model(fails), solver="dpmpp_2m_sde", budget=1000),
+        "no reference": lambda: plain(Model(no_reference)),
+        "no further reference": lambda: plain(
+            Model(no_further_reference), progress=lambda phase, _: phases.append(phase)
+        ),
         "given": lambda: plain(profile=given_profile()),
         "raises": lambda: plain(Model(raises)),
+        "at the end": at_the_end,
         "cancelled": lambda: plain(progress=cancels),
         "other arguments": lambda: plain(seed=ranks.rank),
         "too little": lambda: plain(budget=10),

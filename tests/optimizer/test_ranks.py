@@ -234,6 +234,28 @@ def test_a_schedule_that_fails_on_one_rank_is_out_on_all(
     assert result["sigmas"] == pytest.approx(expected["sigmas"], rel=ROUNDING)
 
 
+def test_a_reference_that_fails_on_one_rank_is_the_same_error_on_all(pair: Any) -> None:
+    first, second = of(pair[1], "no reference")
+    assert first["error"] == second["error"] == "NotFiniteError"
+    assert first["message"] == second["message"]
+    assert "noise level" in first["message"]
+
+
+def test_a_later_reference_that_fails_on_one_rank_ends_the_comparison_on_all(
+    pair: Any, alone: Any
+) -> None:
+    result = common(of(pair[1], "no further reference"))
+    assert "many-step picture" in result["failed"]["further noises"]
+    assert 0 < result["noises"] < alone["dpmpp_2m"]["noises"]
+
+
+def test_a_rank_that_raises_when_all_is_done_is_still_heard(pair: Any) -> None:
+    first, second = of(pair[1], "at the end")
+    assert second["error"] == "OSError"
+    assert first["error"] == "RankError"
+    assert "when all is done" in first["message"]
+
+
 def test_a_rank_that_raises_ends_it_on_all(pair: Any) -> None:
     first, second = of(pair[1], "raises")
     assert second["error"] == "MemoryError"
