@@ -47,10 +47,6 @@ Together = Callable[[str, Callable[[], Mapping[str, Tensor]]], Mapping[str, Tens
 TIMEOUT = 1800.0  # seconds: the slowest model's first call is far below
 GOES_ON, FAILED = 0, 1  # in the head of an exchange
 NOTHING = torch.empty(0, dtype=torch.uint8)
-REMEDY = (
-    "Start again with the same journal, with fewer processes if need be: what is recorded there is "
-    "not measured again."
-)
 
 
 class RankError(RuntimeError):
@@ -119,14 +115,15 @@ class Ranks:
 
     A rank's own device is for its denoiser to know: what passes between ranks is in main memory.
     Nothing of an initialised torch.distributed is used unless this object is made: another part
-    of the same program may use it for its own ends.
+    of the same program may use it for its own ends. Where one process has failed, torchrun ends
+    the others too, perhaps before their error is read; the journal is as they left it.
 
     seconds: spent in exchanges so far, with waiting for the slowest rank
     bytes:   received in them so far
     kept:    the profile that all ranks have measured of the last optimisation; None: none yet
 
-    Run on gloo with 2 and 3 processes. It was not run beside nccl: nothing but the making of the
-    group is different there.
+    Run on gloo with 2, 3 and 4 processes of one machine. It was not run beside nccl, where nothing
+    but the making of the group is different.
 
     Raises RuntimeError where torch.distributed is missing, was not initialised or has no gloo, and
     ValueError for a group that this process is not in.
@@ -352,7 +349,9 @@ class Ranks:
     def _lost(self) -> LostRankError:
         return LostRankError(
             f"One of {self.size} processes is gone, or has not answered within {self.timeout:g} s, "
-            f"during the phase '{self.phase}'. {REMEDY}",
+            f"during the phase '{self.phase}'. Start again with the same journal, and with "
+            f"least_batch={self.size} if with fewer processes: what is recorded there is not "
+            "measured again.",
             self.kept,
         )
 

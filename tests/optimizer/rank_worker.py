@@ -25,6 +25,7 @@ MINE = torch.tensor([20.0, 6.0, 1.5, 0.3, 0.0])
 LEVELS = spread(20.0, 0.05, 24).tolist()  # of a given profile
 FAILING = 6.0  # a level of that schedule alone
 PATIENCE = 60.0  # seconds; no rank that ends is waited for so long
+STAYS = 4.0  # seconds that a rank lives on after it has noticed
 HUNG, IMPATIENCE = 4.0, 1.0  # seconds that a rank hangs, and that the others wait
 
 
@@ -215,6 +216,18 @@ def three(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
     }
 
 
+def four(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
+    """The last rank is killed between two exchanges; the others stay for a while."""
+
+    def exchange() -> None:
+        for number in range(2):
+            if number == 1 and ranks.rank == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            ranks.together(f"exchange, {number}", lambda: {"errors": torch.ones(1)}, {})
+
+    return {"killed": exchange, "stays": lambda: time.sleep(STAYS) or {}}
+
+
 def killed_early(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
     """The second rank is killed during the references, after the first of two batches."""
 
@@ -243,7 +256,7 @@ def _killed(ranks: Ranks, model: Model, folder: Path, **more: Any) -> dict[str, 
     return {"killed": lambda: told(run(model, ranks=ranks, journal=journal, **more), model)}
 
 
-JOBS = {job.__name__: job for job in (pair, three, killed_early, killed_late)}
+JOBS = {job.__name__: job for job in (pair, three, four, killed_early, killed_late)}
 
 
 def work(job: str, rank: int, size: int, folder: Path) -> None:

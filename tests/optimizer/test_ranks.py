@@ -27,6 +27,7 @@ from align_your_steps.tests.optimizer.rank_worker import (
     EQUAL,
     FAILING,
     HUNG,
+    STAYS,
     UNEVEN,
     Model,
     OnDisk,
@@ -309,6 +310,14 @@ def test_all_survivors_notice_that_a_rank_is_gone_and_keep_its_samples(three: Fo
         assert found["kept"] == 3
 
 
+def test_a_survivor_that_has_noticed_lets_those_notice_that_wait_for_it(tmp_path: Path) -> None:
+    found = launched("four", 4, tmp_path)
+    for survivor in found[:3]:
+        assert survivor["killed"]["error"] == "LostRankError"
+        assert survivor["killed"]["seconds"] < STAYS - 1.0, "not only when the others had ended"
+        assert "'exchange'" in survivor["killed"]["message"]
+
+
 @pytest.mark.parametrize(("job", "lost", "phase"), [
     ("killed_early", 1, "reference"), ("killed_late", 0, "candidates"),
 ])  # fmt: skip
@@ -321,7 +330,7 @@ def test_one_process_goes_on_where_a_rank_was_lost(
     assert survivor["error"] == "LostRankError"
     assert survivor["seconds"] < SOON
     assert phase in survivor["message"]
-    assert "same journal" in survivor["message"]
+    assert "same journal, and with least_batch=2" in survivor["message"]
     if job == "killed_late":
         assert survivor["kept"] == 3
     else:
