@@ -9,12 +9,17 @@ Two denoisers: a network of random weights on a latent of Stable Diffusion's siz
 can compute side by side if they have nothing else to do; and a stand-in that sleeps a fixed time a
 row, as a device does that is busy with each of them in turn, whatever else this machine has to do.
 
+On a machine that has other work the wall time says little. So there is a second figure, of the
+time that a process would take undisturbed: its processor time and the time that it means to sleep,
+without waiting for the other; of two processes the larger one.
+
 On paper follows what more ranks would take. With t seconds a row, N rows in batches of B, and W
 ranks, the rank with the most rows has ceil(B/W) of each batch, so that (Amdahl 1967)
 
     T(W) = S + C + N t ceil(B/W) / B
 
-where S is the time outside the denoiser, which every rank spends alike, and C that of exchanges.
+where S is the processor time outside the denoiser and exchanges, which every rank spends alike,
+and C that in exchanges.
 """
 
 from __future__ import annotations
@@ -69,16 +74,20 @@ class Sleeping:
 
 @dataclass(frozen=True)
 class Case:
-    """A denoiser to optimise for; `make` gives it, and the shape is of one sample."""
+    """A denoiser to optimise for; `make` gives it, and the shape is of one sample.
+
+    row: seconds that it sleeps for every row
+    """
 
     name: str
     shape: tuple[int, ...]
     make: Callable[[], Denoiser]
+    row: float = 0.0
 
 
 CASES = (
     Case("random network, 4x64x64", (4, 64, 64), lambda: Network(4)),
-    Case(f"sleeps {1e3 * ROW:g} ms a row, 4x64x64", (4, 64, 64), lambda: Sleeping(ROW)),
+    Case(f"sleeps {1e3 * ROW:g} ms a row, 4x64x64", (4, 64, 64), lambda: Sleeping(ROW), ROW),
 )
 
 
@@ -88,10 +97,11 @@ CASES = (
 def optimised(case: Case, denoise: Denoiser, budget: int, ranks: Ranks | None) -> dict[str, Any]:
     """What one process sees of an optimisation: seconds, rows, bytes, and the schedule."""
     timed = Timed(denoise, time.perf_counter)
+    busy = Timed(timed, time.process_time)
     exchanged, received = (ranks.seconds, ranks.bytes) if ranks else (0.0, 0)
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     result = optimize(
-        timed,
+        busy,
         case.shape,
         sigma_max=TABLE.sigma_max,
         sigma_min=TABLE.sigma_min,
@@ -104,13 +114,15 @@ def optimised(case: Case, denoise: Denoiser, budget: int, ranks: Ranks | None) -
         ranks=ranks,
         least_batch=max(PROCESSES),  # one process plans as two do, however small the budget
     )
-    total = time.perf_counter() - began
+    total, worked = time.perf_counter() - began, time.process_time() - worked
     exchanging = ranks.seconds - exchanged if ranks else 0.0
     return {
         "total": total,
         "inside": timed.seconds,
         "exchanging": exchanging,
         "outside": total - timed.seconds - exchanging,
+        "undisturbed": worked + case.row * timed.rows,
+        "serial": worked - busy.seconds,
         "rows": timed.rows,
         "calls": timed.calls,
         "bytes": ranks.bytes - received if ranks else 0,
@@ -188,8 +200,9 @@ def report(measurement: dict[str, Any]) -> str:
         f"{measurement['load']:.1f}.",
         "## Measured",
         "Of the slowest process. Rows: by each process. Outside: neither inside the denoiser nor "
-        "in exchanges. Exchanges: waiting for the other process included. Levels: the largest "
-        "relative difference to those of one process.",
+        "in exchanges. Exchanges: waiting for the other process included. Undisturbed: processor "
+        "time and what is slept, which other work on the machine does not change. Levels: the "
+        "largest relative difference to those of one process.",
         _measured_table(measurement["cases"]),
         "## On paper",
         *_on_paper(measurement["cases"][-1]),
@@ -203,12 +216,14 @@ def slowest(processes: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _measured_table(cases: Sequence[dict[str, Any]]) -> str:
     head = ["denoiser, latent", "processes", "rows", "total, s", "inside, s", "outside, s"]
-    head += ["exchanges, s", "MB received", "times as fast", "levels"]
+    head += ["exchanges, s", "MB received", "times as fast", "undisturbed, s", "times as fast"]
     lines = []
     for case in cases:
         one = slowest(case["processes"]["1"])
+        (alone,) = (process["undisturbed"] for process in case["processes"]["1"])
         for processes, found in case["processes"].items():
             last = slowest(found)
+            undisturbed = max(process["undisturbed"] for process in found)
             lines.append([
                 case["name"],
                 processes,
@@ -219,9 +234,11 @@ def _measured_table(cases: Sequence[dict[str, Any]]) -> str:
                 f"{last['exchanging']:.2f}",
                 f"{max(process['bytes'] for process in found) / 1e6:.1f}",
                 f"{one['total'] / last['total']:.2f}",
+                f"{undisturbed:.2f}",
+                f"{alone / undisturbed:.2f}",
                 f"{_apart(one['sigmas'], last['sigmas']):.1e}",
             ])  # fmt: skip
-    return table(head, lines)
+    return table([*head, "levels"], lines)
 
 
 def _apart(one: Sequence[float], other: Sequence[float]) -> float:
@@ -232,8 +249,8 @@ def _apart(one: Sequence[float], other: Sequence[float]) -> float:
 def _on_paper(case: dict[str, Any]) -> list[str]:
     """What 8 devices and a farm of hosts would take, by the figures of a case."""
     one, two = slowest(case["processes"]["1"]), case["processes"]["2"]
-    serial = one["outside"]
-    # The faster process waits for the other: what the other spends is the exchange itself.
+    serial = one["serial"]
+    # The one that waits less has waited too, so this is rather too much for the exchange itself.
     exchanging = min(process["exchanging"] for process in two)
     fine = one["reference_steps"]
     coarse = -(-fine // max(1, fine // STEPS))
@@ -251,9 +268,9 @@ def _on_paper(case: dict[str, Any]) -> list[str]:
         f"**8 GPUs in one machine.** A guided row of a large model takes about {SLOW:g} s there, "
         f"so that the {one['rows']} rows of one process take {one['rows'] * SLOW:.0f} s. What "
         f"every rank computes alike, above all refining schedules on the surrogate, took "
-        f"{serial:.1f} s: {100 * share:.1f} % of the whole. Exchanges took {exchanging:.1f} s on "
-        "two ranks, most of it waiting for the other. With both, T(W) = S + C + N t ceil(B/W) / B "
-        "gives times as fast, and seconds:",
+        f"{serial:.1f} s of the processor: {100 * share:.1f} % of the whole. Exchanges took "
+        f"{exchanging:.1f} s on two ranks, most of it waiting for the other. With both, "
+        "T(W) = S + C + N t ceil(B/W) / B gives times as fast, and seconds:",
         table(head, lines),
         "A batch of 8 noises has one row for each of 8 ranks; with more ranks than noises the "
         "plan takes larger batches, so fewer of them, and every schedule costs a row on each "
