@@ -246,8 +246,8 @@ def optimize(
             rows of all up to the last batch and its own since. What any of them raises ends the
             optimisation on all ranks. A solver of the caller's that draws by its seed draws the
             same on every rank. None: this process runs everything, whether or not others exist.
-        least_batch: noises in a batch at least. With as many as there were ranks, one process
-            finds what they would have found, and goes on from their journal.
+        least_batch: noises in a batch at least, whatever batch_size is. With as many as there were
+            ranks, one process finds what they would have found, and goes on from their journal.
 
     A schedule whose own run comes out as NaN or infinity is out of the comparison. Noises whose
     reference does end the comparison with those before.

@@ -186,6 +186,7 @@ def pair(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
         "at the end": at_the_end,
         "cancelled": lambda: plain(progress=cancels),
         "other arguments": lambda: plain(seed=ranks.rank),
+        "other candidates": lambda: plain(candidates={"mine": MINE * (1.0 + 0.1 * ranks.rank)}),
         "too little": lambda: plain(budget=10),
         "ended at once": lambda: plain(budget=4000, finish=Rows(0)),
         "after all that": lambda: plain(),
@@ -217,7 +218,28 @@ def three(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
 
 
 def four(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
-    """The last rank is killed between two exchanges; the others stay for a while."""
+    """The last rank is killed between two exchanges; the others stay for a while.
+
+    Before, ranks 0 and 2 and ranks 1 and 3 are groups of their own.
+    """
+
+    def groups() -> dict[str, Any]:
+        odd = ranks.rank % 2
+        both = [distributed.new_group([k, k + 2]) for k in range(2)]
+        mine, refused = Ranks(both[odd], timeout=PATIENCE), ""
+        try:
+            Ranks(both[1 - odd])
+        except ValueError as error:
+            refused = str(error)
+        found = mine.together("group", lambda: {"errors": torch.tensor([10.0 + ranks.rank])}, {})
+        limit = Rows(7 + ranks.rank) if mine.rank == 0 else None
+        _, finish = mine.shared(None, limit)
+        return {
+            "errors": found["errors"].tolist(),
+            "rank": mine.rank,
+            "left": finish and finish.left(0),
+            "refused": refused,
+        }
 
     def exchange() -> None:
         for number in range(2):
@@ -225,7 +247,7 @@ def four(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
                 os.kill(os.getpid(), signal.SIGKILL)
             ranks.together(f"exchange, {number}", lambda: {"errors": torch.ones(1)}, {})
 
-    return {"killed": exchange, "stays": lambda: time.sleep(STAYS) or {}}
+    return {"groups": groups, "killed": exchange, "stays": lambda: time.sleep(STAYS) or {}}
 
 
 def killed_early(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:

@@ -95,6 +95,11 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Found:
     return launched("three", 3, tmp_path_factory.mktemp("three"))
 
 
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    return launched("four", 4, tmp_path_factory.mktemp("four"))
+
+
 def of(found: Found, job: str) -> list[dict[str, Any]]:
     """What the ranks that live have found in one job."""
     return [one[job] for one in found if job in one]
@@ -275,8 +280,9 @@ def test_one_cancel_is_enough(pair: Any) -> None:
     assert first["seconds"] < SOON
 
 
-def test_ranks_with_other_arguments_are_told(pair: Any) -> None:
-    for found in of(pair[1], "other arguments"):
+@pytest.mark.parametrize("job", ["other arguments", "other candidates"])
+def test_ranks_with_other_arguments_are_told(job: str, pair: Any) -> None:
+    for found in of(pair[1], job):
         assert found["error"] == "RankError"
         assert "the same arguments" in found["message"]
         assert found["seconds"] < SOON
@@ -310,9 +316,18 @@ def test_all_survivors_notice_that_a_rank_is_gone_and_keep_its_samples(three: Fo
         assert found["kept"] == 3
 
 
-def test_a_survivor_that_has_noticed_lets_those_notice_that_wait_for_it(tmp_path: Path) -> None:
-    found = launched("four", 4, tmp_path)
-    for survivor in found[:3]:
+def test_ranks_of_a_group_are_among_themselves(four: Found) -> None:
+    assert len(of(four, "groups")) == 4
+    for number, found in enumerate(of(four, "groups")):
+        odd = number % 2
+        assert found["rank"] == number // 2
+        assert found["errors"] == [10.0 + odd, 12.0 + odd]
+        assert found["left"] == 7 + odd
+        assert "not in the group" in found["refused"]
+
+
+def test_a_survivor_that_has_noticed_lets_those_notice_that_wait_for_it(four: Found) -> None:
+    for survivor in four[:3]:
         assert survivor["killed"]["error"] == "LostRankError"
         assert survivor["killed"]["seconds"] < STAYS - 1.0, "not only when the others had ended"
         assert "'exchange'" in survivor["killed"]["message"]
