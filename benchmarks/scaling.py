@@ -11,7 +11,8 @@ row, as a device does that is busy with each of them in turn, whatever else this
 
 On a machine that has other work the wall time says little. So there is a second figure, of the
 time that a process would take undisturbed: its processor time and the time that it means to sleep,
-without waiting for the other; of two processes the larger one.
+without waiting for the other; of two processes the larger one. Other work changes it little, but
+what shares a cache with the network slows its calls too.
 
 On paper follows what more ranks would take. With t seconds a row, N rows in batches of B, and W
 ranks, the rank with the most rows has ceil(B/W) of each batch, so that (Amdahl 1967)
@@ -58,7 +59,7 @@ WARM = 600  # calls of the optimisation before the one that is measured
 ON_PAPER = (1, 2, 4, 8)
 SLOW = 0.1  # seconds a guided row of a large model
 LATENT = (4, 128, 128)  # of SDXL, on paper
-BATCH, LARGE_BATCH = 8, 16  # on paper
+BATCHES = (5, 8)  # noises in one, on paper
 
 
 class Sleeping:
@@ -172,6 +173,7 @@ def expected(rows: int, batch: int, ranks: int, row: float, serial: float) -> fl
     >>> expected(rows=4000, batch=8, ranks=3, row=0.1, serial=10.0)
     160.0
     """
+    batch = max(batch, ranks)  # as the plan has it
     return serial + rows * row * math.ceil(batch / ranks) / batch
 
 
@@ -201,7 +203,7 @@ def report(measurement: dict[str, Any]) -> str:
         "## Measured",
         "Of the slowest process. Rows: by each process. Outside: neither inside the denoiser nor "
         "in exchanges. Exchanges: waiting for the other process included. Undisturbed: processor "
-        "time and what is slept, which other work on the machine does not change. Levels: the "
+        "time and what is slept, which other work on the machine changes little. Levels: the "
         "largest relative difference to those of one process.",
         _measured_table(measurement["cases"]),
         "## On paper",
@@ -257,27 +259,28 @@ def _on_paper(case: dict[str, Any]) -> list[str]:
     elements = math.prod(LATENT)
     noise = bytes_a_noise(elements, fine, coarse)
     law = 4 * min(elements, COMPARED) * 10
-    head = ["ranks", *(f"{batch} noises in a batch" for batch in (BATCH, LARGE_BATCH))]
-    lines = [
-        [str(ranks), *(_gain(one["rows"], batch, ranks, serial, exchanging)
-                       for batch in (BATCH, LARGE_BATCH))]
-        for ranks in ON_PAPER
-    ]  # fmt: skip
+    head = ["ranks", *(f"{batch} noises in a batch" for batch in BATCHES)]
+
+    def gains(ranks: int) -> list[str]:
+        return [_gain(one["rows"], batch, ranks, serial, exchanging) for batch in BATCHES]
+
+    lines = [[str(ranks), *gains(ranks)] for ranks in ON_PAPER]
     share = serial / (serial + one["rows"] * SLOW)
     return [
-        f"**8 GPUs in one machine.** A guided row of a large model takes about {SLOW:g} s there, "
-        f"so that the {one['rows']} rows of one process take {one['rows'] * SLOW:.0f} s. What "
+        f"**8 GPUs in one machine.** A guided row is taken to be {SLOW:g} s, as of a large "
+        f"model, so that {one['rows']} rows on one of them are {one['rows'] * SLOW:.0f} s. What "
         f"every rank computes alike, above all refining schedules on the surrogate, took "
         f"{serial:.1f} s of the processor: {100 * share:.1f} % of the whole. Exchanges took "
         f"{exchanging:.1f} s on two ranks, most of it waiting for the other. With both, "
         "T(W) = S + C + N t ceil(B/W) / B gives times as fast, and seconds:",
         table(head, lines),
         "A batch of 8 noises has one row for each of 8 ranks; with more ranks than noises the "
-        "plan takes larger batches, so fewer of them, and every schedule costs a row on each "
-        "rank. That is the limit: the 4,000 calls of a usual budget pay for some 16 noises to "
-        "refine on, so that beyond 8 ranks only a larger budget is split, not the same one. "
-        "Batches that the ranks do not divide leave some of them idle: choose the batch size so "
-        "that they do.",
+        "plan takes larger batches, so fewer of them: at this budget 4 noises become 8. That is "
+        "the limit: 4,000 calls pay for some 16 noises to refine on, so that beyond 8 ranks only "
+        "a larger budget is split, not the same one. Batches that the ranks do not divide leave "
+        "some of them idle, as 5 noises do: choose a batch size that they divide. And t is taken "
+        "to be the same for a row alone: a device that computes four rows in little more time "
+        "than one gains less than this from having one.",
         f"For each noise of a reference a rank gives its end point and what its runs visited: "
         f"{noise / 1e6:.2f} MB on a latent of {'x'.join(map(str, LATENT))}. So from a batch of 8 "
         f"every rank receives {7 * noise / 1e6:.1f} MB; of the profile 8 kB a sample and 32 "
