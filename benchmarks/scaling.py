@@ -15,7 +15,7 @@ without waiting for the other; of two processes the larger one. Other work chang
 what shares a cache with the network slows its calls too.
 
 On paper follows what more ranks would take. With t seconds a row, N rows in batches of B, and W
-ranks, the rank with the most rows has ceil(B/W) of each batch, so that (Amdahl 1967)
+ranks, the rank with the most rows has ceil(B/W) of each batch (B >= W), so that (Amdahl 1967)
 
     T(W) = S + C + N t ceil(B/W) / B
 
@@ -42,7 +42,7 @@ import torch
 from torch import Tensor, distributed
 
 from ..optimizer import Denoiser, Ranks, optimize
-from ..optimizer.runs import COMPARED
+from ..optimizer.runs import COMPARED, FEWEST, PROFILE_LEVELS
 from ..optimizer.surrogate import ELEMENTS
 from ..schedules.curves import time_uniform
 from .bench import BUDGET, RESULTS, keep, machine
@@ -256,6 +256,7 @@ def _on_paper(case: dict[str, Any]) -> list[str]:
     exchanging = min(process["exchanging"] for process in two)
     fine = one["reference_steps"]
     coarse = -(-fine // max(1, fine // STEPS))
+    least = fine + coarse + PROFILE_LEVELS + fine + FEWEST * STEPS
     elements = math.prod(LATENT)
     noise = bytes_a_noise(elements, fine, coarse)
     law = 4 * min(elements, COMPARED) * 10
@@ -275,11 +276,13 @@ def _on_paper(case: dict[str, Any]) -> list[str]:
         "T(W) = S + C + N t ceil(B/W) / B gives times as fast, and seconds:",
         table(head, lines),
         "A batch of 8 noises has one row for each of 8 ranks; with more ranks than noises the "
-        "plan takes larger batches, so fewer of them: at this budget 4 noises become 8. That is "
-        "the limit: 4,000 calls pay for some 16 noises to refine on, so that beyond 8 ranks only "
-        "a larger budget is split, not the same one. Batches that the ranks do not divide leave "
-        "some of them idle, as 5 noises do: choose a batch size that they divide. And t is taken "
-        "to be the same for a row alone: a device that computes four rows in little more time "
+        "plan takes larger batches, so fewer of them: 4 noises, which one process takes here, "
+        "become 8. Every schedule that is run costs a row on each rank then, so that more ranks "
+        "try fewer schedules with the same budget; and the smallest comparison takes "
+        f"{least} calls a noise, so that {BUDGET} are enough for {BUDGET // least} ranks at the "
+        "most. That is the limit: many more devices need a larger budget. Batches that the ranks "
+        "do not divide leave some of them idle, as 5 noises do: choose a batch size that they divide. "
+        "And t is taken to be the same for a row alone: a device that computes four rows in little more time "
         "than one gains less than this from having one.",
         f"For each noise of a reference a rank gives its end point and what its runs visited: "
         f"{noise / 1e6:.2f} MB on a latent of {'x'.join(map(str, LATENT))}. So from a batch of 8 "
