@@ -281,9 +281,9 @@ def _on_paper(case: dict[str, Any]) -> list[str]:
         "try fewer schedules with the same budget; and the smallest comparison takes "
         f"{least} calls a noise, so that {BUDGET} are enough for {BUDGET // least} ranks at the "
         "most. That is the limit: many more devices need a larger budget. Batches that the ranks "
-        "do not divide leave some of them idle, as 5 noises do: choose a batch size that they divide. "
-        "And t is taken to be the same for a row alone: a device that computes four rows in little more time "
-        "than one gains less than this from having one.",
+        "do not divide leave some of them idle, as 5 noises do: choose a batch size that they "
+        "divide. And t is taken to be the same for a row alone: a device that computes four rows "
+        "in little more time than one gains less than this from having one.",
         f"For each noise of a reference a rank gives its end point and what its runs visited: "
         f"{noise / 1e6:.2f} MB on a latent of {'x'.join(map(str, LATENT))}. So from a batch of 8 "
         f"every rank receives {7 * noise / 1e6:.1f} MB; of the profile 8 kB a sample and 32 "
