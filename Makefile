@@ -24,7 +24,8 @@ AUDIT_READY := $(VENV)/audit/ready-$(PIP_AUDIT)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup host browser newcomer locales pack icons examples pictures demo bench bench-full \
-  evidence networks overhead overhead-host gpu import-time test test-full torture lint audit clean
+  evidence networks overhead overhead-host scaling gpu import-time test test-full torture lint \
+  audit clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1 \t/'
@@ -119,6 +120,8 @@ overhead-host: host  ## the same in a real ComfyUI, on a network of 20 ms a call
 # GPU=--bare for a network alone, without ComfyUI.
 gpu: host  ## speed and memory of optimising on a GPU, at SD 1.5's and SDXL's size
 	$(BIN)/python -m align_your_steps.benchmarks.gpu $(GPU)
+scaling: $(READY)  ## how much sooner an optimisation ends on two processes, three minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.scaling
 
 import-time: host  ## how long a ComfyUI takes to import the pack, beside an empty one
 	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.import_time

@@ -18,7 +18,8 @@ from .finish import Finish
 from .journal import Journal, Stages, digest_of_runs
 from .meter import Meter, NotFiniteError
 from .noise import SELECTION, generators, unit_noise
-from .profile import Denoiser, Profile, measure_profile
+from .profile import Denoiser, Profile
+from .ranks import OneProcess, Ranks
 from .select import FINALISTS, Candidate
 from .solvers import (
     DETERMINISTIC_TWIN,
@@ -49,7 +50,7 @@ class Runs:
     """Runs schedules from shared initial noises and measures how far from the reference they end.
 
     Noise comes in batches 0, 1, 2, ... of equal size; every batch has one reference end point a
-    noise. Arguments as for `optimize`.
+    noise. Arguments as for `optimize`. On several ranks each runs its own rows of a batch.
 
     budget: which a limit may lower, but never below what the smallest honest comparison takes
     failed: the schedules whose runs came out as NaN or infinity
@@ -71,7 +72,10 @@ class Runs:
         elements: Tensor | None = None,
         finish: Finish | None = None,
         better: Better | None = None,
+        ranks: Ranks | OneProcess | None = None,
     ):
+        self.ranks = ranks or OneProcess()
+        journal, finish = self.ranks.shared(journal, finish)
         self.stages = Stages(journal)
         self.stage: int | None = None  # its batch of noise
         self.calls_per_step = getattr(solver, "calls_per_step", 2 if solver == "heun" else 1)
@@ -84,6 +88,7 @@ class Runs:
         self.failed = Failures()
         self.twin_share = 1.0  # of the budget, for the deterministic solver
         self.recalled = 0  # rows of an interrupted optimisation
+        self.about = ""  # what is recorded, if it depends on more than the levels run
         self.check: Callable[[], None] | None = None  # called after every call of a tracked run
         self.better, self.best = better, torch.empty(0)
         self.fine, self.batch, self.steps = torch.zeros(1), 0, 0
@@ -153,6 +158,12 @@ class Runs:
         self.coarse = torch.cat([fine[:-1:every], fine[-1:]])
         self.coordinate = coordinate
 
+    def know(self, profile: Profile) -> None:
+        """None is measured, because this one is given."""
+        self.spent["profile"] = 0
+        self.about = f"with profile {profile.digest}, "
+        self.ranks.kept = profile
+
     @property
     def left(self) -> int:
         """Denoiser rows left of the budget."""
@@ -180,8 +191,9 @@ class Runs:
         return self.budget.decided(lambda budget: rows <= budget - self.made)
 
     def ask(self) -> None:
-        """Ask a limit what it leaves."""
-        self.budget.ask(self.made, self.made - self.recalled, self.owed)
+        """Ask a limit what it leaves; on several ranks, between the runs of batches only."""
+        if not self.ranks.apart:
+            self.budget.ask(self.made, self.made - self.recalled, self.owed)
 
     def lead(self, candidate: Candidate) -> None:
         """Tell of the best schedule so far, if it is another than before."""
@@ -279,7 +291,7 @@ class Runs:
 
         Returns whether to go on: a limit may leave no time for more.
         """
-        self._tell("refinement")
+        self.tell("refinement")
         self.budget.ended_early |= self.budget.finishing
         return not self.budget.finishing
 
@@ -322,44 +334,6 @@ class Runs:
         """The elements [B, E] of end points [B, ...] that are compared."""
         return end.flatten(1)[:, self.compared.to(end.device)]
 
-    def profile(self, x_0: Tensor, sigmas: np.ndarray) -> Profile:
-        """The denoiser's profile on the given samples; on fewer where a limit leaves no time."""
-        levels = torch.from_numpy(sigmas)
-
-        def short_of_time(_: int) -> bool:
-            self._tell("profile")
-            return self.budget.finishing
-
-        def measure() -> dict[str, Tensor]:
-            before = self.made
-            self.current = -1
-            self.meter.forget()
-            remembers, self.meter.remember = self.meter.remember, False  # no path is walked twice
-            try:
-                profile = measure_profile(
-                    self.denoise,
-                    x_0,
-                    levels,
-                    seed=self.seed,
-                    batch_size=self.batch,
-                    progress=short_of_time,
-                )
-            finally:
-                self.meter.remember = remembers
-            self.spent["profile"] = self.made - before
-            if len(wrong := profile.too_large):
-                at = self.coordinate.level(wrong.numpy()).tolist()
-                raise NotFiniteError("The model returned values too large to be measured", at)
-            return profile.to_tensors(torch.float64)
-
-        # Samples are end points of the references, so that their numbers say which ones they are.
-        what = f"profile of {len(x_0)} of {len(self.ends)}"
-        profile = Profile.from_tensors(self.once(what, -1, [levels], measure))
-        if profile.count < len(x_0):
-            self.stages.drop()
-            self.budget.ended_early = True
-        return profile
-
     def errors(self, candidate: Candidate, batch: int) -> list[float] | None:
         """RMS distance per element to the reference, per noise; None when the budget is spent.
 
@@ -400,7 +374,8 @@ class Runs:
         Raises NotFiniteError for a schedule that fails.
         """
         end = checked_end(self.run("candidates", self.solver, batch, sigmas), sigmas)
-        return end, _rmse(self.compared_of(end), self.ends[batch])
+        reference = self.ends[batch][self.ranks.rows(len(self.ends[batch]))]
+        return end, _rmse(self.compared_of(end), reference.to(end.device))
 
     def _judged(
         self, what: str, batch: int, sigmas: Tensor, measure: Callable[[], Mapping[str, Tensor]]
@@ -425,19 +400,20 @@ class Runs:
         batch: int,
         schedules: Sequence[Tensor],
         measure: Callable[[], Mapping[str, Tensor]],
+        gathered: bool = False,
     ) -> Mapping[str, Tensor]:
         """What `measure` finds with schedules on one batch of noise, or had found once before.
 
-        The rows are charged either way.
+        The rows are charged either way. gathered: `measure` itself gathers from all ranks.
         """
         if batch != self.stage:
             self.stages.begin()
             self.stage = batch
-        run = f"{what} {digest_of_runs((self.batch, *self.shape), schedules)}"
+        run = f"{self.about}{what} {digest_of_runs((self.batch, *self.shape), schedules)}"
         known = self.stages.recall(run)
         if known is None:
             before = Counter(self.spent)
-            found = measure()
+            found = measure() if gathered else self.together(f"{what}, {run}", measure)
             spent = {ROWS + k: torch.tensor(rows - before[k]) for k, rows in self.spent.items()}
             self.stages.note(run, {**found, **spent})
             return found
@@ -448,8 +424,20 @@ class Runs:
                 self.charged += int(rows)
                 self.recalled += int(rows)
         self.current = -1  # an uninterrupted optimisation would have other calls in memory
-        self._tell(CONTINUED)
+        self.tell(CONTINUED)
         return known
+
+    def together(
+        self, what: str, measure: Callable[[], Mapping[str, Tensor]]
+    ) -> Mapping[str, Tensor]:
+        """What all ranks find in their rows of one batch, all of which are counted."""
+        try:
+            found = self.ranks.together(what, measure, self.spent)
+        finally:
+            self.charged += sum(self.spent.values()) - self.made  # what others have computed
+        if self.ranks.size > 1:
+            self.ask()
+        return found
 
     def run(
         self, phase: str, solver: Solver, batch: int, sigmas: Tensor, rows: slice = slice(None)
@@ -471,19 +459,21 @@ class Runs:
                 f"The solver returned shape {list(x_0.shape)} for noise of shape "
                 f"{list(noise.shape)}: it must return end points of the same shape."
             )
-        self._tell(phase)
+        self.tell(phase)
         return x_0
 
     def _noise(self, batch: int) -> Tensor:
-        """The noises of a batch, [B, ...]."""
+        """This rank's noises of a batch, [B, ...]."""
         end = (batch + 1) * self.batch
         indices = range(batch * self.batch, end if self.noises is None else min(end, self.noises))
-        noise = unit_noise(generators(self.seed, SELECTION, indices), self.shape)
+        own = indices[self.ranks.rows(len(indices))]
+        noise = unit_noise(generators(self.seed, SELECTION, own), self.shape)
         if batch == 0 and self.first is not None:
             noise[0] = self.first
         return noise
 
-    def _tell(self, phase: str) -> None:
+    def tell(self, phase: str) -> None:
+        """Report progress, and ask a limit."""
         if self.progress is not None:
             self.progress(phase, self.made)
         self.ask()

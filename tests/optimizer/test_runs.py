@@ -18,6 +18,7 @@ from align_your_steps.optimizer import (
 )
 from align_your_steps.optimizer import runs as runs_module
 from align_your_steps.optimizer.brownian import BrownianPath
+from align_your_steps.optimizer.profile_runs import profile_of
 from align_your_steps.optimizer.runs import FEWEST, REFINEMENT_SHARE, Runs
 from align_your_steps.optimizer.select import FINALISTS, Candidate
 from align_your_steps.optimizer.solvers import reference_solver
@@ -140,7 +141,7 @@ def test_further_noise_is_added_while_the_budget_allows_it():
 
 def test_profile_is_charged_and_shares_no_memory_with_the_runs():
     made = runs()
-    profile = made.profile(DATA.sample(BATCH, seed=1).float(), np.geomspace(10.0, 0.05, 8))
+    profile = profile_of(made, DATA.sample(BATCH, seed=1).float(), np.geomspace(10.0, 0.05, 8))
     assert made.spent["profile"] == 8 * BATCH
     assert profile.count == BATCH
     left = made.left
@@ -289,7 +290,7 @@ def test_flow_tracks_are_in_edm_coordinates():
 def test_profile_calls_are_not_remembered_and_later_ones_are():
     made = begun()
     made.add_tracked_reference()
-    made.profile(made.whole[0], np.geomspace(10.0, 0.05, 5))
+    profile_of(made, made.whole[0], np.geomspace(10.0, 0.05, 5))
     assert made.meter._seen == {}
     made.errors(schedule(2.0, 0.5), 0)
     assert len(made.meter._seen) == 3
