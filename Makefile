@@ -120,6 +120,7 @@ overhead-host: host  ## the same in a real ComfyUI, on a network of 20 ms a call
 # GPU=--bare for a network alone, without ComfyUI.
 gpu: host  ## speed and memory of optimising on a GPU, at SD 1.5's and SDXL's size
 	$(BIN)/python -m align_your_steps.benchmarks.gpu $(GPU)
+
 scaling: $(READY)  ## how much sooner an optimisation ends on two processes, three minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.scaling
 
