@@ -1,0 +1,66 @@
+"""What was merged, as text: the samples of each profile, and how well it is known before and after.
+
+Merging is there to know the KLUB better. That of one plain schedule stands for all: ten steps,
+even over the levels that were measured, so that nothing is interpolated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..optimizer import Profile, klub, klub_standard_error
+from .measured import MeasuredProfile
+from .merge import Merged
+from .noises import seeds_text
+
+__all__ = ["account", "line"]
+
+STEPS = 10
+
+
+def account(merged: Merged) -> str:
+    """A line for each profile and one for all together.
+
+    Raises nothing: what is not known, as the error of a single sample, is said to be unknown.
+    """
+    whole = merged.whole
+    rows = [line(part) for part in merged.parts]
+    # A schedule that the merged profile scores too: parts have the same levels but for rounding.
+    lines = [
+        f"Merged {len(merged.parts)} profiles of one model: {whole.profile.count} samples.",
+        "",
+        *rows,
+        f"together: {_figures(whole)}",
+        "",
+        f"KLUB of {len(_even(whole.profile)) - 1} even steps, in nats per latent element, ± one "
+        "standard error.",
+    ]
+    for part, count in zip(merged.parts, merged.repeated, strict=True):
+        if count:
+            lines.append(
+                f"Note: {count} of the samples of '{part.name}' are from noises that another one "
+                "has too; they count once."
+            )
+    return "\n".join(lines)
+
+
+def line(part: MeasuredProfile) -> str:
+    """A profile in a line."""
+    return f"'{part.name}': {_figures(part)}"
+
+
+def _figures(part: MeasuredProfile) -> str:
+    profile = part.profile
+    levels = _even(profile)
+    mean, error = klub(profile, levels), klub_standard_error(profile, levels)
+    shown = "unknown, because it is a single sample" if np.isnan(error) else f"{error:.2g}"
+    count = f"{profile.count} sample{'' if profile.count == 1 else 's'}"
+    return f"{count} ({seeds_text(part.noises)}), KLUB {mean:.4g} ± {shown}"
+
+
+def _even(profile: Profile) -> np.ndarray:
+    """Levels of the profile's own, even in number between them."""
+    last = len(profile.sigmas) - 1
+    places = np.unique(np.linspace(0, last, min(STEPS, last) + 1).round().astype(int))
+    levels: np.ndarray = profile.sigmas.numpy()[places]
+    return levels
