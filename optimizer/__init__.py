@@ -15,6 +15,7 @@ from .meter import DenoiserError, Meter, NotFiniteError
 from .optimize import Result, optimize
 from .paths import shortest_path
 from .profile import Denoiser, Profile, measure_profile
+from .ranks import LostRankError, RankError, Ranks
 from .runs import CONTINUED
 from .search import coordinate_search, edm_schedule, subdivide
 from .solvers import SOLVERS, Solver, builtin_solver
@@ -31,9 +32,12 @@ __all__ = [
     "DenoiserError",
     "Finish",
     "Journal",
+    "LostRankError",
     "Meter",
     "NotFiniteError",
     "Profile",
+    "RankError",
+    "Ranks",
     "Result",
     "Solver",
     "affine",

@@ -14,7 +14,7 @@ from torch import Tensor
 from .meter import NotFiniteError, at_levels
 from .select import Candidate
 
-__all__ = ["FURTHER", "Failures", "checked_end", "reason"]
+__all__ = ["FAILED", "FURTHER", "Failures", "checked_end", "reason"]
 
 FURTHER = "further noises"
 FAILED = "failed, "  # before a schedule's number: the name of the noise levels at which it failed
@@ -54,10 +54,10 @@ class Failures:
         }
 
     def remember(self, schedules: Sequence[Tensor], tensors: Mapping[str, Tensor]) -> None:
-        """Add those of the schedules that have failed by what `to_tensors` gave."""
+        """Those of the schedules that have failed, and where, by what `to_tensors` gave."""
         for number, sigmas in enumerate(schedules):
             if (levels := tensors.get(f"{FAILED}{number}")) is not None:
-                self.add(sigmas, levels.tolist())
+                self.levels[_key(sigmas)] = levels.tolist()
 
     def of(self, candidates: Iterable[Candidate]) -> dict[str, str]:
         """What happened to those of the candidates that have failed, by name, and to noises."""

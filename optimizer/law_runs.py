@@ -58,12 +58,13 @@ def law_ends(
     runs.law_batches += 1
     point = 4 * steps * runs.calls_per_step * math.prod(runs.shape)  # a path's, in bytes
     size = max(1, min(runs.batch, PATHS_HELD // point))
+    own = range(runs.batch)[runs.ranks.rows(runs.batch)]
     together = (fine, *schedules)
 
     def measure() -> dict[str, Tensor]:
         groups = [
-            _along_one_path(runs, batch, slice(k, min(k + size, runs.batch)), together)
-            for k in range(0, runs.batch, size)
+            _along_one_path(runs, batch, slice(k, k + size), own, together)
+            for k in range(0, len(own), size)
         ]
         ends = [torch.cat(parts) for parts in zip(*groups, strict=True)]
         return {"ends": torch.stack(ends), **runs.failed.to_tensors(schedules)}
@@ -81,11 +82,11 @@ def law_ends(
 
 
 def _along_one_path(
-    runs: Runs, batch: int, rows: slice, schedules: Sequence[Tensor]
+    runs: Runs, batch: int, rows: slice, own: range, schedules: Sequence[Tensor]
 ) -> list[Tensor]:
-    """What is compared of the stochastic solver's end points, from some rows of a batch."""
+    """What is compared of the stochastic solver's end points, from some of the own rows."""
     first = batch * runs.batch
-    sources = generators(runs.seed, BROWNIAN, range(first + rows.start, first + rows.stop))
+    sources = generators(runs.seed, BROWNIAN, (first + row for row in own[rows]))
     path = BrownianPath(lambda: unit_noise(sources, runs.shape))
     stochastic = runs.stochastic
     assert stochastic is not None

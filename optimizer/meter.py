@@ -41,6 +41,7 @@ class NotFiniteError(DenoiserError):
     """
 
     def __init__(self, what: str, levels: Iterable[float] = ()):
+        self.what = what
         self.levels = sorted(set(levels), reverse=True)
         super().__init__(f"{what}{at_levels(self.levels)}: {REMEDY}")
 

@@ -17,6 +17,7 @@ is found is still compared, from fresh noise, with the best of what the caller h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,7 @@ from .law_runs import FEWEST_NOISES, law_cost, law_fits, law_reference_steps
 from .meter import Meter
 from .pool import refined_pool, shortlist
 from .profile import Denoiser, Profile
+from .ranks import Ranks, on_all_ranks
 from .refine import settled
 from .runs import FEWEST, PROFILE_LEVELS, Better, Progress, Runs
 from .select import Candidate, Score, halving
@@ -64,6 +66,7 @@ BATCH = 4  # noises in one, if there are so many; nothing is ranked on fewer
 AMPLE = 300  # times a run's calls: a budget for longer references
 COARSE_STEPS = 8  # of the coarse run beside a reference, at least
 FIRST_ROUND_SHARE = 0.25  # of what is left, for running every candidate on the first fresh batch
+ROUNDING = 1e-3  # relative, between a given profile's end levels and those of the model
 METHODS = ("measured", "paper")
 
 TWIN_SHARE = 0.5  # of the budget, to plan the twin of a stochastic solver judged by its law with
@@ -79,8 +82,8 @@ class Result:
     left_out:        given candidates that could not be used, with the reason
     failed:          candidates whose runs came out as NaN or infinity, with the noise levels; and
                      noises whose references did, before which the comparison ended
-    profile:         the denoiser's profile, in EDM units
-    calls:           denoiser rows computed, by phase
+    profile:         the denoiser's profile, in EDM units, measured or given
+    calls:           denoiser rows computed, by phase; on several ranks, by all of them
     noises:          number of initial noises the winner was run on
     criterion:       what the scores' errors are: "paired error", end points against a reference
                      from the same noise, of a stochastic solver's deterministic twin; or "law",
@@ -161,6 +164,7 @@ class Result:
         return klub(self.profile, np.append(above, lowest))
 
 
+@on_all_ranks
 def optimize(
     denoise: Denoiser,
     shape: Sequence[int],
@@ -186,6 +190,9 @@ def optimize(
     journal: Journal | None = None,
     finish: Finish | None = None,
     better: Better | None = None,
+    profile: Profile | None = None,
+    ranks: Ranks | None = None,
+    least_batch: int = 1,
 ) -> Result:
     """Find the schedule with which a solver comes closest to its own fine-step limit.
 
@@ -216,7 +223,7 @@ def optimize(
             are in it, but for the first and for schedules of `candidates`.
         reference: solver of the reference runs; None: the built-in one's own choice, or `solver`.
         order: of the solver, 1 or 2; None: known for built-in ones, else 2.
-        batch_size: rows of a call at most.
+        batch_size: rows of a call at most; on several ranks, of their calls together.
         meter: the meter that `denoise` and `solver` already pass through; None: one is made for
             the built-in solvers, and a Solver's runs are charged calls_per_step a step.
         journal: of an optimisation with these very arguments that was interrupted: it goes on
@@ -227,13 +234,27 @@ def optimize(
             same arguments and a larger limit.
         better: called with the levels of the best schedule so far, whenever it is another one:
             first the best by prediction, then by what was measured.
+        profile: of this very denoiser (the same model, guidance and prompt), measured before at
+            levels from sigma_max to sigma_min, perhaps on several machines and added up. None is
+            measured then, and the comparison has its share of the budget.
+        ranks: processes that share the work, see Ranks; all of them call `optimize` with the same
+            arguments, each with its own denoiser, and all return the same result. A batch of noise
+            is split among them, so that it has one row a rank at least. Of `journal` and `finish`
+            those of rank 0 count, and a limit is asked after every batch of runs. `progress` and
+            `better` are each rank's own: called on all ranks that give them, `progress` with the
+            rows of all up to the last batch and its own since. What any of them raises ends the
+            optimisation on all ranks. A solver of the caller's that draws by its seed draws the
+            same on every rank. None: this process runs everything, whether or not others exist.
+        least_batch: noises in a batch at least. With as many as there were ranks, one process
+            finds what they would have found, and goes on from their journal.
 
     A schedule whose own run comes out as NaN or infinity is out of the comparison. Noises whose
     reference does end the comparison with those before.
 
     Raises ValueError for arguments out of range, DenoiserError for a model that returns another
     shape, NotFiniteError for one that returns NaN or infinities in the first reference runs, along
-    the paths of the profile, or in the runs of every schedule.
+    the paths of the profile, or in the runs of every schedule. On several ranks RankError where
+    another one has failed, LostRankError where one is gone; the profile measured so far is theirs.
 
     Example: the ideal denoiser of Gaussian data.
 
@@ -247,13 +268,17 @@ def optimize(
     left = budget - spent
     runs = Runs(
         denoise, solver, reference, meter, shape, seed, left, progress, journal, elements, finish,
-        better,
+        better, ranks,
     )  # fmt: skip
+    least_batch = max(least_batch, runs.ranks.size)
     by_law = method == "measured" and law_fits(left, steps, runs)
     if by_law:
         runs.twin_share = TWIN_SHARE
     t_max = float(coordinate.finite_edm(np.asarray(sigma_max)))
     t_min = float(coordinate.edm(np.asarray(sigma_min)))
+    if profile is not None:
+        _check_profile(profile, math.prod(shape), t_max, t_min)
+        runs.know(profile)
 
     def begun(plan: _Plan) -> Tensor:
         """Begin with a plan, and return the levels of its reference runs."""
@@ -265,12 +290,9 @@ def optimize(
         """What the deterministic solver's runs may be planned with."""
         return int(runs.twin_share * rows)
 
-    plan = _plan(share(left), steps, runs, batch_size)
+    plan = _plan(share(left), steps, runs, batch_size, least_batch)
     if share(left) < plan.least:
-        raise ValueError(
-            f"The budget was {budget} calls: at {steps} steps at least {plan.least + spent} are "
-            "needed to compare anything, and 4000 are usual. Raise the budget."
-        )
+        raise ValueError(_too_small(budget, plan.least + spent, steps, least_batch))
     while True:
         levels = begun(plan)
         try:
@@ -278,17 +300,20 @@ def optimize(
             break
         except _TooMuch:
             runs.budget.ended_early = True
-            plan = _plan(share(int(runs.budget.offered)), steps, runs, plan.batch - 1)
+            rows = share(int(runs.budget.offered))
+            plan = _plan(rows, steps, runs, plan.batch - 1, least_batch)
 
-    x_0 = torch.cat(runs.whole) if samples is None else samples
+    if profile is None:
+        x_0 = torch.cat(runs.whole) if samples is None else samples
+        runs.whole.clear()
+        paths = runs.budget.decided(lambda rows: plan.paths(share(rows), len(tracked)))
+        x_0 = x_0[torch.arange(paths) % len(x_0)]
+        along = spread(t_max, t_min, PROFILE_LEVELS)
+        if coordinate.table is not None:
+            along = coordinate.edm(coordinate.thinned(coordinate.level(along)))
+        profile = runs.profile(x_0, along)
+        del x_0  # may be the largest of all that is held
     runs.whole.clear()
-    paths = runs.budget.decided(lambda rows: plan.paths(share(rows), len(tracked)))
-    x_0 = x_0[torch.arange(paths) % len(x_0)]
-    along = spread(t_max, t_min, PROFILE_LEVELS)
-    if coordinate.table is not None:
-        along = coordinate.edm(coordinate.thinned(coordinate.level(along)))
-    profile = runs.profile(x_0, along)
-    del x_0  # may be the largest of all that is held
 
     given, left_out = _given(candidates, steps, sigma_max)
     begin = _checked_starts(starts or {}, PAPER_STEPS if method == "paper" else steps)
@@ -399,6 +424,32 @@ def _check(
         raise ValueError(f"method was '{method}': choose one of {list(METHODS)}.")
 
 
+def _check_profile(profile: Profile, dim: int, t_max: float, t_min: float) -> None:
+    """Raise ValueError for a profile that is not of this latent and these levels."""
+    if profile.dim != dim:
+        raise ValueError(
+            f"The profile is of {profile.dim} latent elements, but the latent has {dim}: give one "
+            "measured on this latent size, or none."
+        )
+    highest, lowest = float(profile.sigmas[0]), float(profile.sigmas[-1])
+    if abs(highest / t_max - 1.0) > ROUNDING or abs(lowest / t_min - 1.0) > ROUNDING:
+        raise ValueError(
+            f"The profile's levels go from {highest:.4g} to {lowest:.4g} in EDM units, those of "
+            f"this optimisation from {t_max:.4g} to {t_min:.4g}: give a profile measured from "
+            "sigma_max to sigma_min, or none."
+        )
+
+
+def _too_small(budget: int, least: int, steps: int, batch: int) -> str:
+    """That a budget is too small, and what to do."""
+    among = f" with {batch} noises at a time" if batch > 1 else ""
+    remedy = "Raise the budget, or use fewer processes." if batch > 1 else "Raise the budget."
+    return (
+        f"The budget was {budget} calls: at {steps} steps{among} at least {least} are needed to "
+        f"compare anything, and 4000 are usual. {remedy}"
+    )
+
+
 def _checked_starts(starts: Mapping[str, Levels], steps: int) -> dict[str, np.ndarray]:
     """The starts of Algorithm 1 as arrays of steps+1 levels."""
     for name, levels in starts.items():
@@ -429,21 +480,25 @@ def _given(
 class _Plan:
     """How a budget is spent; counts of noises and paths are multiples of the batch.
 
-    tracked:    rows of a reference and the coarse run beside it
-    comparison: rows of the smallest comparison, of one noise
+    least_batch: noises in a batch at least
+    tracked:     rows of a reference and the coarse run beside it
+    path:        rows of a sample of the profile; 0: it is given
+    comparison:  rows of the smallest comparison, of one noise
     """
 
     budget: int
     reference_steps: int
     every: int
     batch: int
+    least_batch: int
     tracked: int
+    path: int
     comparison: int
 
     @property
     def least(self) -> int:
-        """Rows of two references, one path and three runs."""
-        return self.tracked + PROFILE_LEVELS + self.comparison
+        """Rows of two references, one path and three runs, for every noise of the least batch."""
+        return self.least_batch * (self.tracked + self.path + self.comparison)
 
     def noises(self, budget: int) -> int:
         """Noises to refine schedules on."""
@@ -475,7 +530,7 @@ def _tracked(plan: _Plan, runs: Runs) -> list[tuple[Track, Track] | None]:
         runs.ask()
         # With a quarter of 4,000 calls on 12 mixtures, a plan of its own gave errors 1.28 times
         # those of the whole budget; the whole one's larger batches, of which one fitted, 1.46.
-        if plan.batch > max(1, noises(runs.budget.rows) // FEWEST_BATCHES):
+        if plan.batch > max(plan.least_batch, noises(runs.budget.rows) // FEWEST_BATCHES):
             raise _TooMuch
 
     check()
@@ -489,7 +544,7 @@ def _tracked(plan: _Plan, runs: Runs) -> list[tuple[Track, Track] | None]:
     return tracked
 
 
-def _plan(budget: int, steps: int, runs: Runs, batch_size: int) -> _Plan:
+def _plan(budget: int, steps: int, runs: Runs, batch_size: int, least_batch: int) -> _Plan:
     """Shares of the budget, rounded down to whole batches."""
     calls = steps * runs.calls_per_step
     ample = budget >= AMPLE * calls
@@ -500,4 +555,6 @@ def _plan(budget: int, steps: int, runs: Runs, batch_size: int) -> _Plan:
     comparison = reference_rows + FEWEST * steps * runs.calls_per_step
     noises = max(1, int(REFERENCE_SHARE * budget / tracked))
     batch = min(max(1, noises // BATCHES, min(BATCH, noises // 2)), batch_size)
-    return _Plan(budget, reference_steps, every, batch, tracked, comparison)
+    batch = max(batch, least_batch)
+    path = 0 if "profile" in runs.spent else PROFILE_LEVELS
+    return _Plan(budget, reference_steps, every, batch, least_batch, tracked, path, comparison)

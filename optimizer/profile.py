@@ -20,6 +20,7 @@ samples follows, and profiles of different samples or machines simply add.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -94,6 +95,14 @@ class Profile:
         squared = diagonal[:, :, None] + diagonal[:, None, :] - 2.0 * self.grams
         return squared.clamp_min(0.0) / self.dim
 
+    @property
+    def digest(self) -> str:
+        """32 hex digits that two profiles share only if all their numbers are the same."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in self.to_tensors(torch.float64).items():
+            digest.update(f"{name}{list(tensor.shape)}".encode() + tensor.numpy().tobytes())
+        return digest.hexdigest()
+
     def __add__(self, other: Profile) -> Profile:
         """The profile of both sets of samples together.
 
@@ -140,6 +149,7 @@ def measure_profile(
     seed: int = 0,
     batch_size: int = 16,
     progress: Callable[[int], bool | None] | None = None,
+    paths: Sequence[int] | None = None,
 ) -> Profile:
     """Measure the profile of a denoiser on samples x_0, with M calls a sample.
 
@@ -151,6 +161,8 @@ def measure_profile(
         batch_size: samples a call, fewer where their outputs would take more than WALKED; the last
             batch is padded by repeating its last sample, so that every call has the same shape.
         progress: called with the number of samples done after every batch; True: these are enough.
+        paths: numbers [N] of the samples' noise paths; None: 0, 1, 2, ... Parts of one set of
+            samples, measured with the numbers that they have in it, add up to its profile.
 
     Raises ValueError for levels that do not descend, no samples, or outputs of a wrong shape.
 
@@ -169,6 +181,7 @@ def measure_profile(
     if len(samples) == 0:
         raise ValueError("No samples were given to measure a profile on: give at least one.")
 
+    numbers = range(len(samples)) if paths is None else paths
     dim = samples[0].numel()
     batch_size = max(1, min(batch_size, WALKED // (4 * dim * len(levels))))
     grams, losses = [], []
@@ -177,7 +190,7 @@ def measure_profile(
         kept = len(rows)
         rows += rows[-1:] * (min(batch_size, len(samples)) - kept)
         x_0 = samples[rows]  # [B, ...]
-        points = forward_path(x_0, levels, generators(seed, PATHS, rows))
+        points = forward_path(x_0, levels, generators(seed, PATHS, (numbers[row] for row in rows)))
         walked = [_checked(D, x_0).flatten(1) for D in _walk(denoise, points, levels)]
         if len(walked) != len(levels):
             raise ValueError(

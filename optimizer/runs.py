@@ -19,6 +19,7 @@ from .journal import Journal, Stages, digest_of_runs
 from .meter import Meter, NotFiniteError
 from .noise import SELECTION, generators, unit_noise
 from .profile import Denoiser, Profile, measure_profile
+from .ranks import OneProcess, Ranks
 from .select import FINALISTS, Candidate
 from .solvers import (
     DETERMINISTIC_TWIN,
@@ -49,7 +50,7 @@ class Runs:
     """Runs schedules from shared initial noises and measures how far from the reference they end.
 
     Noise comes in batches 0, 1, 2, ... of equal size; every batch has one reference end point a
-    noise. Arguments as for `optimize`.
+    noise. Arguments as for `optimize`. On several ranks each runs its own rows of a batch.
 
     budget: which a limit may lower, but never below what the smallest honest comparison takes
     failed: the schedules whose runs came out as NaN or infinity
@@ -71,7 +72,10 @@ class Runs:
         elements: Tensor | None = None,
         finish: Finish | None = None,
         better: Better | None = None,
+        ranks: Ranks | OneProcess | None = None,
     ):
+        self.ranks = ranks or OneProcess()
+        journal, finish = self.ranks.shared(journal, finish)
         self.stages = Stages(journal)
         self.stage: int | None = None  # its batch of noise
         self.calls_per_step = getattr(solver, "calls_per_step", 2 if solver == "heun" else 1)
@@ -84,6 +88,7 @@ class Runs:
         self.failed = Failures()
         self.twin_share = 1.0  # of the budget, for the deterministic solver
         self.recalled = 0  # rows of an interrupted optimisation
+        self.about = ""  # what is recorded, if it depends on more than the levels run
         self.check: Callable[[], None] | None = None  # called after every call of a tracked run
         self.better, self.best = better, torch.empty(0)
         self.fine, self.batch, self.steps = torch.zeros(1), 0, 0
@@ -153,6 +158,12 @@ class Runs:
         self.coarse = torch.cat([fine[:-1:every], fine[-1:]])
         self.coordinate = coordinate
 
+    def know(self, profile: Profile) -> None:
+        """None is measured, because this one is given."""
+        self.spent["profile"] = 0
+        self.about = f"with profile {profile.digest}, "
+        self.ranks.kept = profile
+
     @property
     def left(self) -> int:
         """Denoiser rows left of the budget."""
@@ -180,8 +191,9 @@ class Runs:
         return self.budget.decided(lambda budget: rows <= budget - self.made)
 
     def ask(self) -> None:
-        """Ask a limit what it leaves."""
-        self.budget.ask(self.made, self.made - self.recalled, self.owed)
+        """Ask a limit what it leaves; on several ranks, between the runs of batches only."""
+        if not self.ranks.apart:
+            self.budget.ask(self.made, self.made - self.recalled, self.owed)
 
     def lead(self, candidate: Candidate) -> None:
         """Tell of the best schedule so far, if it is another than before."""
@@ -326,27 +338,38 @@ class Runs:
         """The denoiser's profile on the given samples; on fewer where a limit leaves no time."""
         levels = torch.from_numpy(sigmas)
 
-        def short_of_time(_: int) -> bool:
+        def short_of_time(_: int = 0) -> bool:
             self._tell("profile")
             return self.budget.finishing
 
-        def measure() -> dict[str, Tensor]:
-            before = self.made
-            self.current = -1
-            self.meter.forget()
-            remembers, self.meter.remember = self.meter.remember, False  # no path is walked twice
+        def walk(samples: range) -> Profile:
+            if not samples:
+                none = torch.zeros(0, len(levels), len(levels), dtype=torch.float64)
+                return Profile(levels, none, none[:, 0], math.prod(self.shape))
+            before, spent = self.made, self.spent.get("profile", 0)
             try:
-                profile = measure_profile(
+                return measure_profile(
                     self.denoise,
-                    x_0,
+                    x_0[samples.start : samples.stop],
                     levels,
                     seed=self.seed,
                     batch_size=self.batch,
                     progress=short_of_time,
+                    paths=samples,
+                )
+            finally:
+                self.spent["profile"] = spent + self.made - before
+
+        def measure() -> dict[str, Tensor]:
+            self.current = -1
+            self.meter.forget()
+            remembers, self.meter.remember = self.meter.remember, False  # no path is walked twice
+            try:
+                profile = self.ranks.profile(
+                    len(x_0), self.batch, walk, self._together, short_of_time
                 )
             finally:
                 self.meter.remember = remembers
-            self.spent["profile"] = self.made - before
             if len(wrong := profile.too_large):
                 at = self.coordinate.level(wrong.numpy()).tolist()
                 raise NotFiniteError("The model returned values too large to be measured", at)
@@ -354,7 +377,8 @@ class Runs:
 
         # Samples are end points of the references, so that their numbers say which ones they are.
         what = f"profile of {len(x_0)} of {len(self.ends)}"
-        profile = Profile.from_tensors(self.once(what, -1, [levels], measure))
+        profile = Profile.from_tensors(self.once(what, -1, [levels], measure, gathered=True))
+        self.ranks.kept = profile
         if profile.count < len(x_0):
             self.stages.drop()
             self.budget.ended_early = True
@@ -400,7 +424,8 @@ class Runs:
         Raises NotFiniteError for a schedule that fails.
         """
         end = checked_end(self.run("candidates", self.solver, batch, sigmas), sigmas)
-        return end, _rmse(self.compared_of(end), self.ends[batch])
+        reference = self.ends[batch][self.ranks.rows(len(self.ends[batch]))]
+        return end, _rmse(self.compared_of(end), reference.to(end.device))
 
     def _judged(
         self, what: str, batch: int, sigmas: Tensor, measure: Callable[[], Mapping[str, Tensor]]
@@ -425,19 +450,20 @@ class Runs:
         batch: int,
         schedules: Sequence[Tensor],
         measure: Callable[[], Mapping[str, Tensor]],
+        gathered: bool = False,
     ) -> Mapping[str, Tensor]:
         """What `measure` finds with schedules on one batch of noise, or had found once before.
 
-        The rows are charged either way.
+        The rows are charged either way. gathered: `measure` itself gathers from all ranks.
         """
         if batch != self.stage:
             self.stages.begin()
             self.stage = batch
-        run = f"{what} {digest_of_runs((self.batch, *self.shape), schedules)}"
+        run = f"{self.about}{what} {digest_of_runs((self.batch, *self.shape), schedules)}"
         known = self.stages.recall(run)
         if known is None:
             before = Counter(self.spent)
-            found = measure()
+            found = measure() if gathered else self._together(f"{what}, {run}", measure)
             spent = {ROWS + k: torch.tensor(rows - before[k]) for k, rows in self.spent.items()}
             self.stages.note(run, {**found, **spent})
             return found
@@ -450,6 +476,18 @@ class Runs:
         self.current = -1  # an uninterrupted optimisation would have other calls in memory
         self._tell(CONTINUED)
         return known
+
+    def _together(
+        self, what: str, measure: Callable[[], Mapping[str, Tensor]]
+    ) -> Mapping[str, Tensor]:
+        """What all ranks find in their rows of one batch, all of which are counted."""
+        try:
+            found = self.ranks.together(what, measure, self.spent)
+        finally:
+            self.charged += sum(self.spent.values()) - self.made  # what others have computed
+        if self.ranks.size > 1:
+            self.ask()
+        return found
 
     def run(
         self, phase: str, solver: Solver, batch: int, sigmas: Tensor, rows: slice = slice(None)
@@ -475,10 +513,11 @@ class Runs:
         return x_0
 
     def _noise(self, batch: int) -> Tensor:
-        """The noises of a batch, [B, ...]."""
+        """This rank's noises of a batch, [B, ...]."""
         end = (batch + 1) * self.batch
         indices = range(batch * self.batch, end if self.noises is None else min(end, self.noises))
-        noise = unit_noise(generators(self.seed, SELECTION, indices), self.shape)
+        own = indices[self.ranks.rows(len(indices))]
+        noise = unit_noise(generators(self.seed, SELECTION, own), self.shape)
         if batch == 0 and self.first is not None:
             noise[0] = self.first
         return noise
