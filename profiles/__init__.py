@@ -15,7 +15,7 @@ host, so that it runs on any machine.
 
 from __future__ import annotations
 
-from .account import account
+from .account import account, alone
 from .conditions import Conditions
 from .measured import NOISES, MeasuredProfile
 from .merge import Merged, merge
@@ -28,6 +28,7 @@ __all__ = [
     "MeasuredProfile",
     "Merged",
     "account",
+    "alone",
     "as_ranges",
     "as_result",
     "merge",

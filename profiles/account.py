@@ -13,27 +13,21 @@ from .measured import MeasuredProfile
 from .merge import Merged
 from .noises import seeds_text
 
-__all__ = ["account", "line"]
+__all__ = ["account", "alone"]
 
 STEPS = 10
 
 
 def account(merged: Merged) -> str:
-    """A line for each profile and one for all together.
-
-    Raises nothing: what is not known, as the error of a single sample, is said to be unknown.
-    """
+    """A line for each profile and one for all together."""
     whole = merged.whole
-    rows = [line(part) for part in merged.parts]
-    # A schedule that the merged profile scores too: parts have the same levels but for rounding.
     lines = [
         f"Merged {len(merged.parts)} profiles of one model: {whole.profile.count} samples.",
         "",
-        *rows,
+        *(_line(part) for part in merged.parts),
         f"together: {_figures(whole)}",
         "",
-        f"KLUB of {len(_even(whole.profile)) - 1} even steps, in nats per latent element, ± one "
-        "standard error.",
+        _legend(whole),
     ]
     for part, count in zip(merged.parts, merged.repeated, strict=True):
         if count:
@@ -44,9 +38,19 @@ def account(merged: Merged) -> str:
     return "\n".join(lines)
 
 
-def line(part: MeasuredProfile) -> str:
-    """A profile in a line."""
+def alone(part: MeasuredProfile) -> str:
+    """The same for a single profile."""
+    lines = ["One profile, handed on as it is.", "", _line(part), "", _legend(part)]
+    return "\n".join(lines)
+
+
+def _line(part: MeasuredProfile) -> str:
     return f"'{part.name}': {_figures(part)}"
+
+
+def _legend(part: MeasuredProfile) -> str:
+    steps = len(_even(part.profile)) - 1
+    return f"KLUB of {steps} even steps, in nats per latent element, ± one standard error."
 
 
 def _figures(part: MeasuredProfile) -> str:

@@ -5,10 +5,8 @@ Results are files from anywhere: their tensors are looked at before anything is 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from torch import Tensor
 
@@ -49,14 +47,9 @@ class MeasuredProfile:
             raise ValueError(f"'{name}' {error}.") from error
         return cls(name, profile, Conditions.of(saved.request), tuple(noises))
 
-    @cached_property
-    def digest(self) -> str:
-        """Of its numbers as they are saved, the same before and after that."""
-        digest = hashlib.blake2b(digest_size=16)
-        for key, tensor in sorted(self.profile.to_tensors().items()):
-            digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)};".encode())
-            digest.update(tensor.contiguous().numpy().tobytes())
-        return digest.hexdigest()
+    def called(self, name: str) -> MeasuredProfile:
+        """The same under another name."""
+        return replace(self, name=name)
 
     def samples(self, rows: list[int]) -> MeasuredProfile:
         """The same of these samples alone."""

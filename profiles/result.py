@@ -34,7 +34,7 @@ def as_result(
     whole = merged.whole
     best = max(results, key=lambda saved: (_calls(saved), saved.digest))
     ranges = as_ranges(whole.noises)
-    inside: dict[str, Any] = {"profile": whole.digest, NOISES: ranges}
+    inside: dict[str, Any] = {"profile": whole.profile.digest, NOISES: ranges}
     if len(whole.conditions.prompts) > 1:
         inside[PROMPTS] = whole.conditions.listed_prompts()
     count = whole.profile.count

@@ -18,7 +18,7 @@ from align_your_steps.tests.host.archive import (
 from align_your_steps.tests.host.server import TEST_PACK, ComfyServer
 from align_your_steps.tests.host.test_nodes import optimize_graph, scheduler_graph, shown
 
-NODES = ("AYSScheduler", "AYSOptimize", "AYSApply", "AYSCompare", "AYSPlot")
+NODES = ("AYSScheduler", "AYSOptimize", "AYSApply", "AYSCompare", "AYSMergeProfiles", "AYSPlot")
 LANGUAGES = ("en", "zh", "ja", "ko", "ru")
 PACK = "align-your-steps"  # the folder that the Manager unpacks it to: the project's name
 TOP = {"__init__.py", "CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", "requirements.txt"}

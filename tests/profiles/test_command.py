@@ -110,7 +110,7 @@ def test_two_files_become_one_that_comfyui_lists(script: Path, folder: Path) -> 
 
     expected = merge([MeasuredProfile.of(saved(seed, 4), "") for seed in (1, 2)], "").whole
     read = read_saved(folder / "merged.safetensors", with_tensors=True)
-    assert MeasuredProfile.of(read, "").digest == expected.digest
+    assert MeasuredProfile.of(read, "").profile.digest == expected.profile.digest
     assert "from the farm" in Store([folder]).list()
     # Another reader of the format than ours.
     grams = load_file(folder / "merged.safetensors")["profile.grams"]
