@@ -95,7 +95,8 @@ class AYSOptimize(io.ComfyNode):
                 ),
                 seed_input(
                     "Of the noise that schedules are compared on. The same seed gives "
-                    "the same schedule; there is no need to change it."
+                    "the same schedule; there is no need to change it, unless several machines "
+                    "measure one model: give each its own."
                 ),
                 io.Combo.Input(
                     "method",

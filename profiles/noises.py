@@ -64,14 +64,16 @@ def as_ranges(noises: Sequence[Noise]) -> list[list[int]]:
 def seeds_text(noises: Iterable[Noise]) -> str:
     """The seeds of noises, for a sentence.
 
-    >>> seeds_text([(7, 0), (7, 1)]), seeds_text((seed, 0) for seed in range(9))
-    ('seed 7', '9 seeds: 0, 1, 2, 3, 4, …')
+    >>> seeds_text([(7, 0), (7, 1)]), seeds_text([(7, 0), (9, 0)])
+    ('seed 7', 'seeds 7, 9')
+    >>> seeds_text((seed, 0) for seed in range(9))
+    '9 seeds: 0, 1, 2, 3, 4, …'
     """
     seeds = sorted({seed for seed, _ in noises})
-    if len(seeds) == 1:
-        return f"seed {seeds[0]}"
-    more = ", …" if len(seeds) > MOST_SEEDS else ""
-    return f"{len(seeds)} seeds: {', '.join(map(str, seeds[:MOST_SEEDS]))}{more}"
+    listed = ", ".join(map(str, seeds[:MOST_SEEDS]))
+    if len(seeds) > MOST_SEEDS:
+        return f"{len(seeds)} seeds: {listed}, …"
+    return f"seed{'' if len(seeds) == 1 else 's'} {listed}"
 
 
 def _is_count(value: Any) -> bool:

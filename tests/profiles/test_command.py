@@ -104,7 +104,7 @@ def test_two_files_become_one_that_comfyui_lists(script: Path, folder: Path) -> 
     lines = done.stdout.splitlines()
     assert lines[0] == "Merged 2 profiles of one model: 8 samples."
     assert lines[2].startswith("'machine 1.safetensors': 4 samples (seed 1), KLUB ")
-    assert lines[4].startswith("together: 8 samples (2 seeds: 1, 2), KLUB ")
+    assert lines[4].startswith("together: 8 samples (seeds 1, 2), KLUB ")
     assert lines[-1] == "Written as 'from the farm' to 'merged.safetensors'."
     assert files(folder) == {"machine 1.safetensors", "machine 2.safetensors", "merged.safetensors"}
 

@@ -174,7 +174,7 @@ def test_the_account_names_samples_and_errors_before_and_after() -> None:
     assert text[2].startswith("'seed 1': 40 samples (seed 1), KLUB ")
     assert text[2].endswith(f"± {before:.2g}")
     assert text[3].endswith("± unknown, because it is a single sample")
-    assert text[4].startswith("together: 41 samples (2 seeds: 1, 2), KLUB ")
+    assert text[4].startswith("together: 41 samples (seeds 1, 2), KLUB ")
     assert text[4].endswith(f"± {after:.2g}")
 
 
