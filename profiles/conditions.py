@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..schedules.saved import MERGED
+from ..schedules.saved import MERGED, number
 
 __all__ = ["PROMPTS", "Conditions"]
 
 PROMPTS = "prompts"  # inside what a request says of a merge: all their digests, where several
+
+MOST_SIZES = 5  # of a latent that are told
 
 # The keys of a result's request, in the order in which differences are told.
 KEYS = ("identity", "second identity", "cfg", "shape", "denoise", "latent", "boundary")
@@ -90,11 +92,18 @@ def _pair(digests: list[Any]) -> tuple[str | None, str | None]:
 
 
 def _shape(value: Any) -> str:
-    return "×".join(f"{size}" for size in value) if isinstance(value, list) else "unknown"
+    """A latent's size; of one with parts, theirs. A request may hold anything."""
+    if not isinstance(value, list) or not 0 < len(value) <= MOST_SIZES:
+        return "unknown"
+    if all(isinstance(part, list) for part in value):
+        nested = any(isinstance(size, list) for part in value for size in part)
+        return "unknown" if nested else " with ".join(_shape(part) for part in value)
+    return "×".join(_number(size) for size in value)
 
 
 def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else "none"
+    known = number(value)
+    return "unknown" if known is None else f"{known:g}"
 
 
 _DIFFERENT = {

@@ -18,6 +18,7 @@ from .noises import Noise, from_ranges, from_seed
 __all__ = ["NOISES", "MeasuredProfile"]
 
 NOISES = "noises"  # in the notes of a result whose profile is not of its own seed alone
+MOST_LEVELS = 128  # four times what is measured: landscapes grow with their square
 TENSORS = ("profile.sigmas", "profile.grams", "profile.losses", "profile.dim")
 
 
@@ -76,7 +77,9 @@ def _is_profile(tensors: Mapping[str, Tensor]) -> bool:
     sigmas, grams, losses, dim = (tensors[key] for key in TENSORS)
     levels = len(sigmas) if sigmas.dim() == 1 else 0
     count = len(grams) if grams.dim() == 3 else 0
-    if levels < 2 or count < 1 or dim.numel() != 1 or dim.is_floating_point() or dim.item() < 1:
+    if not 2 <= levels <= MOST_LEVELS or count < 1:
+        return False
+    if dim.numel() != 1 or dim.is_floating_point() or dim.item() < 1:
         return False
     if grams.shape != (count, levels, levels) or losses.shape != (count, levels):
         return False

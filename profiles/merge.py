@@ -58,7 +58,9 @@ def merge(parts: Sequence[MeasuredProfile], name: str, *, same_prompts: bool = F
                 "which profiles are of the same: leave it out."
             )
     for part in parts[1:]:
-        _check_alike(parts[0], part, same_prompts)
+        _check_alike(parts[0], part)
+    if not same_prompts:
+        _check_prompts(parts)
     _check_own_noises(parts)
 
     # In an order that does not depend on the one in which they were given.
@@ -80,8 +82,9 @@ def merge(parts: Sequence[MeasuredProfile], name: str, *, same_prompts: bool = F
     return Merged(in_order, tuple(parts), tuple(repeated[id(part)] for part in parts))
 
 
-def _check_alike(first: MeasuredProfile, part: MeasuredProfile, same_prompts: bool) -> None:
-    difference = first.conditions.difference(part.conditions, same_prompts=same_prompts)
+def _check_alike(first: MeasuredProfile, part: MeasuredProfile) -> None:
+    """Raise ValueError if two profiles cannot be added, whatever their prompts."""
+    difference = first.conditions.difference(part.conditions, same_prompts=True)
     ours, theirs = first.profile, part.profile
     if difference is None and ours.dim != theirs.dim:
         sizes = f"{ours.dim} and of {theirs.dim} elements"
@@ -97,6 +100,21 @@ def _check_alike(first: MeasuredProfile, part: MeasuredProfile, same_prompts: bo
         )
     if difference is not None:
         raise ValueError(f"'{first.name}' and '{part.name}' {difference}.")
+
+
+def _check_prompts(parts: Sequence[MeasuredProfile]) -> None:
+    """Raise ValueError unless each profile has a prompt of the first one, or one known as such.
+
+    A profile that was merged before tells which are the same: it may stand anywhere.
+    """
+    first, *rest = parts
+    known = first.conditions
+    while near := [part for part in rest if not known.difference(part.conditions)]:
+        known = reduce(Conditions.with_prompts_of, (part.conditions for part in near), known)
+        rest = [part for part in rest if part not in near]
+    if rest:
+        difference = known.difference(rest[0].conditions)
+        raise ValueError(f"'{first.name}' and '{rest[0].name}' {difference}.")
 
 
 def _levels(profile: Profile) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import reduce
+from importlib import import_module
 from itertools import permutations
 from operator import add
 from pathlib import Path
@@ -72,10 +73,14 @@ def test_what_may_differ_does_not_matter() -> None:
         ({"identity": "another model"}, "are of different models"),
         ({"second identity": "a refiner"}, "have different second models"),
         ({"cfg": 5.5}, "have another guidance scale, cfg 7 and cfg 5.5"),
-        ({"cfg": None}, "have another guidance scale, cfg 7 and cfg none"),
+        ({"cfg": None}, "have another guidance scale, cfg 7 and cfg unknown"),
         ({"guidance": "another prompt"}, "have different prompts or another guidance"),
         ({"second guidance": "another"}, "have different prompts or another guidance"),
         ({"shape": [1, 3, 2]}, "are of latents of different sizes, 1×2×3 and 1×3×2"),
+        ({"shape": [[1, 2], [3]]}, "of different sizes, 1×2×3 and 1×2 with 3"),
+        ({"shape": [10**400, [[]], None]}, "of different sizes, 1×2×3 and unknown×unknown×unkn"),
+        ({"shape": [[[[1]]]]}, "of different sizes, 1×2×3 and unknown"),
+        ({"cfg": 10**400}, "cfg 7 and cfg unknown"),
         ({"latent": "a photograph"}, "have different start images, example images or masks"),
         ({"denoise": 0.6}, "are of different parts of the path, denoise 1 and 0.6"),
         ({"boundary": 0.5}, "have second models that take over at different noise levels"),
@@ -141,6 +146,16 @@ def test_prompts_that_were_rounded_differently_are_merged_if_the_user_says_so() 
         merge([here, made(4, identity="another model")], "all", same_prompts=True)
 
 
+def test_what_was_merged_tells_wherever_it_stands_that_prompts_are_the_same() -> None:
+    a, b, c = made(1, guidance="a"), made(2, guidance="b"), made(3, guidance="c")
+    ab = merge([a, b], "ab", same_prompts=True).whole
+    others = [made(4, guidance="a"), made(5, guidance="b"), ab]
+    for order in permutations(others):
+        assert merge(order, "all").whole.profile.count == 20
+        with pytest.raises(ValueError, match="have different prompts or another guidance"):
+            merge([*order, c], "all")
+
+
 def test_fewer_than_two_are_no_merge() -> None:
     with pytest.raises(ValueError, match="two or more"):
         merge([made(1)], "all")
@@ -176,6 +191,19 @@ def test_the_account_names_samples_and_errors_before_and_after() -> None:
     assert text[3].endswith("± unknown, because it is a single sample")
     assert text[4].startswith("together: 41 samples (seeds 1, 2), KLUB ")
     assert text[4].endswith(f"± {after:.2g}")
+
+
+def test_the_account_of_very_many_samples_takes_the_spread_of_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    merged = merge([made(1, 400), made(2, 400)], "all")
+    exact = account(merged).splitlines()[4]
+    module = import_module("align_your_steps.profiles.account")  # not the function of that name
+    monkeypatch.setattr(module, "MOST", 300)
+    about = account(merged).splitlines()[4]
+    before, after = (float(text.rpartition("± ")[2]) for text in (exact, about))
+    assert exact.partition("±")[0] == about.partition("±")[0]
+    assert after == pytest.approx(before, rel=0.2)
 
 
 def test_a_merged_result_is_saved_read_and_merged_again(tmp_path: Path) -> None:
@@ -238,12 +266,17 @@ def broken(**changes: Any) -> SavedSchedule:
         {"sigmas": torch.tensor([*LEVELS[:-1], 0.0])},
         {"sigmas": torch.tensor([*LEVELS[:-1], 1e-300], dtype=torch.float64)},
         {"sigmas": torch.tensor(5.0)},
+        {
+            "sigmas": torch.linspace(2, 1, 200),
+            "grams": torch.zeros(4, 200, 200),
+            "losses": torch.zeros(4, 200),
+        },
         {"dim": torch.tensor([])},
         {"dim": torch.tensor([0])},
         {"dim": torch.tensor([1, 2])},
         {"dim": torch.tensor([6.0])},
     ],
-    ids=str,
+    ids=lambda changes: " ".join(changes),
 )
 def test_a_damaged_profile_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="'it' holds a profile that is damaged: "):
