@@ -8,6 +8,7 @@ from . import host
 from .apply import AYSApply
 from .carried import carry_ahead
 from .compare import AYSCompare
+from .merge import AYSMergeProfiles
 from .optimize import AYSOptimize
 from .plot_sigmas import AYSPlot
 from .scheduler import AYSScheduler
@@ -20,7 +21,7 @@ class AlignYourSteps(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes of the pack."""
-        return [AYSScheduler, AYSApply, AYSOptimize, AYSCompare, AYSPlot]
+        return [AYSScheduler, AYSApply, AYSOptimize, AYSCompare, AYSMergeProfiles, AYSPlot]
 
 
 def extension() -> AlignYourSteps:

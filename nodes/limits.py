@@ -106,5 +106,8 @@ def _check(declared: io.Input, given: Any) -> None:
             options = ", ".join(map(str, declared.options))
             one = f"one of {options}" if len(options) <= LISTED else "one of the list"
             raise ValueError(f"'{name}' was {shortened(given)}: choose {one}.")
+    elif isinstance(declared, io.Boolean.Input):
+        if not isinstance(given, bool):
+            raise ValueError(f"'{name}' was {shortened(given)}: give true or false.")
     elif isinstance(declared, io.String.Input):
         checked_text(name, given)

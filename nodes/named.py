@@ -2,13 +2,14 @@
 
 Names are those of KSampler's schedulers, of the published tables, of saved schedules, and 'auto'.
 They stand between commas or on lines of their own. A saved name may hold commas itself: the longest
-name counts.
+name counts. Lists of saved results, to merge their profiles, are written in the same way.
 """
 
 from __future__ import annotations
 
 import difflib
 import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +22,10 @@ from .choose import choose, published
 from .limits import checked_text, shortened
 from .schema import AUTO
 
-__all__ = ["Named", "named_schedules", "parsed_names"]
+__all__ = ["Named", "named_schedules", "parsed_names", "parsed_results"]
 
 MOST = 24  # names: more would make neither a table nor a plot that can be read
+MOST_RESULTS = 200  # to merge at a time
 LISTED = 90  # characters of saved names that an error shows
 
 
@@ -47,25 +49,46 @@ def parsed_names(text: str) -> list[str]:
     Raises ValueError, in a sentence, for a name that nothing has, and for too many.
     """
     checked_text("schedules", text)
-    saved = host.store().list()
+    saved = list(host.store().list())
     # The first spelling wins where two names differ in their case alone.
     known = [*host.scheduler_names(), host.SCHEDULER_NAME, *PRESETS, AUTO, *saved]
+    names = _names_in(text, known, lambda name: _unknown(name, known, saved))
+    if len(names) > MOST:
+        raise ValueError(f"{len(names)} schedules were named: compare at most {MOST} at a time.")
+    return names
+
+
+def parsed_results(text: str) -> list[str]:
+    """The names of saved results in a text, each once.
+
+    Raises ValueError, in a sentence, for a name that none has, and for too many.
+    """
+    checked_text("results", text)
+    saved = list(host.store().list())
+    names = _names_in(text, saved, lambda name: _no_result(name, saved))
+    if len(names) > MOST_RESULTS:
+        raise ValueError(
+            f"{len(names)} results were named: merge at most {MOST_RESULTS} at a time, and what "
+            "was merged with the others."
+        )
+    return names
+
+
+def _names_in(text: str, known: Sequence[str], unknown: Callable[[str], str]) -> list[str]:
+    """The known names in a text, each once. unknown: what to say of another one."""
     folded = {name.casefold(): name for name in reversed(known)}
     exact = {name: name for name in known}
-    most = 1 + max(name.count(",") for name in known)
+    most = 1 + max((name.count(",") for name in known), default=0)
     found = []
     for line in text.splitlines():
         parts = [part for part in line.split(",") if part.strip()]
         while parts:
             count, name = _longest(parts[:most], exact, folded)
             if name is None:
-                raise ValueError(_unknown(parts[0].strip(), known, list(saved)))
+                raise ValueError(unknown(parts[0].strip()))
             found.append(name)
             parts = parts[count:]
-    names = list(dict.fromkeys(found))
-    if len(names) > MOST:
-        raise ValueError(f"{len(names)} schedules were named: compare at most {MOST} at a time.")
-    return names
+    return list(dict.fromkeys(found))
 
 
 def named_schedules(
@@ -134,15 +157,33 @@ def _longest(
     return 0, None
 
 
-def _unknown(name: str, known: list[str], saved: list[str]) -> str:
+def _unknown(name: str, known: Sequence[str], saved: Sequence[str]) -> str:
+    have = f"; saved on this machine: {_listed(saved)}" if saved else ""
+    return (
+        f"There is no schedule {shortened(name)}.{_meant(name, known)} Give '{AUTO}', a scheduler "
+        f"of KSampler ({', '.join(host.scheduler_names())}, {host.SCHEDULER_NAME}), a published "
+        f"table ({', '.join(PRESETS)}) or the name of a saved schedule{have}."
+    )
+
+
+def _no_result(name: str, saved: Sequence[str]) -> str:
+    if not saved:
+        return (
+            f"There is no saved result {shortened(name)}: nothing is saved on this machine. Run "
+            "Optimize AYS, or drop another machine's .safetensors file on the panel AYS schedules."
+        )
+    return (
+        f"There is no saved result {shortened(name)}.{_meant(name, saved)} Give names as the "
+        f"schedule lists show them; saved on this machine: {_listed(saved)}."
+    )
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
     spelled = name[:LONGEST_NAME].casefold()
     near = difflib.get_close_matches(spelled, [k.casefold() for k in known], n=1)
-    meant = f" Did you mean '{next(k for k in known if k.casefold() == near[0])}'?" if near else ""
+    return f" Did you mean '{next(k for k in known if k.casefold() == near[0])}'?" if near else ""
+
+
+def _listed(saved: Sequence[str]) -> str:
     more = f" … ({len(saved)} in all)"
-    listed = textwrap.shorten(", ".join(saved), LISTED, placeholder=more)
-    have = f"; saved on this machine: {listed}" if saved else ""
-    return (
-        f"There is no schedule {shortened(name)}.{meant} Give '{AUTO}', a scheduler of KSampler "
-        f"({', '.join(host.scheduler_names())}, {host.SCHEDULER_NAME}), a published table "
-        f"({', '.join(PRESETS)}) or the name of a saved schedule{have}."
-    )
+    return textwrap.shorten(", ".join(saved), LISTED, placeholder=more)

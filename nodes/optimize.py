@@ -16,6 +16,7 @@ from .kept import waiting
 from .limits import shortened, within_limits
 from .plot import beside, plot_schedules, preview_curve
 from .preview import preview
+from .profile import AYS_PROFILE, fitting_profile
 from .result import METHODS, found_result, given_schedules, joined_results
 from .schema import (
     MOST_STEPS,
@@ -94,7 +95,8 @@ class AYSOptimize(io.ComfyNode):
                 ),
                 seed_input(
                     "Of the noise that schedules are compared on. The same seed gives "
-                    "the same schedule; there is no need to change it."
+                    "the same schedule; there is no need to change it, unless several machines "
+                    "measure one model: give each its own."
                 ),
                 io.Combo.Input(
                     "method",
@@ -146,6 +148,13 @@ class AYSOptimize(io.ComfyNode):
                     tooltip="With a second model: after how many of the steps it takes over when "
                     "you sample with the scheduler 'simple'. The noise level there is kept; the "
                     "report says after how many steps of the optimised schedule it comes.",
+                ),
+                AYS_PROFILE.Input(
+                    "profile",
+                    optional=True,
+                    tooltip="What several machines have measured of this very model, prompts, cfg "
+                    "and latent, from Merge AYS Profiles. Then no profile is measured here, and "
+                    "its calls are spent on the rest.",
                 ),
             ],
             outputs=[
@@ -201,6 +210,7 @@ class AYSOptimize(io.ComfyNode):
         second_model: Any = None,
         second_guider: Any = None,
         boundary_step: int = 0,
+        profile: Any = None,
     ) -> io.NodeOutput:
         """Measure, or take the saved results; attach the schedule, and report."""
         # A workflow may write 7 where the widget writes 7.0: they are the same request.
@@ -234,6 +244,9 @@ class AYSOptimize(io.ComfyNode):
             "budget": budget,
             "seed": seed,
         }
+        if profile is not None:  # without one, a request is what it was before there were any
+            profile = fitting_profile(profile, request)
+            request["profile"] = profile.profile.digest
         again = reuse == REUSE[1]
         found, given = [], []
         place = cls.hidden.unique_id, cls.hidden.extra_pnginfo
@@ -250,7 +263,7 @@ class AYSOptimize(io.ComfyNode):
                 given.append(given_schedules(guided.levels, count, denoise, judged.spare_level))
                 progress.part(part, f"{count} steps", partial(preview_curve, muted=given[-1]))
                 result = found_result(
-                    guided, wanted, given[-1], own_name, again, came, progress, warning
+                    guided, wanted, given[-1], own_name, again, came, progress, warning, profile
                 )
                 found.append(result)
         saved, text = joined_results(found)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from ..optimizer import Result
+from ..profiles import MeasuredProfile
 from ..schedules import SavedSchedule
 from ..schedules.text import TOOLS, paste_hint, paste_text
 from . import host
@@ -23,12 +24,14 @@ def report_text(
     boundary: float | None = None,
     warning: str | None = None,
     early: str = "",
+    linked: MeasuredProfile | None = None,
 ) -> str:
     """What was found, what each candidate scored, what was spent, and what was left out.
 
     boundary: the level at and below which a second model answers, if there is one
     warning:  why the whole measurement may mean little
     early:    that it ended early
+    linked:   the profile, if it was not measured here
 
     Paragraphs and a code block, because the host shows text as Markdown in some places.
     """
@@ -42,6 +45,7 @@ def report_text(
         f"Calls: {result.total_calls} ("
         + ", ".join(f"{phase} {rows}" for phase, rows in result.calls.items())
         + ").",
+        _profile(result, linked),
     ]
     if early:
         paragraphs.insert(1, early)
@@ -68,6 +72,15 @@ def report_text(
     if result.failed:
         paragraphs.append(_failed(result.failed))
     return "\n\n".join(paragraphs)
+
+
+def _profile(result: Result, linked: MeasuredProfile | None) -> str:
+    """How many samples the profile has, and where it comes from."""
+    count = result.profile.count
+    samples = f"{count} sample{'' if count == 1 else 's'}"
+    if linked is None:
+        return f"Profile: {samples}."
+    return f"Profile: {samples}, those of '{linked.name}'; none was measured here."
 
 
 def _failed(failed: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ..optimizer import Result, optimize
+from ..profiles import NOISES, MeasuredProfile, as_ranges
 from ..schedules import Provenance, SavedSchedule, Schedule, Store, Unfinished
 from ..schedules.curves import time_uniform
 from ..schedules.files import label_of
@@ -44,12 +45,14 @@ def found_result(
     came: Sequence[SavedSchedule],
     progress: host.Progress,
     warning: str | None,
+    profile: MeasuredProfile | None = None,
 ) -> tuple[SavedSchedule, str]:
     """The result of a request, saved before or measured and saved now, and its report.
 
     given: what the user already has, at the request's number of steps
     again: whether it is measured even if it is saved
     came:  results that came with the workflow: an equal one is as good as a saved one
+    profile: the linked one, which is not measured again
     """
     if warning:
         log.warning(warning)
@@ -59,7 +62,7 @@ def found_result(
         return taken
     unfinished = _unfinished(request, afresh=again)
     try:
-        saved = _measured(guided, request, given, name, progress, unfinished, warning)
+        saved = _measured(guided, request, given, name, progress, unfinished, warning, profile)
     except BaseException as error:  # an interrupt is not an Exception on every host
         resume = "; queue the same again to continue" if unfinished is not None else ""
         progress.stopped(str(error) or f"Stopped{resume}.")
@@ -216,6 +219,7 @@ def _measured(
     progress: host.Progress,
     unfinished: Unfinished | None,
     warning: str | None,
+    profile: MeasuredProfile | None,
 ) -> SavedSchedule:
     """Run the optimisation that a request asks for."""
     steps, denoise = request["steps"], request["denoise"]
@@ -247,6 +251,7 @@ def _measured(
             journal=unfinished,
             finish=progress,
             better=progress.better,
+            profile=None if profile is None else profile.profile,
         )
     )
     cfg = "" if request["cfg"] is None else f" cfg {request['cfg']:g}"
@@ -261,7 +266,7 @@ def _measured(
     )
     name = name or f"{guided.model_name}{judged.name} {steps} steps{cfg}"
     early = account(result, request["budget"], given, progress, unfinished is not None)
-    report = report_text(result, judged, steps, boundary, warning, early)
+    report = report_text(result, judged, steps, boundary, warning, early, linked=profile)
     if guided.note:
         report += f"\n\nNote: {guided.note}"
     return SavedSchedule(
@@ -281,6 +286,8 @@ def _measured(
             "spare_level": judged.spare_level,
             "sigma_min": levels.sigma_min,
             "boundary": boundary,
+            # So that it can be merged again; without one, the request's seed tells the noises.
+            **({} if profile is None else {NOISES: as_ranges(profile.noises)}),
             **(how_it_ended(progress) if result.ended_early else {}),
         },
     )

@@ -19,7 +19,7 @@ from typing import Any
 from . import changes
 from .changes import NameTakenError, UnknownNameError
 from .files import Entry, read_whole
-from .saved import SavedSchedule, digest_of
+from .saved import MERGED, SavedSchedule, digest_of
 from .shown import RESERVED_NAMES, by_name, entries, shown
 
 __all__ = ["RESERVED_NAMES", "NameTakenError", "Store", "UnknownNameError"]
@@ -88,17 +88,18 @@ class Store:
         """The result of a model that comes nearest to what is asked for, with the name it shows.
 
         First by the number of keys of `prefer` (JSON types) that its request has with the same
-        value, then by |log(steps / its steps)|, then the newest. None if the model has none.
+        value, then by |log(steps / its steps)|, then the newest. What was merged comes after what
+        was measured: its levels are those of one of these. None if the model has none.
         """
         if identity is None:
             return None
 
-        def distance(item: tuple[str, Entry]) -> tuple[int, float, int]:
+        def distance(item: tuple[str, Entry]) -> tuple[bool, int, float, int]:
             entry = item[1]
             request = entry.saved.request
             equal = sum(key in request and request[key] == prefer[key] for key in prefer)
             ratio = abs(math.log(steps / entry.saved.schedule.steps))
-            return -equal, ratio, -entry.modified
+            return MERGED in request, -equal, ratio, -entry.modified
 
         return _first_whole(
             lambda: sorted(

@@ -8,12 +8,14 @@ import pkgutil
 
 import align_your_steps.benchmarks
 import align_your_steps.optimizer
+import align_your_steps.profiles
 import align_your_steps.schedules
 import pytest
 
 PACKAGES = [
     align_your_steps.benchmarks,
     align_your_steps.optimizer,
+    align_your_steps.profiles,
     align_your_steps.schedules,
 ]
 MODULES = [

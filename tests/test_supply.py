@@ -17,7 +17,7 @@ except ImportError:  # before Python 3.11
     tomllib = None  # type: ignore[assignment]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SHIPPED = ("__init__.py", "nodes", "optimizer", "schedules")
+SHIPPED = ("__init__.py", "merge_profiles.py", "nodes", "optimizer", "profiles", "schedules")
 TESTS = ("tests", "benchmarks")
 # Modules of ComfyUI itself, and what 0.3.64, the oldest that the pack works with, requires.
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server"}

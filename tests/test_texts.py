@@ -28,7 +28,7 @@ def test_every_node_has_a_help_page_with_a_picture_and_no_other_node_has() -> No
     sources = (REPOSITORY / "nodes").glob("*.py")
     nodes = {name for path in sources for name in NODE_ID.findall(path.read_text(encoding="utf-8"))}
     pages = {path.stem: path for path in (REPOSITORY / "web" / "docs").glob("*.md")}
-    assert len(nodes) == 5
+    assert len(nodes) == 6
     assert set(pages) == nodes
     for node, page in pages.items():
         assert f"img/{node}.png" in targets(page)

@@ -17,8 +17,8 @@ import { refresh } from "./ays/saved.js";
 import { loadStrings } from "./ays/strings.js";
 
 const MEASURING = new Set(["AYSOptimize", "AYSCompare"]);
-const OURS = new Set(["AYSScheduler", "AYSApply", "AYSOptimize", "AYSCompare", "AYSPlot"]);
 const CARRYING = new Set(["AYSScheduler", "AYSApply", "AYSOptimize"]);
+const OURS = new Set([...CARRYING, "AYSCompare", "AYSMergeProfiles", "AYSPlot"]);
 
 app.registerExtension({
   name: "alignYourSteps",

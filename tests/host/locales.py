@@ -26,7 +26,7 @@ __all__ = ["LANGUAGES", "NODES", "Texts", "english", "read_locale"]
 
 LOCALES = OUR_PACK / "locales"
 LANGUAGES = ("en", "zh", "ja", "ko", "ru")
-NODES = ("AYSScheduler", "AYSApply", "AYSOptimize", "AYSCompare", "AYSPlot")
+NODES = ("AYSScheduler", "AYSApply", "AYSOptimize", "AYSCompare", "AYSMergeProfiles", "AYSPlot")
 GROWING = "COMFY_AUTOGROW_V3"  # newer hosts write a growing list of inputs as one input
 
 Texts = dict[str, Any]

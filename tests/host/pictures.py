@@ -17,7 +17,7 @@ from align_your_steps.tests.host.examples import EXAMPLES, FOLDER, Example, plac
 from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from align_your_steps.tests.host.get_host import find_host
 from align_your_steps.tests.host.make_examples import workflow
-from align_your_steps.tests.host.scenes import COMPARE, LOOK, USE
+from align_your_steps.tests.host.scenes import COMPARE, LOOK, MACHINES, MERGE, USE
 from align_your_steps.tests.host.server import OUR_PACK, REPOSITORY, TEST_PACK, ComfyServer
 from PIL import Image
 
@@ -221,10 +221,31 @@ def compare_pictures(studio: Studio) -> None:
     save(both, README / "top.png")
 
 
+def merge_picture(studio: Studio) -> None:
+    """Merge AYS Profiles, with what two machines have measured."""
+    ids = studio.build(MERGE)
+    measure = studio.page.evaluate("async () => (await app.graphToPrompt()).output")
+    del measure[ids["merge"]], measure[ids["optimize"]]["inputs"]["profile"]
+    for seed, machine in enumerate(MACHINES):
+        measure[ids["optimize"]]["inputs"] |= {"seed": seed, "name": machine}
+        studio.server.run(measure)
+    entry = studio.server.wait(studio.opened.queue(), timeout=300)
+    if entry["status"]["status_str"] != "success":
+        sys.exit(f"A scene failed: {entry['status']['messages'][-1]}")
+    studio.opened.text("Saved as")
+    save(studio.photograph([ids["merge"]]), HELP / "AYSMergeProfiles.png")
+
+
 # The search and the browser of templates are shown as a user has them, without the test pack.
 SCENES = {
     (OUR_PACK,): (example_pictures, search_picture, browser_picture),
-    (OUR_PACK, TEST_PACK): (use_pictures, look_pictures, panel_picture, compare_pictures),
+    (OUR_PACK, TEST_PACK): (
+        use_pictures,
+        look_pictures,
+        panel_picture,
+        compare_pictures,
+        merge_picture,
+    ),
 }
 
 

@@ -15,10 +15,11 @@ from align_your_steps.tests.host.examples import (
     ksampler,
 )
 
-__all__ = ["COMPARE", "LOOK", "USE"]
+__all__ = ["COMPARE", "LOOK", "MACHINES", "MERGE", "USE"]
 
 STEPS, SCALE = 6, 7.0
 NAME = "my schedule"
+MACHINES = ("machine 1", "machine 2")  # results that are merged
 PROMPTS = {
     "positive": Node("AYSTestConditioning", {"label": 3}, "Prompt: a three"),
     "negative": Node("AYSTestConditioning", {"label": -1}, "Negative: any digit"),
@@ -127,6 +128,24 @@ LOOK = Example(
             **VAE,
             "decode": Node("VAEDecode", {"samples": ("sample", 0), "vae": ("vae", 0)}),
             "picture": Node("PreviewImage", {"images": ("decode", 0)}, room=PICTURE_ROOM),
+        }),
+    ),
+)
+
+MERGE = Example(
+    "merge",
+    "",
+    (
+        Column("Merge", {
+            "merge": Node(
+                "AYSMergeProfiles",
+                {"results": ", ".join(MACHINES), "name": "both machines"},
+                room=RESULT_ROOM + TEXT_ROOM,
+            ),
+        }, width=500),
+        Column("Your model and prompts", MODEL),
+        Column("Optimise with both", {
+            "optimize": Node("AYSOptimize", {**GUIDED, "seed": 3, "profile": ("merge", 0)}),
         }),
     ),
 )

@@ -19,6 +19,7 @@ NODES = {
     "AYSPlot": ("Plot Sigmas", (100, 660)),
     "AYSOptimize": ("Optimize AYS", (540, 180)),
     "AYSCompare": ("Compare Schedules", (1000, 180)),
+    "AYSMergeProfiles": ("Merge AYS Profiles", (1440, 180)),
 }
 TITLES = {title for title, _ in NODES.values()}
 TYPED_ANYWHERE = {"ays": TITLES, "plot sigmas": {"Plot Sigmas"}, "compare": {"Compare Schedules"}}

@@ -114,7 +114,9 @@ def test_the_pack_loads_without_a_warning(server: ComfyServer) -> None:
         assert not any(word in line.lower() for word in ("warn", "error", "failed", "traceback"))
 
 
-@pytest.mark.parametrize("node", ["AYSScheduler", "AYSOptimize", "AYSApply", "AYSCompare"])
+@pytest.mark.parametrize(
+    "node", ["AYSScheduler", "AYSOptimize", "AYSApply", "AYSCompare", "AYSMergeProfiles"]
+)
 def test_every_node_stands_beside_the_hosts_schedulers(server: ComfyServer, node: str) -> None:
     info = server.object_info(node)
     assert info["category"] == server.object_info("BasicScheduler")["category"]

@@ -18,11 +18,12 @@ from align_your_steps.tests.host.archive import (
 from align_your_steps.tests.host.server import TEST_PACK, ComfyServer
 from align_your_steps.tests.host.test_nodes import optimize_graph, scheduler_graph, shown
 
-NODES = ("AYSScheduler", "AYSOptimize", "AYSApply", "AYSCompare", "AYSPlot")
+NODES = ("AYSScheduler", "AYSOptimize", "AYSApply", "AYSCompare", "AYSMergeProfiles", "AYSPlot")
 LANGUAGES = ("en", "zh", "ja", "ko", "ru")
 PACK = "align-your-steps"  # the folder that the Manager unpacks it to: the project's name
 TOP = {"__init__.py", "CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", "requirements.txt"}
-TOP |= {"example_workflows", "locales", "media", "nodes", "optimizer", "schedules", "web"}
+TOP |= {"example_workflows", "locales", "media", "merge_profiles.py", "nodes", "optimizer"}
+TOP |= {"profiles", "schedules", "web"}
 NEEDED = {"schedules/published.json", "media/icon.png"}
 NEEDED |= {f"web/docs/{node}.md" for node in NODES}
 NEEDED |= {f"locales/{language}/nodeDefs.json" for language in LANGUAGES}

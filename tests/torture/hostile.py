@@ -22,8 +22,8 @@ __all__ = [
 ]
 
 LONGEST = 400  # characters of a sentence for a user
-NODES = {"AYSScheduler", "AYSApply", "AYSOptimize", "AYSCompare", "AYSPlot"}
-LINKS = {"MODEL", "SIGMAS", "LATENT", "CONDITIONING", "GUIDER", "SAMPLER", "VAE"}
+NODES = {"AYSScheduler", "AYSApply", "AYSOptimize", "AYSCompare", "AYSMergeProfiles", "AYSPlot"}
+LINKS = {"MODEL", "SIGMAS", "LATENT", "CONDITIONING", "GUIDER", "SAMPLER", "VAE", "AYS_PROFILE"}
 # What Python, torch and numpy say of a value that nobody looked at.
 BARE = [
     r"has no attribute",

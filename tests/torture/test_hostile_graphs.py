@@ -67,6 +67,10 @@ def healthy(node: str) -> Graph:
         vae = {"class_type": "AYSTestDigitsVAE", "inputs": {}}
         given = {"schedules": "simple, karras", "noises": 1, "steps": 2, "vae": ["vae", 0]}
         graph = compare_graph({**base, "vae": vae}, **given)
+    elif node == "AYSMergeProfiles":
+        # What the healthy Optimize AYS is saved as.
+        inputs = {"results": "dpmpp_2m 2 steps cfg 3", "name": "", "same_prompts": False}
+        graph = {**base, "merge": {"class_type": node, "inputs": inputs}}
     else:
         inputs = {"sigmas.sigmas_1": ["levels", 0]}
         graph = {**base, "levels": scheduled("simple", steps=4)}
@@ -189,6 +193,8 @@ def long(server: ComfyServer) -> Iterator[Trial]:
         "one name 10^5 times": "normal," * 100_000,
     }.items():
         yield f"AYSCompare.schedules: {what}", changed("AYSCompare", "schedules", text), None
+        merge = changed("AYSMergeProfiles", "results", text)
+        yield f"AYSMergeProfiles.results: {what}", merge, None
     for what, text in {
         "10^6 numbers": "5," * 1_000_000,
         "1 to 1000": ",".join(str(number) for number in range(1, 1001)),

@@ -294,6 +294,7 @@ BROKEN: dict[str, dict[str, Callable[[Any, Any], Any]]] = {
         "text": lambda model, positive: SimpleNamespace(decode=lambda latent: "a cat"),
     },
 }
+BROKEN["AYS_PROFILE"] = {}
 BROKEN = {kind: {**ANYTHING, **named} for kind, named in BROKEN.items()}
 OUTPUTS = {
     "MODEL": io.Model,
@@ -303,6 +304,7 @@ OUTPUTS = {
     "GUIDER": io.Guider,
     "SAMPLER": io.Sampler,
     "VAE": io.Vae,
+    "AYS_PROFILE": io.Custom("AYS_PROFILE"),
 }
 
 
