@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from align_your_steps.tests.host.server import OUR_PACK, TEST_PACK, ComfyServer
 from align_your_steps.tests.host.test_compare import compare_graph
+from align_your_steps.tests.host.test_merge import merge_graph
 from align_your_steps.tests.host.test_nodes import optimize_graph, sampled, scheduler_graph
 from align_your_steps.tests.host.test_plots import plot_graph
 from align_your_steps.tests.torture.audit import reaches_out
@@ -556,6 +557,7 @@ def test_nodes_and_routes_open_no_connection(
         scheduler_graph(schedule=kept.name),
         compare_graph(schedules="simple, karras", noises=2),
         plot_graph("14, 3, 0", "10, 2, 0"),
+        merge_graph("closed"),
     ]
     for run in runs:
         closed.run(run)
