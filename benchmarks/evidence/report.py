@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from ..compare import geometric_mean
 from ..patches.train import CURVE
 from ..record import table
-from .arena import FIXED, MEASURES, PEERS
+from .arena import FIXED, MEASURES, OURS, PEERS
 from .grid import OUTPUT, read
 from .intervals import ratio_interval
 from .networks import NETWORKS
@@ -108,7 +108,7 @@ def _introduction(cells: Sequence[Mapping[str, Any]]) -> str:
         return "No cell has been measured."
     machine = cells[-1]["machine"]
     inexact = max(
-        cell["reference_error"] / cell["methods"]["ours"]["paired"] for cell in cells
+        cell["reference_error"] / cell["methods"][OURS]["paired"] for cell in cells
     )
     return (
         f"{len(cells)} cells, {machine['cores']} cores, {machine['threads']} thread, torch "
@@ -138,16 +138,18 @@ def _published_table(found: Sequence[Group]) -> str:
             some = [g for g in found if (g.network, g.solver) == (network, solver)]
             for measure in ("paired", "frechet"):
                 row = [f"{network}, {solver}", measure]
+                shared = set.intersection(*(set(group.drawn) for group in some))
                 for name in PUBLISHED:
-                    logs = [_seed_ratios(group, measure, name) for group in some]
+                    logs = [_log_ratios(group, measure, name, shared) for group in some]
                     row.append(str(ratio_interval(np.exp(np.mean(logs, axis=0)))))
                 rows.append(row)
     return table(["ours over", "measure", *PUBLISHED], rows)
 
 
-def _seed_ratios(group: Group, measure: str, name: str) -> np.ndarray:
-    """log of ours over another's, one value a seed of those that all cells have."""
-    ours, theirs = (np.array(group.methods[m][measure])[:5] for m in ("ours", name))
+def _log_ratios(group: Group, measure: str, name: str, seeds: Container[int]) -> np.ndarray:
+    """log of ours over another's, a value for each of these seeds."""
+    having = [seed in seeds for seed in group.drawn]
+    ours, theirs = (np.array(group.methods[method][measure])[having] for method in (OURS, name))
     return np.log(ours / theirs)
 
 

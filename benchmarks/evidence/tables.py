@@ -28,18 +28,19 @@ VERDICTS = ("wins", "ties", "loses")
 
 @dataclass(frozen=True)
 class Group:
-    """The seeds of one cell: methods[name][measure] is a list, a value for each seed."""
+    """The seeds of one cell: methods[name][measure] is a list, a value for each of `drawn`."""
 
     network: str
     scale: float
     solver: str
     steps: int
+    drawn: tuple[int, ...]
     methods: dict[str, dict[str, list[float]]]
 
     @property
     def seeds(self) -> int:
         """Number of seeds."""
-        return len(self.methods[OURS]["paired"])
+        return len(self.drawn)
 
     def best_fixed(self, measure: str) -> str:
         """The fixed schedule of least mean."""
@@ -85,7 +86,8 @@ def groups(cells: Iterable[Mapping[str, Any]]) -> list[Group]:
             }
             for name in names
         }
-        found.append(Group(network, scale, solver, steps, methods))
+        drawn = tuple(cell["seed"] for cell in several)
+        found.append(Group(network, scale, solver, steps, drawn, methods))
     return found
 
 
