@@ -66,8 +66,8 @@ def judge_of(solver: str) -> str:
 class Arena:
     """Noise, references, pictures to compare with, peers; everything is made at first use.
 
-    denoise, shape, noises: another denoiser, shape of a picture or number of held-out noises than
-    the network's own
+    denoise, shape, noises, truths: another denoiser, shape of a picture, number of held-out noises
+    or of pictures to compare with than the network's own
     """
 
     def __init__(
@@ -79,12 +79,14 @@ class Arena:
         denoise: Denoiser | None = None,
         shape: tuple[int, ...] | None = None,
         noises: int | None = None,
+        truths: int | None = None,
     ) -> None:
         self.name, self.scale, self.seed = network, scale, seed
         self.network = NETWORKS[network]
         self.denoise = denoise or guided(self.network.load(), seed % CLASSES, scale)
         self.shape = shape or self.network.shape
         self.noises = noises or self.network.noises
+        self.truths = truths or self.network.truths
         self._truths: dict[bool, Tensor] = {}
         self._results: dict[tuple[str, int, str], Result] = {}
         self._oss: dict[int, Found] = {}
@@ -125,7 +127,7 @@ class Arena:
     def truth(self, stochastic: bool) -> Tensor:
         """Fine-step pictures of independent noise."""
         if stochastic not in self._truths:
-            noise = self.noise(self.network.truths, TRUTH)
+            noise = self.noise(self.truths, TRUTH)
             self._truths[stochastic] = self.fine(noise, stochastic)
         return self._truths[stochastic]
 

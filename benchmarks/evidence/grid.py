@@ -45,10 +45,11 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def append(path: Path, cell: Mapping[str, Any]) -> None:
-    """Add a cell in one write: several processes may."""
+    """Add a cell in one write: several processes may. A line that was cut off stays alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    whole = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
     with path.open("a") as file:
-        file.write(json.dumps(_rounded(cell)) + "\n")
+        file.write("\n" * (not whole) + json.dumps(_rounded(cell)) + "\n")
 
 
 def key_of(cell: Mapping[str, Any]) -> Key:
