@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from .arena import OURS
-from .intervals import mean_interval, ratio_interval
+from .intervals import ratio_interval
 from .sweeps import SOLVERS as SWEPT
 from .sweeps import STARTS
 from .tables import Group, against_best
@@ -43,14 +43,18 @@ def draw_grid(path: Path, some: Sequence[Group]) -> None:
             axes.plot([k, k], [interval.low, interval.high], color=colour, linewidth=1.5)
             axes.plot(k, interval.value, "o", color=colour, markersize=4)
         axes.axhline(0.0 if measure == "energy" else 1.0, color="0.3", linewidth=1)
-        solvers = list(dict.fromkeys(group.solver for group in some))
-        firsts = [next(k for k, g in enumerate(some) if g.solver == s) for s in solvers]
-        _by_solver(axes, some, measure)
-        del firsts
+        if measure == "energy":
+            axes.set_yscale("symlog", linthresh=0.01)
+        else:
+            axes.set_yscale("log")
+            axes.set_ylim(0.25, 4.0)
+            axes.set_yticks([0.25, 0.5, 1.0, 2.0, 4.0], ["1/4", "1/2", "1", "2", "4"])
+            axes.set_yticks([], minor=True)
+        _name_cells(axes, some, measure)
     _keep(figure, path)
 
 
-def _by_solver(axes: Axes, some: Sequence[Group], measure: str) -> None:
+def _name_cells(axes: Axes, some: Sequence[Group], measure: str) -> None:
     """Ticks that name each cell: solver and guidance below, steps beside."""
     axes.set_xticks(
         range(len(some)),
@@ -104,17 +108,15 @@ def draw_sweeps(path: Path, lines: Lines) -> None:
 def _curve(
     axes: Axes, some: Lines, solver: str, what: str, colour: str, style: str
 ) -> None:
-    """Mean over the seeds with its interval; circles at the stops of every seed."""
+    """Every seed thin, their mean thick; circles at the stops of every seed."""
     shared = sorted(set.intersection(*(set(line["sweeps"]) for line in some)))
     values = np.array([[_value(line, solver, what, k) for k in shared] for line in some])
     axes.plot(
-        shared, values.mean(0), style, color=colour,
+        shared, values.mean(0), style, color=colour, linewidth=2.2,
         label=some[0]["start"] if what == "klub" else f"{solver}, from {some[0]['start']}",
     )  # fmt: skip
-    spans = [mean_interval(column) for column in values.T]
-    axes.fill_between(
-        shared, [s.low for s in spans], [s.high for s in spans], color=colour, alpha=0.12
-    )
+    for one in values:
+        axes.plot(shared, one, style, color=colour, linewidth=0.6, alpha=0.4)
     if some[0]["start"] == STARTS[0]:
         for line in some:
             k = line["stopped"][solver]
