@@ -21,6 +21,10 @@ class Interval:
     low: float
     high: float
 
+    def minus(self, value: float) -> Interval:
+        """The same with a number subtracted."""
+        return Interval(self.value - value, self.low - value, self.high - value)
+
     def __str__(self) -> str:
         return f"{self.value:.2f} ({self.low:.2f}-{self.high:.2f})"
 

@@ -119,9 +119,10 @@ def _introduction(cells: Sequence[Mapping[str, Any]]) -> str:
         "calls, GITS, OSS and the paper's procedure included. Intervals are Student's, 95 %, over "
         "the seeds. Best fixed: of ComfyUI's nine curves and the four published tables the one of "
         "least mean of that very measure in that very cell, in hindsight. A cell is won or lost "
-        "where the interval of the difference, ours minus the other's, excludes zero; of so many "
-        "cells one in forty is lost, and one in forty won, by chance alone. *Many steps*: what "
-        "samples of the fine-step process itself score, which no few-step schedule can be asked to "
+        "where the interval of the ratio of ours to the other's excludes one, or where values may "
+        "be negative that of their difference zero; of so many cells one in forty is lost, and "
+        "one in forty won, by chance alone. *Many steps*: what samples of the fine-step process "
+        "itself score, which no few-step schedule can be asked to "
         f"beat. The references' own error is at most {100 * inexact:.1f} % of ours."
     )
 

@@ -1,7 +1,9 @@
 """The tables of the report: every cell against the best fixed schedule, and against the peers.
 
 A cell is a network, guidance scale, solver and number of steps; its values are those of the seeds.
-Differences are ours minus the other's, seed by seed, with Student's interval. The best fixed
+Ratios and differences are taken seed by seed, with Student's interval. As the sizes of errors
+differ from class to class, the ratio says who wins, or where values may be negative, as unbiased
+energy distances and MMDs may, the difference. The best fixed
 schedule is that of the least mean of the very measure over the seeds of the cell, in hindsight: no
 user could have known it.
 """
@@ -62,8 +64,8 @@ class Against:
 
     @property
     def verdict(self) -> str:
-        """wins, ties or loses, by the interval of the difference."""
-        return verdict(self.difference)
+        """wins, ties or loses, by the interval of the ratio or, without one, of the difference."""
+        return verdict(self.difference if self.ratio is None else self.ratio.minus(1.0))
 
 
 def groups(cells: Iterable[Mapping[str, Any]]) -> list[Group]:
