@@ -21,7 +21,7 @@ import torch
 
 from .cell import BESIDE, Arena, measure
 from .problems import PROBLEMS, QUICK
-from .record import RESULTS, ROOT, machine
+from .record import RESULTS, ROOT, machine, read_lines
 from .report import write_report
 
 __all__ = ["Key", "main", "run"]
@@ -59,14 +59,8 @@ def code_version() -> str:
 
 
 def read_cells(path: Path) -> list[dict[str, Any]]:
-    """The measured cells; a line cut off by an interruption or of another form is left out."""
-    cells = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            cells.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return [cell for cell in cells if cell.keys() >= set(Key._fields)]
+    """The measured cells; a line of another form is left out."""
+    return [cell for cell in read_lines(path) if cell.keys() >= set(Key._fields)]
 
 
 def key_of(cell: dict[str, Any]) -> Key:

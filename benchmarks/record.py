@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["RESULTS", "ROOT", "keep", "machine", "table"]
+__all__ = ["RESULTS", "ROOT", "keep", "machine", "read_lines", "table"]
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -48,6 +48,17 @@ def keep(folder: Path, name: str, measurement: dict[str, Any], text: str) -> Non
     (folder / f"{name}.json").write_text(json.dumps(measurement, indent=1) + "\n")
     (folder / f"{name}.md").write_text(text)
     print(f"\n{text}")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """What was measured, a JSON object a line; a line cut off by an interruption is left out."""
+    found = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return found
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

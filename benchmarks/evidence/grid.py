@@ -20,28 +20,17 @@ from typing import Any
 
 import torch
 
-from ..record import RESULTS, machine
+from ..record import RESULTS, machine, read_lines
 from .arena import OURS, Arena
 from .networks import NETWORKS
 
-__all__ = ["OUTPUT", "SEEDS", "append", "key_of", "main", "measure", "read"]
+__all__ = ["OUTPUT", "SEEDS", "append", "key_of", "main", "measure"]
 
 OUTPUT = RESULTS / "evidence"
 SEEDS = 5
 FIELDS = ("network", "scale", "seed", "solver", "steps")
 
 Key = tuple[str, float, int, str, int]
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The measured cells; a line cut off by an interruption is left out."""
-    cells = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            cells.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return cells
 
 
 def append(path: Path, cell: Mapping[str, Any]) -> None:
@@ -109,7 +98,7 @@ def run(
     began = time.perf_counter()
     for number, (name, scale, seed) in enumerate(chosen, 1):
         network = NETWORKS[name]
-        done = {key_of(cell) for cell in read(path)}
+        done = {key_of(cell) for cell in read_lines(path)}
         arena = Arena(name, scale, seed)
         for steps in counts or network.steps:
             for solver in solvers or network.solvers:

@@ -22,8 +22,9 @@ import torch
 from ...optimizer import Result
 from ..peers import fixed
 from ..problems import TABLE
+from ..record import read_lines
 from .arena import Arena
-from .grid import OUTPUT, SEEDS, append, read
+from .grid import OUTPUT, SEEDS, append
 
 __all__ = ["BUDGETS", "SHARES", "main", "reference_noises"]
 
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     path = options.output / "needs.jsonl"
     own = optimizer.REFERENCE_SHARE
-    done = {(line["seed"], line["budget"], line["share"]) for line in read(path)}
+    done = {(line["seed"], line["budget"], line["share"]) for line in read_lines(path)}
     wanted = {(budget, own) for budget in BUDGETS} | {(BUDGET, share) for share in SHARES}
     for seed in options.seeds:
         arena = Arena(NETWORK, SCALE, seed)

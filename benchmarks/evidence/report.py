@@ -14,9 +14,9 @@ import numpy as np
 
 from ..compare import geometric_mean
 from ..patches.train import CURVE
-from ..record import table
+from ..record import read_lines, table
 from .arena import FIXED, MEASURES, OURS, PEERS
-from .grid import OUTPUT, read
+from .grid import OUTPUT
 from .intervals import ratio_interval
 from .networks import NETWORKS
 from .pictures import draw_grid, draw_levels, draw_losses, draw_needs, draw_sweeps
@@ -37,7 +37,7 @@ LARGE = ("paired", "energy", "mmd", "frechet", "feature energy", "feature mmd")
 
 def main(output: Path = OUTPUT) -> None:
     """Write everything there are lines for."""
-    cells = read(output / "grid.jsonl")
+    cells = read_lines(output / "grid.jsonl")
     found = groups(cells)
     parts = ["# Evidence on trained networks", _introduction(cells)]
     for network in NETWORKS:
@@ -63,15 +63,15 @@ def main(output: Path = OUTPUT) -> None:
         draw_levels(output / "levels.png", cells)
         parts += ["## The published tables and ours, level by level", "![Levels](levels.png)"]
         parts.append(_published_table(found))
-    sweeps = read(output / "sweeps.jsonl")
+    sweeps = read_lines(output / "sweeps.jsonl")
     if sweeps:
         draw_sweeps(output / "sweeps.png", sweeps)
         parts += ["## What the KLUB does", SWEEPS, "![The sweeps](sweeps.png)", _sweeps(sweeps)]
-    needs = read(output / "needs.jsonl")
+    needs = read_lines(output / "needs.jsonl")
     if needs:
         draw_needs(output / "needs.png", needs)
         parts += ["## Calls and reference noises", NEEDS, _needs(needs), "![Needs](needs.png)"]
-    transfer = read(output / "transfer.jsonl")
+    transfer = read_lines(output / "transfer.jsonl")
     if transfer:
         parts += ["## From one setting to another", TRANSFER, *_transfer(transfer)]
     if CURVE.exists():

@@ -23,8 +23,9 @@ import torch
 from ...optimizer import Result, coordinate_search, edm_schedule, klub
 from ...schedules.curves import time_uniform
 from ..problems import TABLE
+from ..record import read_lines
 from .arena import Arena
-from .grid import OUTPUT, SEEDS, append, read
+from .grid import OUTPUT, SEEDS, append
 
 __all__ = ["NETWORK", "SCALES", "SOLVERS", "STARTS", "STEPS", "main", "shown"]
 
@@ -85,7 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     path = options.output / "sweeps.jsonl"
-    done = {(line["scale"], line["seed"], line["start"]) for line in read(path)}
+    done = {(line["scale"], line["seed"], line["start"]) for line in read_lines(path)}
     for seed in options.seeds:
         for scale in SCALES:
             missing = [start for start in STARTS if (scale, seed, start) not in done]

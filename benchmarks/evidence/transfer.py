@@ -26,8 +26,9 @@ from ..edm import CLASSES, guided
 from ..patches.network import load_patches
 from ..peers import fixed
 from ..problems import TABLE
+from ..record import read_lines
 from .arena import Arena
-from .grid import OUTPUT, SEEDS, append, read
+from .grid import OUTPUT, SEEDS, append
 
 __all__ = ["KINDS", "SOLVER", "STEPS", "crossed", "main"]
 
@@ -104,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     path = options.output / "transfer.jsonl"
-    done = {(line["kind"], line["seed"]) for line in read(path)}
+    done = {(line["kind"], line["seed"]) for line in read_lines(path)}
     for kind in options.kinds:
         for seed in options.seeds:
             if (kind, seed) not in done:

@@ -22,6 +22,7 @@ from align_your_steps.benchmarks.evidence.intervals import (
 from align_your_steps.benchmarks.evidence.tables import against, against_best, groups
 from align_your_steps.benchmarks.patches.data import crops, photographs, to_pixels
 from align_your_steps.benchmarks.patches.network import WEIGHTS, load_patches
+from align_your_steps.benchmarks.record import read_lines
 from align_your_steps.benchmarks.training import loss_at
 
 CELL = "digits", 3.0, 1, "euler", 5
@@ -138,7 +139,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, cell, monkeypatch
     monkeypatch.setattr(grid, "measure", counted)
     grid.run([("digits", 3.0, 1)], path, ["euler", "dpmpp_2m"], [5])
     assert measured == [("dpmpp_2m", 5)]
-    assert [grid.key_of(one)[3] for one in grid.read(path)] == ["euler", "dpmpp_2m"]
+    assert [grid.key_of(one)[3] for one in read_lines(path)] == ["euler", "dpmpp_2m"]
 
 
 def test_lines_are_kept_to_six_digits(tmp_path):
