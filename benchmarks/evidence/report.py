@@ -116,7 +116,8 @@ def _introduction(cells: Sequence[Mapping[str, Any]]) -> str:
         f"{machine['torch']}, {cells[0]['when'][:10]} to {cells[-1]['when'][:10]}. Made by\n\n"
         "    make evidence\n\n"
         "A seed is a class, all noise, and the whole of every procedure: optimisations of 4,000 "
-        "calls, GITS, OSS and the paper's procedure included. Intervals are Student's, 95 %, over "
+        "calls, GITS, OSS and the paper's procedure included. "
+        f"{_sizes()} Intervals are Student's, 95 %, over "
         "the seeds. Best fixed: of ComfyUI's nine curves and the four published tables the one of "
         "least mean of that very measure in that very cell, in hindsight. A cell is won or lost "
         "where the interval of the ratio of ours to the other's excludes one, or where values may "
@@ -124,6 +125,14 @@ def _introduction(cells: Sequence[Mapping[str, Any]]) -> str:
         "one in forty won, by chance alone. *Many steps*: what samples of the fine-step process "
         "itself score, which no few-step schedule can be asked to "
         f"beat. The references' own error is at most {100 * inexact:.1f} % of ours."
+    )
+
+
+def _sizes() -> str:
+    return " ".join(
+        f"On {name} schedules are compared on {network.noises} held-out noises and with "
+        f"{network.truths} fine-step pictures, and OSS searches on {network.oss_noises} noises."
+        for name, network in NETWORKS.items()
     )
 
 
