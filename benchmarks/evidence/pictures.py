@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from .arena import OURS
 from .intervals import ratio_interval
@@ -19,12 +20,17 @@ from .tables import Group, against_best
 
 __all__ = ["draw_grid", "draw_levels", "draw_losses", "draw_needs", "draw_sweeps"]
 
+COLOURS = 64
 Lines = Sequence[Mapping[str, Any]]
 TITLES = {"paired": "paired error", "energy": "energy distance", "frechet": "Fréchet distance"}
 
 
 def _keep(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure).print_png(str(path))
+    """In a few colours: the README shows some, and pages are to load fast."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    picture.quantize(COLOURS).save(path, optimize=True)
 
 
 def draw_grid(path: Path, some: Sequence[Group]) -> None:
