@@ -39,7 +39,7 @@ from ..metrics import (
 )
 from ..peers import GITS_TRAJECTORIES, Found, Gits, fixed, oss
 from ..problems import TABLE
-from .features import classifier
+from .features import Classifier, classifier
 from .networks import NETWORKS
 
 __all__ = ["FIXED", "FLOOR", "KLUB", "MEASURES", "OURS", "PEERS", "Arena", "judge_of"]
@@ -88,6 +88,7 @@ class Arena:
         self.noises = noises or self.network.noises
         self.truths = truths or self.network.truths
         self._truths: dict[bool, Tensor] = {}
+        self._compared: dict[bool, tuple[Tensor, Tensor, float, float]] = {}
         self._results: dict[tuple[str, int, str], Result] = {}
         self._oss: dict[int, Found] = {}
         self._ends: dict[tuple[str, tuple[float, ...]], Tensor] = {}
@@ -238,16 +239,20 @@ class Arena:
         return found
 
     def _compared_with(self, stochastic: bool) -> tuple[Tensor, Tensor, float, float]:
-        truth = self.truth(stochastic)
-        seen = self._features(truth)
-        return truth, seen, median_distance(truth), median_distance(seen)
+        """Fine-step pictures, their features, and the widths of the kernels for both."""
+        if stochastic not in self._compared:
+            truth = self.truth(stochastic)
+            seen = self._features(truth)
+            widths = median_distance(truth), median_distance(seen)
+            self._compared[stochastic] = truth, seen, *widths
+        return self._compared[stochastic]
 
     @cached_property
     def _real(self) -> Tensor:
         return self._features(self.network.real(self.seed % CLASSES))
 
     @cached_property
-    def _classifier(self) -> Any:
+    def _classifier(self) -> Classifier:
         return classifier(self.name)
 
     @torch.no_grad()

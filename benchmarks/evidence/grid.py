@@ -95,7 +95,7 @@ def run(
     counts: Sequence[int] | None = None,
 ) -> None:
     """Measure the cells that are missing."""
-    began = time.perf_counter()
+    here, began = machine(), time.perf_counter()
     for number, (name, scale, seed) in enumerate(chosen, 1):
         network = NETWORKS[name]
         done = {key_of(cell) for cell in read_lines(path)}
@@ -106,7 +106,7 @@ def run(
                     continue
                 cell = measure(arena, solver, steps)
                 when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-                append(path, {**cell, "machine": machine(), "when": when})
+                append(path, {**cell, "machine": here, "when": when})
                 _tell(cell)
             arena.forget()
         minutes = (time.perf_counter() - began) / 60.0

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...optimizer import Result
@@ -26,7 +27,7 @@ from ..record import read_lines
 from .arena import Arena
 from .grid import OUTPUT, SEEDS, append
 
-__all__ = ["BUDGETS", "SHARES", "main", "reference_noises"]
+__all__ = ["BUDGETS", "SHARES", "main", "over_best_fixed", "reference_noises"]
 
 NETWORK, SCALE, SOLVERS, STEPS = "digits", 3.0, ("euler", "dpmpp_2m"), (5, 10)
 BUDGET, BUDGETS = 4000, (500, 1000, 2000, 4000, 8000)
@@ -53,6 +54,26 @@ def reference_noises(result: Result, steps: int) -> int:
     return round((result.calls["reference"] - result.noises * fine) / (fine + coarse))
 
 
+def over_best_fixed(lines: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Errors over the best fixed schedule's, [seeds, cells]."""
+    cells = [line["cells"] for line in lines]
+    return np.array([[one["error"] / one["best_fixed"] for one in some] for some in cells])
+
+
+def _cell(arena: Arena, solver: str, steps: int, budget: int) -> dict[str, Any]:
+    result = arena.optimized(solver, steps, budget)
+    given = fixed(steps, TABLE).values()
+    return {
+        "solver": solver,
+        "steps": steps,
+        "error": arena.error(solver, result.sigmas),
+        "best_fixed": min(arena.error(solver, sigmas) for sigmas in given),
+        "calls": result.total_calls,
+        "reference_noises": reference_noises(result, steps),
+        "compared_noises": result.noises,
+    }
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measure what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -69,21 +90,8 @@ def main(arguments: list[str] | None = None) -> None:
         for budget, share in sorted(wanted):
             if (seed, budget, share) in done:
                 continue
-            cells = []
-            for solver in SOLVERS:
-                for steps in STEPS:
-                    with reference_share(share):
-                        result = arena.optimized(solver, steps, budget)
-                    given = fixed(steps, TABLE).values()
-                    cells.append({
-                        "solver": solver,
-                        "steps": steps,
-                        "error": arena.error(solver, result.sigmas),
-                        "best_fixed": min(arena.error(solver, sigmas) for sigmas in given),
-                        "calls": result.total_calls,
-                        "reference_noises": reference_noises(result, steps),
-                        "compared_noises": result.noises,
-                    })  # fmt: skip
+            with reference_share(share):
+                cells = [_cell(arena, solver, n, budget) for solver in SOLVERS for n in STEPS]
             append(path, {"seed": seed, "budget": budget, "share": share, "cells": cells})
             print(f"seed {seed}, {budget} calls, share {share}", flush=True)
 

@@ -12,6 +12,7 @@ from ..digits.network import load_digits
 from ..edm import EDMDenoiser, channels_last
 from ..patches.data import crops
 from ..patches.network import load_patches
+from ..peers import OSS_NOISES
 
 __all__ = ["NETWORKS", "SOLVERS", "Network"]
 
@@ -55,7 +56,8 @@ def _digits() -> EDMDenoiser:
 
 NETWORKS = {
     "digits": Network(
-        (1, 8, 8), _digits, _real_digits, SOLVERS, (1.0, 3.0, 7.0), (5, 8, 10, 15, 20), 128, 384, 8
+        (1, 8, 8), _digits, _real_digits, SOLVERS, (1.0, 3.0, 7.0), (5, 8, 10, 15, 20), 128, 384,
+        OSS_NOISES,
     ),
     # 32 x 32 takes eight times as long: fewer cells.
     "patches": Network(

@@ -14,8 +14,9 @@ from PIL import Image
 
 from .arena import OURS
 from .intervals import ratio_interval
+from .needs import over_best_fixed
 from .sweeps import SOLVERS as SWEPT
-from .sweeps import STARTS
+from .sweeps import STARTS, value_at
 from .tables import Group, against_best
 
 __all__ = ["draw_grid", "draw_levels", "draw_losses", "draw_needs", "draw_sweeps"]
@@ -116,7 +117,7 @@ def _curve(
 ) -> None:
     """Every seed thin, their mean thick; circles at the stops of every seed."""
     shared = sorted(set.intersection(*(set(line["sweeps"]) for line in some)))
-    values = np.array([[_value(line, solver, what, k) for k in shared] for line in some])
+    values = np.array([[value_at(line, solver, what, k) for k in shared] for line in some])
     axes.plot(
         shared, values.mean(0), style, color=colour, linewidth=2.2,
         label=some[0]["start"] if what == "klub" else f"{solver}, from {some[0]['start']}",
@@ -127,14 +128,8 @@ def _curve(
         for line in some:
             k = line["stopped"][solver]
             if k in line["sweeps"]:
-                at = k, _value(line, solver, what, k)
+                at = k, value_at(line, solver, what, k)
                 axes.plot(*at, "o", color=colour, fillstyle="none" if style == "-" else "full")
-
-
-def _value(line: Mapping[str, Any], solver: str, what: str, sweep: int) -> float:
-    if what == "klub":
-        return float(line["klub"][line["sweeps"].index(sweep)])
-    return float(line["measured"][solver][str(sweep)][what])
 
 
 def draw_needs(path: Path, lines: Lines) -> None:
@@ -148,10 +143,9 @@ def draw_needs(path: Path, lines: Lines) -> None:
         xs, spans = [], []
         for value in sorted({line[what] for line in some}):
             chosen = [line for line in some if line[what] == value]
-            ratios = [[c["error"] / c["best_fixed"] for c in ln["cells"]] for ln in chosen]
             noises = [c["reference_noises"] for line in chosen for c in line["cells"]]
             xs.append(value if what == "budget" else float(np.mean(noises)))
-            spans.append(ratio_interval(np.exp(np.log(ratios).mean(1))))
+            spans.append(ratio_interval(np.exp(np.log(over_best_fixed(chosen)).mean(1))))
         axes.plot(xs, [s.value for s in spans], "o-")
         axes.fill_between(xs, [s.low for s in spans], [s.high for s in spans], alpha=0.15)
         axes.axhline(1.0, color="0.5", linewidth=1)

@@ -18,9 +18,11 @@ from ..record import read_lines, table
 from .arena import FIXED, MEASURES, OURS, PEERS
 from .grid import OUTPUT
 from .intervals import ratio_interval
+from .needs import over_best_fixed
 from .networks import NETWORKS
 from .pictures import draw_grid, draw_levels, draw_losses, draw_needs, draw_sweeps
 from .sweeps import SOLVERS as SWEPT
+from .sweeps import value_at
 from .tables import (
     Group,
     grid_table,
@@ -186,19 +188,15 @@ def _sweeps(lines: Sequence[Mapping[str, Any]]) -> str:
 
 def _at(line: Mapping[str, Any], solver: str, what: str, sweep: int) -> float:
     """A value at a sweep; at the last one where there are fewer."""
-    at = len(line["sweeps"]) - 1
-    if 0 <= sweep <= line["sweeps"][-1]:
-        at = line["sweeps"].index(sweep)
-    if what == "klub":
-        return float(line["klub"][at])
-    return float(line["measured"][solver][str(line["sweeps"][at])][what])
+    last = line["sweeps"][-1]
+    return value_at(line, solver, what, sweep if 0 <= sweep <= last else last)
 
 
 def _needs(lines: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for budget, share in sorted({(line["budget"], line["share"]) for line in lines}):
         some = [line for line in lines if (line["budget"], line["share"]) == (budget, share)]
-        ratios = [[c["error"] / c["best_fixed"] for c in line["cells"]] for line in some]
+        ratios = over_best_fixed(some)
         cells = [cell for line in some for cell in line["cells"]]
         means = np.exp(np.log(ratios).mean(1))
         rows.append([

@@ -13,7 +13,7 @@ again.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ..record import read_lines
 from .arena import Arena
 from .grid import OUTPUT, SEEDS, append
 
-__all__ = ["NETWORK", "SCALES", "SOLVERS", "STARTS", "STEPS", "main", "shown"]
+__all__ = ["NETWORK", "SCALES", "SOLVERS", "STARTS", "STEPS", "main", "shown", "value_at"]
 
 NETWORK, SCALES, SOLVERS, STEPS = "digits", (1.0, 3.0), ("ddim_stochastic", "dpmpp_2m"), 10
 STARTS = ("time-uniform", "EDM")
@@ -64,6 +64,13 @@ def swept(arena: Arena, start: str) -> dict[str, Any]:
         "stopped": {solver: _sweep_of(result) for solver, result in stopped.items()},
         "measured": {solver: arena.measure(solver, schedules) for solver in SOLVERS},
     }
+
+
+def value_at(line: Mapping[str, Any], solver: str, what: str, sweep: int) -> float:
+    """The KLUB ("klub"), or what a solver makes of the schedule, after one of a line's sweeps."""
+    if what == "klub":
+        return float(line["klub"][line["sweeps"].index(sweep)])
+    return float(line["measured"][solver][str(sweep)][what])
 
 
 def _sweep_of(result: Result) -> int:
