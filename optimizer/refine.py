@@ -8,9 +8,18 @@ mean of the norms |r_k| is brought down by Levenberg-Marquardt steps with weight
 so that the mean of norms falls and not the mean of squares, which rare outliers own.
 
 A Jacobian by real runs costs n(n-1)/2 calls a noise. The surrogate's costs none, and real runs,
-which cost n, put it right where it matters: around the best schedule so far the surrogate follows
-that schedule's run, and Broyden's secants make it agree with the other runs nearby (Broyden 1965,
-"A class of methods for solving nonlinear simultaneous equations").
+which cost n, put it right where it matters (following.py), and Broyden's secants make it agree with
+the runs nearby where the solver is not quite the one it stands in for (Broyden 1965, "A class of
+methods for solving nonlinear simultaneous equations").
+
+Of how far runs end from their references a part is the same for all noises, their mean m. It moves
+the whole distribution of pictures, and is what few noises tell most surely of others. So real runs
+are refined on
+
+    r_k + EMPHASIS m
+
+On the 24 cells of following.py, at 5 and 8 steps, held-out errors were 1.005 and 1.02 times those
+without, and Fréchet distances 0.91 and 0.90 times.
 """
 
 from __future__ import annotations
@@ -20,9 +29,10 @@ from collections.abc import Callable
 import numpy as np
 
 from .coordinate import VE, Coordinate
+from .following import Following
 from .surrogate import Surrogate, Track
 
-__all__ = ["Refinement", "levenberg_marquardt", "settled"]
+__all__ = ["Refinement", "emphasised", "levenberg_marquardt", "settled"]
 
 PERTURBATION = 1e-3  # of log t, for finite differences
 LARGEST_STEP = 0.5  # of log t, per iteration
@@ -32,6 +42,8 @@ REACH = 0.4  # of log t: how far a round trusts the surrogate
 UNMOVED = 1e-5  # of log t: a schedule no further away than this is the same
 NEARBY = 1.0  # of log t: runs within it shape the secants
 SECANTS = 6  # runs, at most
+FOLLOWED = 12  # runs, at most
+EMPHASIS = 1.0  # of what all noises share
 RIDGE = 1e-2  # of the secants' normal equations
 
 Residuals = Callable[[np.ndarray], np.ndarray]  # schedules [S, n+1] -> [S, K, E]
@@ -130,6 +142,16 @@ def settled(residuals: Residuals, schedule: np.ndarray, coordinate: Coordinate) 
     return best
 
 
+def emphasised(residuals: np.ndarray) -> np.ndarray:
+    """Residuals [..., K, E] with what all K noises share counted more: r + EMPHASIS mean(r).
+
+    >>> emphasised(np.array([[1.0, 2.0], [1.0, -2.0]]))
+    array([[ 2.,  2.],
+           [ 2., -2.]])
+    """
+    return residuals + EMPHASIS * residuals.mean(-2, keepdims=True)
+
+
 class Refinement:
     """Real runs of schedules from the reference noises, and the search that they guide.
 
@@ -159,8 +181,8 @@ class Refinement:
         return track is not None
 
     def residual(self, track: Track) -> np.ndarray:
-        """End point minus reference of a real run, [K, E]."""
-        return track.end - self.surrogate.reference.end
+        """End point minus reference of a real run, [K, E], the shared part emphasised."""
+        return emphasised(track.end - self.surrogate.reference.end)
 
     def error(self, track: Track) -> float:
         """Mean norm of the residuals of a real run."""
@@ -175,21 +197,18 @@ class Refinement:
         """One round: refine the best schedule within reach on the corrected surrogate, and run it.
 
         A find that is no better halves the reach. False when there is nothing more to gain: the
-        budget is spent, the gain expected is below its own standard error, the find was run, or its
-        run fails.
+        budget is spent, the gain expected is below ENOUGH, the find was run, or its run fails.
         """
         best, track = self.best
         model = self._around(best, track)
-        found = levenberg_marquardt(
-            model, best, lowest=self.surrogate.lowest, reach=self.reach
-        )
+        found = levenberg_marquardt(model, best, lowest=self.surrogate.lowest, reach=self.reach)
         found = settled(model, found, self.coordinate)
         if any(np.array_equal(found, schedule) for schedule, _ in self.tried):
             return False
-        now, then = (np.linalg.norm(model(s[None])[0], axis=1) for s in (best, found))
+        now, then = (np.linalg.norm(model(s[None])[0], axis=1).mean() for s in (best, found))
         # The same schedule but for rounding may seem a gain, and its run costs nothing: no end.
         same = np.abs(np.log(found[1:-1] / best[1:-1])).max(initial=0.0) < UNMOVED
-        if same or not _worth(now - then) or not self.run(found):
+        if same or not now - then > ENOUGH * now or not self.run(found):
             return False
         if self.best[0] is not found:
             self.reach /= 2.0
@@ -197,30 +216,30 @@ class Refinement:
 
     def _around(self, best: np.ndarray, track: Track) -> Residuals:
         """Residuals that are the real ones at the best schedule and nearly so at others nearby."""
-        following = self.surrogate.following(track)
-        offset = self.residual(track) - following.residuals(best[None])[0]
+        others = sorted(
+            (run for _, run in self.tried if run is not track), key=self.error
+        )  # of the largest errors none is followed
+        following = Following(self.surrogate, [track, *others[: FOLLOWED - 1]])
+
+        def expected(schedules: np.ndarray) -> np.ndarray:
+            return emphasised(following.residuals(schedules))
+
+        offset = self.residual(track) - expected(best[None])[0]
         z = np.log(best[1:-1])
         distances = [np.abs(np.log(other[1:-1]) - z).max(initial=0.0) for other, _ in self.tried]
         near = [k for k, far in enumerate(distances) if UNMOVED < far < NEARBY][-SECANTS:]
         if not near:
-            return lambda schedules: following.residuals(schedules) + offset
-        others = np.stack([self.tried[k][0] for k in near])
+            return lambda schedules: expected(schedules) + offset
+        nearby = np.stack([self.tried[k][0] for k in near])
         real = np.stack([self.residual(self.tried[k][1]) for k in near])
-        missed = real - following.residuals(others) - offset  # [h, K, E]
-        dz = np.log(others[:, 1:-1]) - z  # [h, m]
+        missed = real - expected(nearby) - offset  # [h, K, E]
+        dz = np.log(nearby[:, 1:-1]) - z  # [h, m]
         normal = dz @ dz.T
         normal += RIDGE * np.trace(normal) / len(normal) * np.eye(len(normal))
         secants = np.einsum("hm,hke->mke", np.linalg.solve(normal, dz), missed)
 
         def corrected(schedules: np.ndarray) -> np.ndarray:
             moved = np.log(np.asarray(schedules)[:, 1:-1]) - z
-            return following.residuals(schedules) + offset + np.tensordot(moved, secants, 1)
+            return expected(schedules) + offset + np.tensordot(moved, secants, 1)
 
         return corrected
-
-
-def _worth(gains: np.ndarray) -> bool:
-    """Whether gains [K] are positive on average by more than their standard error."""
-    if len(gains) == 1:
-        return bool(gains[0] > 0.0)
-    return bool(gains.mean() > gains.std(ddof=1) / len(gains) ** 0.5)

@@ -9,15 +9,12 @@ is linear,
 and the slope c_k(t) of noise k is read off one coarse run of the solver from the same noise,
 <dD, dx> / <dx, dx>. With this denoiser any schedule can be run from these noises without a call.
 
-Where a schedule was really run, more is known: slopes at the distance at which this schedule
-strays, and what the line above still misses. A surrogate that follows such a run has these slopes
-and D_ref moved by what was missed, so it repeats the run, and is the better the closer a schedule
-is to it.
+Where schedules were really run, more is known: see following.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
@@ -28,7 +25,15 @@ from torch import Tensor
 
 from .coordinate import OwnLevel, edm_level
 
-__all__ = ["Surrogate", "Track", "integration_error", "joined", "measured_slope"]
+__all__ = [
+    "Surrogate",
+    "Track",
+    "integration_error",
+    "joined",
+    "lagrange",
+    "measured_slope",
+    "solver_end",
+]
 
 ELEMENTS = 512  # latent elements kept of each sample: enough for a norm within 4 %
 SIGNIFICANT = 1e-3  # least deviation, relative to the output, that a slope is measured on
@@ -139,6 +144,41 @@ def integration_error(reference: Track, slope: np.ndarray) -> np.ndarray:
     return np.sqrt(np.square(slope[0][:, None] * error).mean(-1))
 
 
+def solver_end(
+    denoise: Callable[[np.ndarray, int], np.ndarray],
+    x: np.ndarray,
+    levels: np.ndarray,
+    solver: str,
+    own_level: OwnLevel,
+) -> np.ndarray:
+    """Where a solver ends with S schedules at once, [S, K, ...].
+
+    Arguments:
+        denoise: (x [S, K, ...], i) -> the outputs at every schedule's level i.
+        x: [S, K, ...] the starts.
+        levels: [S, n+1] EDM levels ending in 0.
+        solver, own_level: as for `Surrogate`.
+    """
+    steps = levels.shape[1] - 1
+    ratio = (levels[:, 1:] / levels[:, :-1])[..., None, None]  # [S, n, 1, 1]
+    h = -np.diff(np.log(own_level(levels[:, :-1])))[..., None, None]
+    # Of two levels above a flow's finite top one is left: a step of no length.
+    double = np.where(h > 0.0, 2.0 * h, np.inf)
+    D_last = None
+    for i in range(steps):
+        D = denoise(x, i)
+        predictor = D
+        if solver == "dpmpp_2m" and 0 < i < steps - 1:
+            predictor = D + h[:, i] / double[:, i - 1] * (D - D_last)
+        after = ratio[:, i] * x + (1.0 - ratio[:, i]) * predictor
+        if solver == "heun" and i < steps - 1:
+            # The trapezium of the slopes (x - D) / own at both ends, solved for its D.
+            predictor = D + np.exp(h[:, i]) / 2.0 * (denoise(after, i + 1) - D)
+            after = ratio[:, i] * x + (1.0 - ratio[:, i]) * predictor
+        x, D_last = after, D
+    return x
+
+
 class Surrogate:
     """Runs a solver on the linearised denoiser.
 
@@ -150,7 +190,6 @@ class Surrogate:
         reference: the fine-step runs.
         slope: [F, K] c_k(t) at its levels.
         solver: "euler", "heun" or "dpmpp_2m": which of them the real solver is most like.
-        missed: [F, K, E] what is added to the outputs.
         own_level: in which the solver measures its steps, of the EDM level.
     """
 
@@ -159,19 +198,17 @@ class Surrogate:
         reference: Track,
         slope: np.ndarray,
         solver: str,
-        missed: np.ndarray | float = 0.0,
         own_level: OwnLevel = edm_level,
     ):
         self.reference = reference
         self.slope = slope
         self.solver = solver
-        self.outputs = reference.denoised + missed
         self.own_level = own_level
 
     @cached_property
     def known(self) -> np.ndarray:
         """Outputs, states and end of every noise: [K, 2F + 1, E]."""
-        known = [self.outputs, self.reference.x, self.reference.end[None]]
+        known = [self.reference.denoised, self.reference.x, self.reference.end[None]]
         return np.concatenate(known).swapaxes(0, 1)
 
     @property
@@ -198,22 +235,11 @@ class Surrogate:
             [len(self.slope), 2 * len(self.slope)],
         )
         track = Track(self.reference.log_levels, x, D, end[0])
-        return Surrogate(track, self.slope, self.solver, own_level=self.own_level)
+        return Surrogate(track, self.slope, self.solver, self.own_level)
 
-    def with_slope(self, slope: np.ndarray, missed: np.ndarray | float = 0.0) -> Surrogate:
-        """The surrogate of the same runs with other slopes [F, K], and outputs that were missed."""
-        return Surrogate(self.reference, slope, self.solver, missed, self.own_level)
-
-    def following(self, track: Track) -> Surrogate:
-        """The surrogate that repeats what runs of one schedule saw."""
-        straight = self.sloped(track)
-        missed = track.denoised - straight.denoise(track.x, np.exp(track.log_levels))  # [L, K, E]
-        u, v = self.reference.log_levels, track.log_levels
-        if len(v) > 1:
-            left = np.clip(np.searchsorted(v, u) - 1, 0, len(v) - 2)
-            share = np.clip((u - v[left]) / (v[left + 1] - v[left]), 0.0, 1.0)[:, None, None]
-            missed = (1.0 - share) * missed[left] + share * missed[left + 1]
-        return self.with_slope(straight.slope, missed)
+    def with_slope(self, slope: np.ndarray) -> Surrogate:
+        """The surrogate of the same runs with other slopes [F, K]."""
+        return Surrogate(self.reference, slope, self.solver, self.own_level)
 
     def residuals(self, schedules: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """End point minus reference, [S, K, E], for S schedules [n+1] of EDM levels ending in 0."""
@@ -239,24 +265,8 @@ class Surrogate:
         def denoise(x: np.ndarray, i: int) -> np.ndarray:
             return slope[:, i, :, None] * x + offset[i]
 
-        ratio = (levels[:, 1:] / levels[:, :-1])[..., None, None]  # [S, n, 1, 1]
-        h = -np.diff(np.log(self.own_level(levels[:, :-1])))[..., None, None]
-        # Of two levels above a flow's finite top one is left: a step of no length.
-        double = np.where(h > 0.0, 2.0 * h, np.inf)
         x = np.broadcast_to(start, (count, noises, steps + 1))
-        D_last = None
-        for i in range(steps):
-            D = denoise(x, i)
-            predictor = D
-            if self.solver == "dpmpp_2m" and 0 < i < steps - 1:
-                predictor = D + h[:, i] / double[:, i - 1] * (D - D_last)
-            after = ratio[:, i] * x + (1.0 - ratio[:, i]) * predictor
-            if self.solver == "heun" and i < steps - 1:
-                # The trapezium of the slopes (x - D) / own at both ends, solved for its D.
-                predictor = D + np.exp(h[:, i]) / 2.0 * (denoise(after, i + 1) - D)
-                after = ratio[:, i] * x + (1.0 - ratio[:, i]) * predictor
-            x, D_last = after, D
-        return x
+        return solver_end(denoise, x, levels, self.solver, self.own_level)
 
     def errors(self, schedules: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """Predicted RMS error per element, [S, K]."""
@@ -266,4 +276,4 @@ class Surrogate:
         """The linearised denoiser; x of shape [S, K, E], one level [S] for each schedule."""
         at = lagrange(self.reference.log_levels, np.log(levels))
         away = x - np.tensordot(at, self.reference.x, 1)
-        return np.tensordot(at, self.outputs, 1) + (at @ self.slope)[..., None] * away
+        return np.tensordot(at, self.reference.denoised, 1) + (at @ self.slope)[..., None] * away

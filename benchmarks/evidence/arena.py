@@ -179,11 +179,16 @@ class Arena:
         )
         return dataclasses.replace(found, surrogate=None)  # large, and not needed
 
+    def ours(self, solver: str, steps: int) -> dict[str, Found]:
+        """Our schedule alone."""
+        result = self.result(solver, steps)
+        return {OURS: Found(result.sigmas, result.total_calls)}
+
     def schedules(self, solver: str, steps: int) -> dict[str, Found]:
         """Every schedule that is compared, with the calls that it took."""
-        ours, paper = self.result(solver, steps), self.result(solver, steps, method="paper")
+        paper = self.result(solver, steps, method="paper")
         return {
-            OURS: Found(ours.sigmas, ours.total_calls),
+            **self.ours(solver, steps),
             KLUB: Found(paper.sigmas, paper.total_calls),
             "GITS": self.gits.schedule(steps, "l2"),
             "OSS": self.oss(steps),

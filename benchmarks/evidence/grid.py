@@ -5,6 +5,10 @@
 Every cell (network, guidance, seed, solver, steps) becomes one line of results/evidence/grid.jsonl.
 A cell that is there already is not measured again, so a run that was stopped goes on where it was,
 and parts may run side by side. Seeds come one after another: after each there is a whole grid.
+
+Where only our own method has changed, `--others FILE` takes what all others gave from the cells of
+that file, and measures ours alone: their schedules, noise and fine-step pictures follow from the
+seed. That the pictures of many steps come out the same is checked.
 """
 
 from __future__ import annotations
@@ -21,13 +25,14 @@ from typing import Any
 import torch
 
 from ..record import RESULTS, machine, read_lines
-from .arena import OURS, Arena
+from .arena import FLOOR, OURS, Arena
 from .networks import NETWORKS
 
 __all__ = ["OUTPUT", "SEEDS", "append", "key_of", "main", "measure"]
 
 OUTPUT = RESULTS / "evidence"
 SEEDS = 5
+SAME = 1e-3
 FIELDS = ("network", "scale", "seed", "solver", "steps")
 
 Key = tuple[str, float, int, str, int]
@@ -47,12 +52,17 @@ def key_of(cell: Mapping[str, Any]) -> Key:
     return network, scale, seed, solver, steps
 
 
-def measure(arena: Arena, solver: str, steps: int) -> dict[str, Any]:
-    """One cell: plain numbers, ready for JSON."""
+def measure(
+    arena: Arena, solver: str, steps: int, others: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """One cell: plain numbers, ready for JSON. others: the same cell, of which ours alone is new."""
     began = time.perf_counter()
-    found = arena.schedules(solver, steps)
+    found = arena.schedules(solver, steps) if others is None else arena.ours(solver, steps)
     made = time.perf_counter() - began
     methods = arena.measure(solver, {name: one.sigmas for name, one in found.items()})
+    if others is not None:
+        _check_same(methods[FLOOR], others["methods"][FLOOR])
+        methods = {**others["methods"], **methods}
     for name, one in found.items():
         methods[name] |= {"calls": one.calls, "sigmas": one.sigmas.tolist()}
     ours = arena.result(solver, steps)
@@ -63,6 +73,16 @@ def measure(arena: Arena, solver: str, steps: int) -> dict[str, Any]:
         "reference_error": arena.reference_error,
         "seconds": {"schedules": made, "cell": time.perf_counter() - began},
     }
+
+
+def _check_same(now: Mapping[str, float], then: Mapping[str, float]) -> None:
+    """Raise ValueError if many steps do not come out as they did."""
+    for what, value in now.items():
+        if abs(value - then[what]) > SAME * max(1.0, abs(value)):
+            raise ValueError(
+                f"Many steps gave {what} {then[what]:.6g} and give {value:.6g} now: other things "
+                "than our method have changed, so measure the cells anew, without --others."
+            )
 
 
 def _rounded(value: Any) -> Any:
@@ -93,8 +113,9 @@ def run(
     path: Path,
     solvers: Sequence[str] | None = None,
     counts: Sequence[int] | None = None,
+    others: Mapping[Key, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Measure the cells that are missing."""
+    """Measure the cells that are missing. others: cells of which ours alone is measured."""
     here, began = machine(), time.perf_counter()
     for number, (name, scale, seed) in enumerate(chosen, 1):
         network = NETWORKS[name]
@@ -102,9 +123,10 @@ def run(
         arena = Arena(name, scale, seed)
         for steps in counts or network.steps:
             for solver in solvers or network.solvers:
-                if (name, scale, seed, solver, steps) in done:
+                key = name, scale, seed, solver, steps
+                if key in done:
                     continue
-                cell = measure(arena, solver, steps)
+                cell = measure(arena, solver, steps, (others or {}).get(key))
                 when = datetime.now(timezone.utc).isoformat(timespec="seconds")
                 append(path, {**cell, "machine": here, "when": when})
                 _tell(cell)
@@ -132,12 +154,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--solvers", nargs="+")
     parser.add_argument("--steps", type=int, nargs="+")
     parser.add_argument("--part", default="1/1", help="k/n: every n-th arena, beginning with k")
+    parser.add_argument("--others", type=Path, help="cells of which ours alone is measured anew")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     k, n = map(int, options.part.split("/"))
     chosen = arenas(options.networks, options.seeds, options.scales)[k - 1 :: n]
-    run(chosen, options.output / "grid.jsonl", options.solvers, options.steps)
+    others = {key_of(cell): cell for cell in read_lines(options.others)} if options.others else None
+    run(chosen, options.output / "grid.jsonl", options.solvers, options.steps, others)
 
 
 if __name__ == "__main__":
