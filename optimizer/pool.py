@@ -16,8 +16,7 @@ from .surrogate import Surrogate, Track
 __all__ = ["SHORTLIST", "refined_pool", "shortlist"]
 
 STARTS = 6  # candidates refined on the surrogate alone
-TRIED = 1  # of what comes out of it, really run
-GIVEN_TRIED = 2  # of the given ones, before
+TRIED = 3  # of what comes out of it, really run
 APART = 0.1  # of log t, between two of these
 
 # What a stochastic solver is run with: its deterministic twin is only a hint.
@@ -35,9 +34,9 @@ def refined_pool(
 ) -> tuple[list[Candidate], Surrogate]:
     """The pool in the order in which to run it: the best given ones, refined ones, the others.
 
-    The best given schedules are run first: these runs show the slopes at the distance at which
+    The best given schedule is run first: its run shows the slopes at the distance at which
     schedules of so few steps stray. With them the likeliest candidates are refined without calls,
-    the best result is run, and the best of all these runs is refined further.
+    the best results are run, and the best of all these runs is refined further.
 
     Arguments:
         surrogate: made from the first `batches` batches of noise; real runs use the same.
@@ -53,23 +52,18 @@ def refined_pool(
         return runs.track(from_edm("", levels, coordinate, sigma_max).sigmas, batches)
 
     refinement = Refinement(surrogate, measure, coordinate)
-
     def run(levels: np.ndarray) -> None:
         refinement.run(levels)
         if refinement.tried:
             runs.lead(from_edm("", refinement.best[0], coordinate, sigma_max))
 
     runs.lead(ranked[0])
-    untried = [candidate for candidate in ranked if candidate.given] or ranked[:1]
-    for _ in range(GIVEN_TRIED):
-        if untried:
-            run(edm_levels(untried[0], coordinate))
-        if not refinement.tried:
-            break
+    first = next((candidate for candidate in ranked if candidate.given), ranked[0])
+    run(edm_levels(first, coordinate))
+    if refinement.tried:
         surrogate = surrogate.sloped(refinement.best[1])
         small = small.with_slope(surrogate.slope)
-        untried = ranked_by_prediction(untried[1:], small, coordinate)
-    ranked = ranked_by_prediction(pool, small, coordinate)
+        ranked = ranked_by_prediction(pool, small, coordinate)
 
     free: list[Candidate] = []
     for start in ranked[:STARTS]:
@@ -110,7 +104,9 @@ def shortlist(
     ranked = ranked_by_prediction(pool, surrogate, coordinate)
     given = [candidate for candidate in ranked if candidate.given]
     free = [candidate for candidate in ranked if not candidate.given]
-    blends = [_blend(a, b, coordinate) for a in free[:BLENDED] for b in given[:BLENDED_GIVEN]]
+    blends = [
+        _blend(a, b, coordinate) for a in free[:BLENDED] for b in given[:BLENDED_GIVEN]
+    ]
     kept = given[:LIKELY_GIVEN]
     likely = ranked_by_prediction([*free, *blends], surrogate, coordinate)
     return [*kept, *distinct(likely, kept, coordinate, APART)[:LIKELY]]

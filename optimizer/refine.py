@@ -18,8 +18,8 @@ are refined on
 
     r_k + EMPHASIS m
 
-On the 24 cells of following.py, at 5 and 8 steps, held-out errors were 1.005 and 1.02 times those
-without, and Fréchet distances 0.91 and 0.90 times.
+On the digits network (cells of following.py, two runs each) held-out errors at 5 and 8 steps were
+1.005 and 1.02 times those without, and Fréchet distances 0.91 and 0.90 times.
 """
 
 from __future__ import annotations

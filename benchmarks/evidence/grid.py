@@ -55,7 +55,7 @@ def key_of(cell: Mapping[str, Any]) -> Key:
 def measure(
     arena: Arena, solver: str, steps: int, others: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """One cell: plain numbers, ready for JSON. others: the same cell, of which ours alone is new."""
+    """One cell: plain numbers, ready for JSON. others: the cell that ours alone is new of."""
     began = time.perf_counter()
     found = arena.schedules(solver, steps) if others is None else arena.ours(solver, steps)
     made = time.perf_counter() - began

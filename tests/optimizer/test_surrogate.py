@@ -1,4 +1,4 @@
-"""The surrogate predicts a solver's error without a call, and repeats the runs it follows."""
+"""The surrogate predicts a solver's error without a call."""
 
 from __future__ import annotations
 
@@ -276,8 +276,7 @@ def test_residuals_are_exact_where_the_denoiser_is_linear(solver: str, c: float)
 @pytest.mark.parametrize("name", schedules())
 def test_runs_are_those_of_the_solver_itself_with_the_linearised_denoiser(solver, name) -> None:
     data = Mixture.random(8, 6, seed=1, std=0.4)
-    runs, plain = prepared(data.denoise, solver, dim=8)
-    surrogate = plain.following(real(runs, schedules()["karras"]))
+    _, surrogate = prepared(data.denoise, solver, dim=8)
 
     def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         D = surrogate.denoise(x[None].numpy(), sigma[:1].numpy())
@@ -327,21 +326,7 @@ def test_schedules_are_run_together_as_they_are_alone() -> None:
     assert surrogate.residuals(both) == pytest.approx(alone, abs=1e-12)
 
 
-# -- following a real run -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("solver", ["euler", "dpmpp_2m"])
-@pytest.mark.parametrize("name", schedules())
-def test_surrogate_repeats_the_run_that_it_follows(solver: str, name: str) -> None:
-    data = Mixture.random(16, 12, seed=3, std=0.5)
-    runs, surrogate = prepared(data.denoise, solver, dim=16)
-    schedule = schedules()[name]
-    track = real(runs, schedule)
-    following = surrogate.following(track)
-    expected = residual(surrogate, track)
-    off = rms(following.residuals(schedule[None])[0] - expected)
-    assert off < 0.05 * rms(expected)
-    assert off < 0.25 * rms(surrogate.residuals(schedule[None])[0] - expected)
+# -- the solver's own level ------------------------------------------------------------------
 
 
 # What the host's samplers of these names do on a flow model, whose levels are s = t / (1 + t).
@@ -389,57 +374,6 @@ def test_surrogate_steps_in_the_level_in_which_the_solver_steps(solver: str, run
     for own_level, same in ((FLOW.level, True), (edm_level, False)):
         found = Surrogate(reference, slope, solver, own_level=own_level).residuals(schedule[None])
         assert np.allclose(found[0], expected, rtol=1e-3) == same
-
-
-def test_nothing_is_missed_on_the_levels_that_reference_and_run_share() -> None:
-    data = Mixture.random(16, 12, seed=3, std=0.5)
-    runs, surrogate = prepared(data.denoise, "dpmpp_2m", dim=16)
-    visited = np.exp(surrogate.reference.log_levels[::-1])
-    track = real(runs, np.append(visited[:: len(visited) // 8], 0.0))
-    levels = np.exp(track.log_levels)
-    plain = surrogate.sloped(track).denoise(track.x, levels)
-    assert surrogate.following(track).denoise(track.x, levels) == pytest.approx(
-        track.denoised, abs=1e-5
-    )
-    assert np.abs(plain - track.denoised).max() > 1e-2
-
-
-def test_following_leaves_the_outputs_of_the_original_as_they_were() -> None:
-    data = Mixture.random(16, 12, seed=3, std=0.5)
-    runs, surrogate = prepared(data.denoise, "euler", dim=16)
-    schedule = schedules()["karras"]
-    before = surrogate.residuals(schedule[None])
-    track = real(runs, schedule)
-    following = surrogate.following(track)
-    np.testing.assert_array_equal(surrogate.residuals(schedule[None]), before)
-    np.testing.assert_array_equal(following.slope, measured_slope(surrogate.reference, track))
-    np.testing.assert_array_equal(surrogate.sloped(track).slope, following.slope)
-
-
-@pytest.mark.parametrize("solver", ["euler", "dpmpp_2m"])
-def test_schedules_near_a_followed_run_are_predicted_better(solver: str) -> None:
-    data = Mixture.random(16, 12, seed=3, std=0.5)
-    runs, surrogate = prepared(data.denoise, solver, dim=16, batch=8)
-    plain, followed = [], []
-    for schedule in schedules().values():
-        following = surrogate.following(real(runs, schedule))
-        for shift in (0.9, 1.1):
-            near = np.array([HIGH, *(shift * schedule[1:-1]), 0.0])
-            expected = residual(surrogate, real(runs, near))
-            plain.append(rms(surrogate.residuals(near[None])[0] - expected))
-            followed.append(rms(following.residuals(near[None])[0] - expected))
-    assert np.mean(followed) < 0.7 * np.mean(plain)
-
-
-def test_run_of_one_step_is_followed() -> None:
-    data = Mixture.random(8, 6, seed=1, std=0.4)
-    runs, surrogate = prepared(data.denoise, "euler", dim=8)
-    schedule = np.array([HIGH, 0.0])
-    track = real(runs, schedule)
-    expected = residual(surrogate, track)
-    assert surrogate.following(track).residuals(schedule[None])[0] == pytest.approx(
-        expected, abs=1e-5
-    )
 
 
 @pytest.mark.filterwarnings("error")
