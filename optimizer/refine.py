@@ -42,7 +42,7 @@ REACH = 0.4  # of log t: how far a round trusts the surrogate
 UNMOVED = 1e-5  # of log t: a schedule no further away than this is the same
 NEARBY = 1.0  # of log t: runs within it shape the secants
 SECANTS = 6  # runs, at most
-FOLLOWED = 12  # runs, at most
+FOLLOWED = 12  # runs, at most; of heun, whose runs show half of what it meets, the best alone
 EMPHASIS = 1.0  # of what all noises share
 RIDGE = 1e-2  # of the secants' normal equations
 
@@ -216,10 +216,9 @@ class Refinement:
 
     def _around(self, best: np.ndarray, track: Track) -> Residuals:
         """Residuals that are the real ones at the best schedule and nearly so at others nearby."""
-        others = sorted(
-            (run for _, run in self.tried if run is not track), key=self.error
-        )  # of the largest errors none is followed
-        following = Following(self.surrogate, [track, *others[: FOLLOWED - 1]])
+        others = sorted((run for _, run in self.tried if run is not track), key=self.error)
+        followed = 1 if self.surrogate.solver == "heun" else FOLLOWED
+        following = Following(self.surrogate, [track, *others[: followed - 1]])
 
         def expected(schedules: np.ndarray) -> np.ndarray:
             return emphasised(following.residuals(schedules))
