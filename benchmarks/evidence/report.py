@@ -28,6 +28,7 @@ from .tables import (
     grid_table,
     groups,
     ratios_table,
+    scales_table,
     summary,
 )
 
@@ -52,6 +53,9 @@ def main(output: Path = OUTPUT) -> None:
             summary(some, MEASURES, (*PEERS, *PUBLISHED)),
             "### Ratios",
             ratios_table(some, (*PEERS, *PUBLISHED, "karras", "normal", "simple", "beta")),
+            "### One fixed schedule for all guidance scales",
+            SCALES,
+            scales_table(some, ("frechet", "energy", "paired")),
         ]
         for measure, title in (
             ("frechet", "Fréchet distance of features"),
@@ -89,6 +93,10 @@ SWEEPS = (
     "after every sweep the KLUB, and what Stochastic-DDIM (whose bound it is) and DPM-Solver++(2M) "
     "make of the schedule. Thin: every seed; thick: their mean. "
     "Circles: where the procedure stops by our measured error, in every seed."
+)
+SCALES = (
+    "Means over the guidance scales, seed by seed. Best fixed: the one of least mean, for all "
+    "scales together, in hindsight: what a user who keeps one schedule could have had."
 )
 NEEDS = (
     "Digits, cfg 3. Error over the best fixed schedule's in hindsight, geometric mean over the "

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from ..record import table
 from .arena import FIXED, FLOOR, MEASURES, OURS, PEERS
 from .intervals import Interval, mean_interval, ratio_interval, verdict
 
-__all__ = ["Against", "Group", "against", "against_best", "grid_table", "groups", "ratios_table",
-           "summary"]  # fmt: skip
+__all__ = ["Against", "Group", "against", "against_best", "grid_table", "groups", "over_scales",
+           "ratios_table", "scales_table", "summary"]  # fmt: skip
 
 NAMES = {"paired": "paired error", "energy": "energy distance", "frechet": "Fréchet distance"}
 VERDICTS = ("wins", "ties", "loses")
@@ -92,6 +93,53 @@ def groups(cells: Iterable[Mapping[str, Any]]) -> list[Group]:
         drawn = tuple(cell["seed"] for cell in several)
         found.append(Group(network, scale, solver, steps, drawn, methods))
     return found
+
+
+def over_scales(some: Iterable[Group]) -> list[Group]:
+    """The means over the guidance scales: what one schedule for all of them gives."""
+    found = []
+    key = attrgetter("network", "solver", "steps")
+    for (network, solver, steps), same in groupby(sorted(some, key=key), key=key):
+        cells = list(same)
+        drawn = tuple(sorted(set.intersection(*(set(cell.drawn) for cell in cells))))
+        shared = [[cell.drawn.index(seed) for seed in drawn] for cell in cells]
+        methods = {
+            name: {
+                what: np.mean([
+                    np.array(cell.methods[name][what])[rows]
+                    for cell, rows in zip(cells, shared, strict=True)
+                ], axis=0).tolist()
+                for what in measured
+                if all(what in cell.methods[name] for cell in cells)
+            }
+            for name, measured in cells[0].methods.items()
+        }  # fmt: skip
+        found.append(Group(network, float("nan"), solver, steps, drawn, methods))
+    return found
+
+
+def scales_table(some: Iterable[Group], measures: Sequence[str]) -> str:
+    """Means over the guidance scales beside the one fixed schedule that is best for all."""
+    rows = []
+    for group in over_scales(some):
+        for measure in measures:
+            one = against_best(group, measure)
+            rows.append([
+                group.solver,
+                str(group.steps),
+                NAMES.get(measure, measure),
+                f"{one.ours:.4g}",
+                f"{np.mean(group.methods[FLOOR][measure]):.4g}",
+                one.other,
+                f"{one.theirs:.4g}",
+                f"{one.difference.value:+.3g}",
+                f"{one.difference.low:+.3g} ... {one.difference.high:+.3g}",
+                "–" if one.ratio is None else str(one.ratio),
+                one.verdict,
+            ])  # fmt: skip
+    head = ["solver", "steps", "mean of", "ours", "many steps", "best fixed", "its", "difference",
+            "interval", "ratio", "ours"]  # fmt: skip
+    return table(head, rows)
 
 
 def against(group: Group, measure: str, other: str) -> Against:

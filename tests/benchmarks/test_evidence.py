@@ -19,7 +19,7 @@ from align_your_steps.benchmarks.evidence.intervals import (
     ratio_interval,
     verdict,
 )
-from align_your_steps.benchmarks.evidence.tables import against, against_best, groups
+from align_your_steps.benchmarks.evidence.tables import against, against_best, groups, over_scales
 from align_your_steps.benchmarks.patches.data import crops, photographs, to_pixels
 from align_your_steps.benchmarks.patches.network import WEIGHTS, load_patches
 from align_your_steps.benchmarks.record import read_lines
@@ -85,6 +85,21 @@ def test_cells_of_several_seeds_are_one_group_against_its_best_fixed_schedule():
     assert against(group, "frechet", "OSS").difference.value == pytest.approx(-1.0)
 
 
+def test_over_all_scales_one_schedule_is_the_best_fixed_one():
+    """beta is the best with guidance, karras without: in the mean karras."""
+    plain = [made_up(seed, ours, 2.0) for seed, ours in enumerate((1.0, 1.1, 0.9))]
+    guided_ones = [{**made_up(seed, 4.0, 6.0), "scale": 7.0} for seed in range(3)]
+    for one in guided_ones:
+        one["methods"]["beta"] = dict.fromkeys(MEASURES, 5.3)
+    (group,) = over_scales(groups(plain + guided_ones))
+    assert group.drawn == (0, 1, 2)
+    best = against_best(group, "energy")
+    assert best.other == "karras"
+    assert best.theirs == pytest.approx((1.8 + 5.4) / 2)
+    assert best.ours == pytest.approx((1.0 + 4.0) / 2)
+    assert best.verdict == "wins"
+
+
 def test_one_seed_has_no_interval_and_no_row():
     assert groups([made_up(0, 1.0, 2.0)]) == []
 
@@ -132,7 +147,8 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, cell, monkeypatch
         file.write('{"network": "dig')  # cut off
     measured = []
 
-    def counted(arena, solver, steps):
+    def counted(arena, solver, steps, others):
+        assert others is None
         measured.append((solver, steps))
         return dict(cell, solver=solver, steps=steps)
 
@@ -140,6 +156,20 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, cell, monkeypatch
     grid.run([("digits", 3.0, 1)], path, ["euler", "dpmpp_2m"], [5])
     assert measured == [("dpmpp_2m", 5)]
     assert [grid.key_of(one)[3] for one in read_lines(path)] == ["euler", "dpmpp_2m"]
+
+
+def test_ours_alone_is_measured_anew_beside_what_others_gave(arena, cell):
+    then = {**cell, "methods": {**cell["methods"], OURS: {"paired": 9.0}}}
+    now = grid.measure(arena, "euler", 5, then)
+    assert now["methods"] == cell["methods"]
+    assert now["methods"]["OSS"] is then["methods"]["OSS"]
+
+
+def test_others_measured_on_other_pictures_are_refused(arena, cell):
+    floor = {**cell["methods"][FLOOR], "energy": 1.0}
+    then = {**cell, "methods": {**cell["methods"], FLOOR: floor}}
+    with pytest.raises(ValueError, match="Many steps gave energy 1 and give"):
+        grid.measure(arena, "euler", 5, then)
 
 
 def test_lines_are_kept_to_six_digits(tmp_path):
