@@ -193,13 +193,13 @@ def law_distance(sigmas: torch.Tensor, solver: str) -> float:
     return float((std - DATA.variances.sqrt()).square().mean().sqrt())
 
 
-def test_law_chooses_better_than_the_twin_on_gaussian_data():
-    """With the same budget, on average over seeds."""
-    by_law, by_twin = (
-        [
-            law_distance(found(seed=seed, solver=solver, budget=12_000).sigmas, "dpmpp_2m_sde")
-            for seed in range(4)
-        ]
-        for solver in ("dpmpp_2m_sde", "dpmpp_2m")
+def test_what_the_law_chooses_is_far_better_than_what_was_given_on_gaussian_data():
+    """In every seed. The twin's choice is as good here: it misleads where pictures part."""
+    given = min(
+        law_distance(torch.as_tensor(levels).float(), "dpmpp_2m_sde")
+        for levels in hand_made(5, TABLE).values()
     )
-    assert np.mean(np.log(by_law)) < np.mean(np.log(by_twin))
+    for seed in range(4):
+        result = found(seed=seed, budget=12_000)
+        assert result.criterion == "law"
+        assert law_distance(result.sigmas, "dpmpp_2m_sde") < 0.8 * given

@@ -62,7 +62,7 @@ def equal(one: Result, other: Result) -> bool:
             result.profile.grams.tolist(),
             # Levels for other numbers of steps follow from the profile, the scores and these.
             None if result.surrogate is None else result.surrogate.slope.tolist(),
-            None if result.surrogate is None else result.surrogate.outputs.tolist(),
+            None if result.surrogate is None else result.surrogate.reference.denoised.tolist(),
         )
         for result in (one, other)
     ]
