@@ -24,7 +24,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .surrogate import Surrogate, Track, lagrange, solver_end
+from .surrogate import Surrogate, Track, solver_end
 
 __all__ = ["Following"]
 
@@ -46,28 +46,25 @@ class Following:
 
     def _missed(self, track: Track) -> tuple[np.ndarray, np.ndarray]:
         """How far a run was from the reference, and what the line misses there, [L, K, E] each."""
-        reference = self.surrogate.reference
-        away = track.x - reference.at(track.log_levels)[0]
-        return away, track.denoised - self.surrogate.denoise(track.x, np.exp(track.log_levels))
+        away, straight = self.surrogate.line(track.x, np.exp(track.log_levels))
+        return away, track.denoised - straight
 
     def denoise(self, x: np.ndarray, levels: np.ndarray) -> np.ndarray:
         """The outputs [S, K, E] for x [S, K, E], one level [S] for each schedule."""
         u = np.log(levels)
-        straight = self.surrogate.denoise(x, levels)
+        dx, straight = self.surrogate.line(x, levels)
         (away, missed), *others = (
-            (_between(v, dx, u), _between(v, m, u)) for v, dx, m in self.seen
+            (_between(v, strayed, u), _between(v, m, u)) for v, strayed, m in self.seen
         )
         if not others:
             return straight + missed
-        reference = self.surrogate.reference
-        x_ref = np.tensordot(lagrange(reference.log_levels, u), reference.x, 1)
-        directions = np.stack([dx - away for dx, _ in others], 2)  # [S, K, J, E]
+        directions = np.stack([strayed - away for strayed, _ in others], 2)  # [S, K, J, E]
         more = np.stack([m - missed for _, m in others], 2)
         normal = directions @ directions.swapaxes(-1, -2)
         squares = np.einsum("skjj->skj", normal)
         ridge = squares + RIDGE_OF_LARGEST * squares.max(-1, keepdims=True)
         normal = normal + np.eye(len(others)) * (RIDGE * ridge + np.finfo(float).tiny)[..., None]
-        along = directions @ (x - x_ref - away)[..., None]  # [S, K, J, 1]
+        along = directions @ (dx - away)[..., None]  # [S, K, J, 1]
         shares = np.linalg.solve(normal, along)
         return straight + missed + (shares.swapaxes(-1, -2) @ more)[..., 0, :]
 

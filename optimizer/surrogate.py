@@ -30,7 +30,6 @@ __all__ = [
     "Track",
     "integration_error",
     "joined",
-    "lagrange",
     "measured_slope",
     "solver_end",
 ]
@@ -274,6 +273,11 @@ class Surrogate:
 
     def denoise(self, x: np.ndarray, levels: np.ndarray) -> np.ndarray:
         """The linearised denoiser; x of shape [S, K, E], one level [S] for each schedule."""
+        return self.line(x, levels)[1]
+
+    def line(self, x: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How far x is from the reference, and the linearised denoiser there, [S, K, E] each."""
         at = lagrange(self.reference.log_levels, np.log(levels))
         away = x - np.tensordot(at, self.reference.x, 1)
-        return np.tensordot(at, self.reference.denoised, 1) + (at @ self.slope)[..., None] * away
+        D = np.tensordot(at, self.reference.denoised, 1)
+        return away, D + (at @ self.slope)[..., None] * away

@@ -28,6 +28,9 @@ __all__ = ["Against", "Group", "against", "against_best", "grid_table", "groups"
 
 NAMES = {"paired": "paired error", "energy": "energy distance", "frechet": "Fréchet distance"}
 VERDICTS = ("wins", "ties", "loses")
+BESIDE_BEST = (
+    "ours", "many steps", "best fixed", "its", "difference", "interval", "ratio", "ours",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -123,23 +126,24 @@ def scales_table(some: Iterable[Group], measures: Sequence[str]) -> str:
     rows = []
     for group in over_scales(some):
         for measure in measures:
-            one = against_best(group, measure)
-            rows.append([
-                group.solver,
-                str(group.steps),
-                NAMES.get(measure, measure),
-                f"{one.ours:.4g}",
-                f"{np.mean(group.methods[FLOOR][measure]):.4g}",
-                one.other,
-                f"{one.theirs:.4g}",
-                f"{one.difference.value:+.3g}",
-                f"{one.difference.low:+.3g} ... {one.difference.high:+.3g}",
-                "–" if one.ratio is None else str(one.ratio),
-                one.verdict,
-            ])  # fmt: skip
-    head = ["solver", "steps", "mean of", "ours", "many steps", "best fixed", "its", "difference",
-            "interval", "ratio", "ours"]  # fmt: skip
-    return table(head, rows)
+            what = NAMES.get(measure, measure)
+            rows.append([group.solver, str(group.steps), what, *_beside_best(group, measure)])
+    return table(["solver", "steps", "mean of", *BESIDE_BEST], rows)
+
+
+def _beside_best(group: Group, measure: str) -> list[str]:
+    """Ours and the best fixed schedule, a text for each of BESIDE_BEST."""
+    one = against_best(group, measure)
+    return [
+        f"{one.ours:.4g}",
+        f"{np.mean(group.methods[FLOOR][measure]):.4g}",
+        one.other,
+        f"{one.theirs:.4g}",
+        f"{one.difference.value:+.3g}",
+        f"{one.difference.low:+.3g} ... {one.difference.high:+.3g}",
+        "–" if one.ratio is None else str(one.ratio),
+        one.verdict,
+    ]
 
 
 def against(group: Group, measure: str, other: str) -> Against:
@@ -207,28 +211,11 @@ def grid_table(some: Sequence[Group], measure: str) -> str:
     """Every cell by one measure."""
     rows = []
     for group in some:
-        one = against_best(group, measure)
-        row = [
-            group.solver,
-            f"{group.scale:g}",
-            str(group.steps),
-            f"{one.ours:.4g}",
-            f"{np.mean(group.methods[FLOOR][measure]):.4g}",
-            one.other,
-            f"{one.theirs:.4g}",
-            f"{one.difference.value:+.3g}",
-            f"{one.difference.low:+.3g} ... {one.difference.high:+.3g}",
-            "–" if one.ratio is None else str(one.ratio),
-            one.verdict,
-        ]
+        row = [group.solver, f"{group.scale:g}", str(group.steps), *_beside_best(group, measure)]
         row += [
             f"{np.mean(group.methods[name][measure]):.4g} "
             f"({against(group, measure, name).verdict})"
             for name in PEERS
         ]
         rows.append(row)
-    head = [
-        "solver", "cfg", "steps", "ours", "many steps", "best fixed", "its", "difference",
-        "interval", "ratio", "ours", *PEERS,
-    ]  # fmt: skip
-    return table(head, rows)
+    return table(["solver", "cfg", "steps", *BESIDE_BEST, *PEERS], rows)

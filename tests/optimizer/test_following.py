@@ -16,6 +16,7 @@ from align_your_steps.optimizer.surrogate import Surrogate, Track, measured_slop
 from align_your_steps.tests.optimizer.test_surrogate import (
     HIGH,
     SOLVERS,
+    beside,
     prepared,
     real,
     residual,
@@ -24,12 +25,6 @@ from align_your_steps.tests.optimizer.test_surrogate import (
 )
 
 DATA = Mixture.random(16, 12, seed=3, std=0.5)
-
-
-def beside(schedule: np.ndarray, shifts: list[float]) -> np.ndarray:
-    """A schedule whose inner levels are moved by shifts in log t, in turn."""
-    moved = np.resize(shifts, len(schedule) - 2)
-    return np.array([schedule[0], *(schedule[1:-1] * np.exp(moved)), 0.0])
 
 
 @pytest.mark.parametrize("solver", ["euler", "dpmpp_2m"])

@@ -24,6 +24,7 @@ from align_your_steps.tests.optimizer.test_surrogate import (
     HIGH,
     LOW,
     SOLVERS,
+    beside,
     prepared,
     rms,
     schedules,
@@ -326,12 +327,6 @@ def test_a_better_find_leaves_the_reach_as_it_is() -> None:
 
 
 # -- the corrected surrogate ----------------------------------------------------------------
-
-
-def beside(schedule: np.ndarray, shifts: list[float]) -> np.ndarray:
-    """A schedule whose inner levels are moved by shifts in log t, in turn."""
-    moved = np.resize(shifts, len(schedule) - 2)
-    return np.array([schedule[0], *(schedule[1:-1] * np.exp(moved)), 0.0])
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -73,6 +73,12 @@ def schedules() -> dict[str, np.ndarray]:
     }
 
 
+def beside(schedule: np.ndarray, shifts: list[float]) -> np.ndarray:
+    """A schedule whose inner levels are moved by shifts in log t, in turn."""
+    moved = np.resize(shifts, len(schedule) - 2)
+    return np.array([schedule[0], *(schedule[1:-1] * np.exp(moved)), 0.0])
+
+
 def track_of(x, denoised, log_levels) -> Track:
     """A track of given arrays, whose end points are its lowest outputs."""
     x, denoised = np.asarray(x, dtype=float), np.asarray(denoised, dtype=float)
