@@ -184,15 +184,21 @@ class Arena:
         result = self.result(solver, steps)
         return {OURS: Found(result.sigmas, result.total_calls)}
 
-    def schedules(self, solver: str, steps: int) -> dict[str, Found]:
+    def schedules(self, solver: str, steps: int, *, peers: bool = True) -> dict[str, Found]:
         """Every schedule that is compared, with the calls that it took."""
-        paper = self.result(solver, steps, method="paper")
         return {
             **self.ours(solver, steps),
+            **(self.theirs(solver, steps) if peers else {}),
+            **{name: Found(sigmas, 0) for name, sigmas in fixed(steps, TABLE).items()},
+        }
+
+    def theirs(self, solver: str, steps: int) -> dict[str, Found]:
+        """The schedules of the PEERS."""
+        paper = self.result(solver, steps, method="paper")
+        return {
             KLUB: Found(paper.sigmas, paper.total_calls),
             "GITS": self.gits.schedule(steps, "l2"),
             "OSS": self.oss(steps),
-            **{name: Found(sigmas, 0) for name, sigmas in fixed(steps, TABLE).items()},
         }
 
     def error(self, solver: str, sigmas: Tensor) -> float:

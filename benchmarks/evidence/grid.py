@@ -53,11 +53,19 @@ def key_of(cell: Mapping[str, Any]) -> Key:
 
 
 def measure(
-    arena: Arena, solver: str, steps: int, others: Mapping[str, Any] | None = None
+    arena: Arena,
+    solver: str,
+    steps: int,
+    others: Mapping[str, Any] | None = None,
+    *,
+    peers: bool = True,
 ) -> dict[str, Any]:
     """One cell: plain numbers, ready for JSON. others: the cell that ours alone is new of."""
     began = time.perf_counter()
-    found = arena.schedules(solver, steps) if others is None else arena.ours(solver, steps)
+    if others is None:
+        found = arena.schedules(solver, steps, peers=peers)
+    else:
+        found = arena.ours(solver, steps)
     made = time.perf_counter() - began
     methods = arena.measure(solver, {name: one.sigmas for name, one in found.items()})
     if others is not None:
@@ -114,19 +122,26 @@ def run(
     solvers: Sequence[str] | None = None,
     counts: Sequence[int] | None = None,
     others: Mapping[Key, Mapping[str, Any]] | None = None,
+    *,
+    noises: int | None = None,
+    truths: int | None = None,
+    peers: bool = True,
 ) -> None:
-    """Measure the cells that are missing. others: cells of which ours alone is measured."""
+    """Measure the cells that are missing. others: cells of which ours alone is measured.
+
+    noises, truths: as for Arena; peers: whether theirs are measured beside the fixed schedules
+    """
     here, began = machine(), time.perf_counter()
     for number, (name, scale, seed) in enumerate(chosen, 1):
         network = NETWORKS[name]
         done = {key_of(cell) for cell in read_lines(path)}
-        arena = Arena(name, scale, seed)
+        arena = Arena(name, scale, seed, noises=noises, truths=truths)
         for steps in counts or network.steps:
             for solver in solvers or network.solvers:
                 key = name, scale, seed, solver, steps
                 if key in done:
                     continue
-                cell = measure(arena, solver, steps, (others or {}).get(key))
+                cell = measure(arena, solver, steps, (others or {}).get(key), peers=peers)
                 when = datetime.now(timezone.utc).isoformat(timespec="seconds")
                 append(path, {**cell, "machine": here, "when": when})
                 _tell(cell)
