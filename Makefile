@@ -101,6 +101,7 @@ EVIDENCE := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m align_your_s
 
 evidence: $(READY)  ## what optimised schedules do for trained networks, with intervals; hours
 	$(EVIDENCE).grid
+	$(EVIDENCE).closer
 	$(EVIDENCE).sweeps
 	$(EVIDENCE).needs
 	$(EVIDENCE).transfer

@@ -16,6 +16,7 @@ from ..compare import geometric_mean
 from ..patches.train import CURVE
 from ..record import read_lines, table
 from .arena import FIXED, MEASURES, OURS, PEERS
+from .closer import NOISES, SOLVER, STEPS, TRUTHS
 from .grid import OUTPUT
 from .intervals import ratio_interval
 from .needs import over_best_fixed
@@ -24,6 +25,7 @@ from .pictures import draw_grid, draw_levels, draw_losses, draw_needs, draw_swee
 from .sweeps import SOLVERS as SWEPT
 from .sweeps import value_at
 from .tables import (
+    NAMES,
     Group,
     grid_table,
     groups,
@@ -65,6 +67,13 @@ def main(output: Path = OUTPUT) -> None:
             parts += [f"### {title}, every cell", grid_table(some, measure)]
         draw_grid(output / f"grid_{network}.png", some)
         parts.append(f"![Ratios over the best fixed schedule, every cell](grid_{network}.png)")
+    closer = groups(read_lines(output / "closer.jsonl"))
+    if closer:
+        parts += ["## A closer look at the cells that decide", CLOSER]
+    for network in NETWORKS:
+        some = [group for group in closer if group.network == network]
+        if some:
+            parts += [f"### {network}, on more noise: {_seeds(some)}", *_closer(some)]
     if found:
         draw_levels(output / "levels.png", cells)
         parts += ["## The published tables and ours, level by level", "![Levels](levels.png)"]
@@ -98,6 +107,15 @@ SCALES = (
     "Means over the guidance scales, seed by seed. Best fixed: the one of least mean, for all "
     "scales together, in hindsight: what a user who keeps one schedule could have had."
 )
+CLOSER = (
+    f"{SOLVER} at {' and '.join(map(str, STEPS))} steps beside every fixed schedule, with other "
+    "seeds than the grid's, whose noise nothing here was chosen on: ten, one for every class. "
+    + " ".join(
+        f"On {name}: {NOISES[name]:,} held-out noises, {TRUTHS[name]:,} fine-step pictures."
+        for name in NETWORKS
+    )
+    + " Means over the guidance scales first, then every cell."
+)
 NEEDS = (
     "Digits, cfg 3. Error over the best fixed schedule's in hindsight, geometric mean over the "
     "cells of Euler and DPM-Solver++(2M) at 5 and 10 steps and over the seeds; the interval is "
@@ -112,6 +130,13 @@ TRAINING = (
     "The running training loss of the patches' denoiser (EDM's weighting), and the loss of the "
     "averaged weights at level 0.5 on the held-out fifths of the photographs."
 )
+
+
+def _closer(some: Sequence[Group]) -> list[str]:
+    """Cells won, tied and lost, one fixed schedule for all guidance scales, and every cell."""
+    measures = ("frechet", "energy", "paired")
+    parts = [summary(some, MEASURES, PUBLISHED), scales_table(some, measures)]
+    return parts + [f"{NAMES[measure]}:\n\n{grid_table(some, measure, ())}" for measure in measures]
 
 
 def _introduction(cells: Sequence[Mapping[str, Any]]) -> str:

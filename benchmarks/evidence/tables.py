@@ -23,7 +23,7 @@ from ..record import table
 from .arena import FIXED, FLOOR, MEASURES, OURS, PEERS
 from .intervals import Interval, mean_interval, ratio_interval, verdict
 
-__all__ = ["Against", "Group", "against", "against_best", "grid_table", "groups", "over_scales",
+__all__ = ["NAMES", "Against", "Group", "against", "against_best", "grid_table", "groups", "over_scales",
            "ratios_table", "scales_table", "summary"]  # fmt: skip
 
 NAMES = {"paired": "paired error", "energy": "energy distance", "frechet": "Fréchet distance"}
@@ -207,7 +207,7 @@ def ratios_table(some: Sequence[Group], others: Sequence[str]) -> str:
     return table(["ours over", "solver", "best fixed", *others], rows)
 
 
-def grid_table(some: Sequence[Group], measure: str) -> str:
+def grid_table(some: Sequence[Group], measure: str, others: Sequence[str] = PEERS) -> str:
     """Every cell by one measure."""
     rows = []
     for group in some:
@@ -215,7 +215,7 @@ def grid_table(some: Sequence[Group], measure: str) -> str:
         row += [
             f"{np.mean(group.methods[name][measure]):.4g} "
             f"({against(group, measure, name).verdict})"
-            for name in PEERS
+            for name in others
         ]
         rows.append(row)
-    return table(["solver", "cfg", "steps", *BESIDE_BEST, *PEERS], rows)
+    return table(["solver", "cfg", "steps", *BESIDE_BEST, *others], rows)

@@ -9,8 +9,8 @@ import torch
 from align_your_steps.benchmarks.digits.data import digits
 from align_your_steps.benchmarks.digits.lora import bold, with_lora
 from align_your_steps.benchmarks.digits.network import load_digits
-from align_your_steps.benchmarks.edm import guided
-from align_your_steps.benchmarks.evidence import grid, sweeps, transfer
+from align_your_steps.benchmarks.edm import CLASSES, guided
+from align_your_steps.benchmarks.evidence import closer, grid, sweeps, transfer
 from align_your_steps.benchmarks.evidence.arena import FIXED, FLOOR, MEASURES, OURS, PEERS, Arena
 from align_your_steps.benchmarks.evidence.features import classifier
 from align_your_steps.benchmarks.evidence.intervals import (
@@ -147,8 +147,8 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, cell, monkeypatch
         file.write('{"network": "dig')  # cut off
     measured = []
 
-    def counted(arena, solver, steps, others):
-        assert others is None
+    def counted(arena, solver, steps, others, peers):
+        assert others is None and peers
         measured.append((solver, steps))
         return dict(cell, solver=solver, steps=steps)
 
@@ -163,6 +163,23 @@ def test_ours_alone_is_measured_anew_beside_what_others_gave(arena, cell):
     now = grid.measure(arena, "euler", 5, then)
     assert now["methods"] == cell["methods"]
     assert now["methods"]["OSS"] is then["methods"]["OSS"]
+
+
+def test_a_closer_look_has_other_noise_and_no_peers(tmp_path, monkeypatch):
+    monkeypatch.setattr(closer, "STEPS", (5,))
+    monkeypatch.setitem(closer.NOISES, "digits", 24)
+    monkeypatch.setitem(closer.TRUTHS, "digits", 32)
+    options = ["--networks", "digits", "--seeds", "10", "--part", "1/3", "--output", str(tmp_path)]
+    closer.main(options)
+    (cell,) = read_lines(tmp_path / "closer.jsonl")
+    assert grid.key_of(cell) == ("digits", 1.0, 10, "dpmpp_2m", 5)
+    assert set(cell["methods"]) == {OURS, FLOOR, *FIXED}
+    arena = Arena("digits", 1.0, 10, noises=24, truths=32)
+    again = arena.measure("dpmpp_2m", {OURS: torch.tensor(cell["methods"][OURS]["sigmas"])})
+    assert again[OURS]["energy"] == pytest.approx(cell["methods"][OURS]["energy"], rel=1e-3)
+    assert again[FLOOR]["frechet"] == pytest.approx(cell["methods"][FLOOR]["frechet"], rel=1e-3)
+    assert not set(closer.SEEDS) & set(range(grid.SEEDS))
+    assert {seed % CLASSES for seed in closer.SEEDS} == set(range(CLASSES))
 
 
 def test_others_measured_on_other_pictures_are_refused(arena, cell):
