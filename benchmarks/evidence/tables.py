@@ -23,8 +23,8 @@ from ..record import table
 from .arena import FIXED, FLOOR, MEASURES, OURS, PEERS
 from .intervals import Interval, mean_interval, ratio_interval, verdict
 
-__all__ = ["NAMES", "Against", "Group", "against", "against_best", "grid_table", "groups", "over_scales",
-           "ratios_table", "scales_table", "summary"]  # fmt: skip
+__all__ = ["NAMES", "Against", "Group", "against", "against_best", "grid_table", "groups",
+           "over_scales", "ratios_table", "scales_table", "summary"]  # fmt: skip
 
 NAMES = {"paired": "paired error", "energy": "energy distance", "frechet": "Fréchet distance"}
 VERDICTS = ("wins", "ties", "loses")
