@@ -11,14 +11,10 @@ grid's are.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import torch
 
 from ..edm import CLASSES
-from .grid import OUTPUT, arenas, run
-from .networks import NETWORKS
+from .grid import arenas, options_of, part_of, run
 
 __all__ = ["NOISES", "SEEDS", "SOLVER", "STEPS", "TRUTHS", "main"]
 
@@ -30,15 +26,9 @@ TRUTHS = {"digits": 2048, "patches": 512}  # fine-step pictures
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
-    parser.add_argument("--part", default="1/1", help="k/n: every n-th arena, beginning with k")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
-    options = parser.parse_args(arguments)
+    options = options_of(__doc__, SEEDS).parse_args(arguments)
     torch.set_num_threads(1)
-    k, n = map(int, options.part.split("/"))
-    chosen = arenas(options.networks, options.seeds)[k - 1 :: n]
+    chosen = part_of(arenas(options.networks, options.seeds), options.part)
     for name in options.networks:
         run(
             [arena for arena in chosen if arena[0] == name],

@@ -28,7 +28,7 @@ from ..record import RESULTS, machine, read_lines
 from .arena import FLOOR, OURS, Arena
 from .networks import NETWORKS
 
-__all__ = ["OUTPUT", "SEEDS", "append", "key_of", "main", "measure"]
+__all__ = ["OUTPUT", "SEEDS", "append", "key_of", "main", "measure", "options_of", "part_of"]
 
 OUTPUT = RESULTS / "evidence"
 SEEDS = 5
@@ -160,21 +160,32 @@ def _tell(cell: Mapping[str, Any]) -> None:
     print(f"{key_of(cell)}: {', '.join(told)}; {cell['seconds']['cell']:.0f} s", flush=True)
 
 
+def options_of(about: str, seeds: Iterable[int]) -> argparse.ArgumentParser:
+    """The options of what measures cells: networks, seeds, a part of the arenas, a folder."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
+    parser.add_argument("--part", default="1/1", help="k/n: every n-th arena, beginning with k")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    return parser
+
+
+def part_of(some: Sequence[tuple[str, float, int]], part: str) -> Sequence[tuple[str, float, int]]:
+    """Of k/n every n-th, beginning with the k-th."""
+    k, n = map(int, part.split("/"))
+    return some[k - 1 :: n]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measure what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(SEEDS)))
+    parser = options_of(__doc__, range(SEEDS))
     parser.add_argument("--scales", type=float, nargs="+")
     parser.add_argument("--solvers", nargs="+")
     parser.add_argument("--steps", type=int, nargs="+")
-    parser.add_argument("--part", default="1/1", help="k/n: every n-th arena, beginning with k")
     parser.add_argument("--others", type=Path, help="cells of which ours alone is measured anew")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    k, n = map(int, options.part.split("/"))
-    chosen = arenas(options.networks, options.seeds, options.scales)[k - 1 :: n]
+    chosen = part_of(arenas(options.networks, options.seeds, options.scales), options.part)
     others = {key_of(cell): cell for cell in read_lines(options.others)} if options.others else None
     run(chosen, options.output / "grid.jsonl", options.solvers, options.steps, others)
 
