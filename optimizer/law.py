@@ -12,8 +12,8 @@ standard error is the jackknife's: with L_k the criterion without noise k,
 
     s.e.² = (K - 1)/K sum_k (L_k - mean L)².
 
-The end-point error of the deterministic twin, which is far less noisy, judges in its place where it
-does no harm (see LAW_JUDGED in solvers.py) or nothing else can be afforded.
+The end-point error of the deterministic twin, which is far less noisy, judges in its place where
+nothing else can be afforded.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@
    the best of them refined, with real runs for up to 30 %.
 4. Choice: the candidates are run from fresh noises; the least end-point error wins.
 
-For a stochastic solver all this is done with its deterministic twin. Where that misleads, it is
-given a part of the budget only; with the rest the solver itself is run with a shortlist, and the
-law of its samples chooses (law.py).
+For a stochastic solver the search is done with its deterministic twin, for a part of the budget;
+with the rest the solver itself is run with a shortlist, and the law of its samples chooses
+(law.py). Where the budget is too small for that, the twin's errors choose.
 
 The budget counts denoiser rows (one sample at one level) and is never exceeded. A limit (finish.py)
 may end it early: whatever it leaves, two references, one path and three runs are made, so that what
@@ -204,8 +204,8 @@ def optimize(
         steps: number of steps n >= 1.
         solver: name of a built-in solver, or a Solver, which may say `calls_per_step` (1 if not)
             and the `own_level` of an EDM level in which it measures its steps (itself if not).
-            A stochastic built-in one is judged by its deterministic twin's errors or, if in
-            LAW_JUDGED and the budget is large enough, by the law of its samples. So is a Solver
+            A stochastic built-in one is judged by the law of its samples or, if the budget is
+            too small for that, by its deterministic twin's errors. So is a Solver
             with an attribute `stochastic`, the StochasticSolver whose twin it is, if both pass
             through a `meter`.
         samples: x_0 [N, ...] for the profile; None: the end points of the reference runs.

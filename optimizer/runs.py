@@ -23,7 +23,6 @@ from .ranks import OneProcess, Ranks
 from .select import FINALISTS, Candidate
 from .solvers import (
     DETERMINISTIC_TWIN,
-    LAW_JUDGED,
     Solver,
     StochasticSolver,
     builtin_solver,
@@ -120,7 +119,7 @@ class Runs:
     def _stochastic(self, solver: str | Solver) -> StochasticSolver | None:
         """The solver itself where it is to be judged by the law of its samples."""
         if isinstance(solver, str):
-            return stochastic_solver(solver, self.denoise) if solver in LAW_JUDGED else None
+            return stochastic_solver(solver, self.denoise) if solver in DETERMINISTIC_TWIN else None
         # Without a common meter nobody would know what its runs cost.
         return getattr(solver, "stochastic", None) if self.metered else None
 

@@ -149,11 +149,7 @@ class Arena:
 
     def result(self, solver: str, steps: int, method: str = "measured") -> Result:
         """Our optimisation, or the paper's procedure with its early stop by the measured error."""
-        if method == "paper":
-            judged = judge_of(solver)  # whose error stops it
-        else:
-            # Without a law of its own a stochastic solver is served by its twin's optimisation.
-            judged = "euler" if solver == "ddim_stochastic" else solver
+        judged = judge_of(solver) if method == "paper" else solver  # whose error stops it
         key = judged, steps, method
         if key not in self._results:
             self._results[key] = self.optimized(judged, steps, method=method)

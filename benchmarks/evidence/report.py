@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..compare import geometric_mean
+from ..edm import CLASSES
 from ..patches.train import CURVE
 from ..record import read_lines, table
 from .arena import FIXED, MEASURES, OURS, PEERS
-from .closer import NOISES, SOLVER, STEPS, TRUTHS
+from .closer import NOISES, SEEDS, SOLVER, STEPS, TRUTHS
 from .grid import OUTPUT
 from .intervals import ratio_interval
 from .needs import over_best_fixed
@@ -109,12 +110,14 @@ SCALES = (
 )
 CLOSER = (
     f"{SOLVER} at {' and '.join(map(str, STEPS))} steps beside every fixed schedule, with other "
-    "seeds than the grid's, whose noise nothing here was chosen on: ten, one for every class. "
+    f"seeds than the grid's, whose noise nothing here was chosen on: {len(SEEDS) // CLASSES} for "
+    "every class. "
     + " ".join(
         f"On {name}: {NOISES[name]:,} held-out noises, {TRUTHS[name]:,} fine-step pictures."
         for name in NETWORKS
     )
-    + " Means over the guidance scales first, then every cell."
+    + f" Cells and means over the guidance scales are those of {SOLVER}; then every cell, with "
+    "the solver that has lost one in the grid."
 )
 NEEDS = (
     "Digits, cfg 3. Error over the best fixed schedule's in hindsight, geometric mean over the "
@@ -135,7 +138,8 @@ TRAINING = (
 def _closer(some: Sequence[Group]) -> list[str]:
     """Cells won, tied and lost, one fixed schedule for all guidance scales, and every cell."""
     measures = ("frechet", "energy", "paired")
-    parts = [summary(some, MEASURES, PUBLISHED), scales_table(some, measures)]
+    main = [group for group in some if group.solver == SOLVER]
+    parts = [summary(main, MEASURES, PUBLISHED), scales_table(main, measures)]
     return parts + [f"{NAMES[measure]}:\n\n{grid_table(some, measure, ())}" for measure in measures]
 
 

@@ -191,8 +191,7 @@ def judged_sampler(
     lowered = _options(run).get(ORDER_OPTION.get(name, "")) == 1
     order = 1 if lowered or name in FIRST_ORDER else 2
     quiet = _quiet(name, run)
-    # First-order samplers are judged by their twin, which is as good for them.
-    by_twin = twin_alone or cfg_pp or name in TWIN or order == 1
+    by_twin = twin_alone or cfg_pp or name in TWIN
     by_law = quiet and not by_twin and _takes_noise(run)
     stochastic = copy.copy(run) if by_law else None
     if quiet:

@@ -171,8 +171,10 @@ def test_a_closer_look_has_other_noise_and_no_peers(tmp_path, monkeypatch):
     monkeypatch.setitem(closer.TRUTHS, "digits", 32)
     options = ["--networks", "digits", "--seeds", "10", "--part", "1/3", "--output", str(tmp_path)]
     closer.main(options)
-    (cell,) = read_lines(tmp_path / "closer.jsonl")
+    cell, lost = read_lines(tmp_path / "closer.jsonl")
     assert grid.key_of(cell) == ("digits", 1.0, 10, "dpmpp_2m", 5)
+    assert grid.key_of(lost) == ("digits", 1.0, 10, "ddim_stochastic", 5)
+    assert lost["how"]["criterion"] == "law"
     assert set(cell["methods"]) == {OURS, FLOOR, *FIXED}
     arena = Arena("digits", 1.0, 10, noises=24, truths=32)
     again = arena.measure("dpmpp_2m", {OURS: torch.tensor(cell["methods"][OURS]["sigmas"])})

@@ -37,7 +37,7 @@ REFUSED = {
 # How the report calls what differs from the sampler, for all with a note of more than MULTISTEP.
 NOTES = {
     "euler_cfg_pp": [PLAIN.format("euler")],
-    "euler_ancestral": [QUIET],
+    "euler_ancestral": [LAW],
     "euler_ancestral_cfg_pp": [PLAIN.format("euler_ancestral"), QUIET],
     "dpm_2_ancestral": ["judged by 'dpm_2', its deterministic twin"],
     "dpmpp_2s_ancestral": [LAW],
@@ -66,7 +66,7 @@ NOTES = {
     "SamplerDPMPP_2M_SDE": [LAW],
     "SamplerDPMPP_SDE": [LAW],
     "SamplerDPMPP_2S_Ancestral": [LAW],
-    "SamplerEulerAncestral": [QUIET],
+    "SamplerEulerAncestral": [LAW],
     "SamplerEulerAncestralCFGPP": [PLAIN.format("euler_ancestral"), QUIET],
     "SamplerER_SDE": [LAW],
     "reverse: SamplerER_SDE": [LAW],

@@ -11,7 +11,7 @@ from align_your_steps.optimizer import Meter, Result, builtin_solver, law, optim
 from align_your_steps.optimizer.law import law_errors
 from align_your_steps.optimizer.law_runs import FEWEST_NOISES
 from align_your_steps.optimizer.select import Score
-from align_your_steps.optimizer.solvers import DETERMINISTIC_TWIN, LAW_JUDGED, stochastic_solver
+from align_your_steps.optimizer.solvers import DETERMINISTIC_TWIN, stochastic_solver
 from align_your_steps.schedules.curves import discrete_table, hand_made
 
 TABLE = discrete_table()
@@ -93,7 +93,7 @@ def test_end_points_that_are_no_numbers_are_infinitely_far():
 # -- the method -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", sorted(LAW_JUDGED))
+@pytest.mark.parametrize("solver", sorted(DETERMINISTIC_TWIN))
 def test_stochastic_solver_is_judged_by_the_law_of_its_samples(solver):
     result = found(solver=solver)
     assert result.criterion == "law"
@@ -126,7 +126,6 @@ def test_budget_is_kept_whatever_the_criterion(steps):
     [
         ("dpmpp_2m_sde", {"budget": 500}),
         ("dpmpp_2m_sde", {"method": "paper"}),
-        ("ddim_stochastic", {}),
     ],
 )
 def test_twin_judges_where_the_law_does_not(solver, options):
