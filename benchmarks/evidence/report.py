@@ -110,10 +110,10 @@ SCALES = (
 )
 CLOSER = (
     f"{SOLVER} at {' and '.join(map(str, STEPS))} steps beside every fixed schedule, with other "
-    f"seeds than the grid's, whose noise nothing here was chosen on: {len(SEEDS) // CLASSES} for "
-    "every class. "
+    f"seeds than the grid's, whose noise nothing here was chosen on. "
     + " ".join(
-        f"On {name}: {NOISES[name]:,} held-out noises, {TRUTHS[name]:,} fine-step pictures."
+        f"On {name}: {len(SEEDS[name]) // CLASSES} for every class, {NOISES[name]:,} held-out "
+        f"noises, {TRUTHS[name]:,} fine-step pictures."
         for name in NETWORKS
     )
     + f" Cells and means over the guidance scales are those of {SOLVER}; then every cell, with "

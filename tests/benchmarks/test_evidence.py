@@ -180,8 +180,9 @@ def test_a_closer_look_has_other_noise_and_no_peers(tmp_path, monkeypatch):
     again = arena.measure("dpmpp_2m", {OURS: torch.tensor(cell["methods"][OURS]["sigmas"])})
     assert again[OURS]["energy"] == pytest.approx(cell["methods"][OURS]["energy"], rel=1e-3)
     assert again[FLOOR]["frechet"] == pytest.approx(cell["methods"][FLOOR]["frechet"], rel=1e-3)
-    assert not set(closer.SEEDS) & set(range(grid.SEEDS))
-    assert {seed % CLASSES for seed in closer.SEEDS} == set(range(CLASSES))
+    for seeds in closer.SEEDS.values():
+        assert not set(seeds) & set(range(grid.SEEDS))
+        assert {seed % CLASSES for seed in seeds} == set(range(CLASSES))
 
 
 def test_others_measured_on_other_pictures_are_refused(arena, cell):
