@@ -14,23 +14,30 @@ standard error is the jackknife's: with L_k the criterion without noise k,
 
 The end-point error of the deterministic twin, which is far less noisy, judges in its place where
 nothing else can be afforded.
+
+The candidates were found with that twin, which knows nothing of the variance that a schedule loses.
+So for a solver of first order there are two rounds: the end points of the first show the spectrum
+of the data, from which a schedule for the stochastic solver itself follows (spectrum.py); in the
+second, on fresh noise, it is compared with the best of the first.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from .law_runs import law_ends
+from .law_runs import FEWEST_NOISES, law_ends
 from .runs import Runs
 from .select import Candidate, Score
 
 __all__ = ["law_errors", "law_scores"]
 
 CHUNK = 2**16  # elements that are worked on at once
+FIRST_SHARE = 0.4  # of the calls, for the first round
+FINALISTS = 4  # schedules of the first round that are compared in the second
 
 
 def law_errors(x: Tensor, y: Tensor) -> list[float]:
@@ -85,24 +92,67 @@ def _squares(x: Tensor, y: Tensor) -> Tensor:
     return torch.cat([squared(shift, sum_x, sum_y, count), without])
 
 
-def law_scores(candidates: Sequence[Candidate], runs: Runs, fine: Tensor) -> list[Score]:
-    """Run all candidates from one batch of noise after another until the budget is spent.
+def law_scores(
+    candidates: Sequence[Candidate],
+    runs: Runs,
+    fine: Tensor,
+    design: Callable[[Tensor], Candidate] | None,
+) -> list[Score]:
+    """Compare candidates by the law of their samples until the budget is spent.
 
     Arguments:
         runs: the budget allows one batch at least.
         fine: levels of the fine runs, ending in 0.
+        design: a further candidate, from the end points [K, E] of fine runs; None: there is none,
+            and all are compared in one round.
 
-    Returns scores with `law_errors`, of all candidates on the same noises.
+    Returns scores with `law_errors`. Those on most noises were compared with each other, all on the
+    same; the rest have dropped out before, on fewer.
+    """
+    first = _first_batches(candidates, runs, fine) if design is not None else 0
+    if design is None or first * runs.batch < FEWEST_NOISES:
+        return _compared(candidates, runs, fine)[0]
+    scores, ends = _compared(candidates, runs, fine, first)
+    known = torch.cat([*(end.to(ends) for end in runs.ends), ends])
+    ranked = sorted(scores, key=lambda score: score.mean)
+    given = [score.candidate for score in ranked if score.candidate.given]
+    best = [score.candidate for score in ranked]
+    kept = list(dict.fromkeys([*given[:1], *best]))[:FINALISTS]
+    finals, fresh = _compared([*kept, design(known)], runs, fine)
+    if len(fresh) <= len(ends):  # only where a limit has ended it
+        return scores
+    dropped = [score for score in scores if score.candidate not in kept]
+    return [*finals, *dropped]
+
+
+def _first_batches(candidates: Sequence[Candidate], runs: Runs, fine: Tensor) -> int:
+    """Batches of noise of the first round."""
+    steps = sum(len(levels) - 1 for levels in (fine, *(one.sigmas for one in candidates)))
+    share = FIRST_SHARE / runs.cost(steps)
+    return runs.budget.decided(lambda rows: int(share * (rows - runs.made)))
+
+
+def _compared(
+    candidates: Sequence[Candidate], runs: Runs, fine: Tensor, most: int | None = None
+) -> tuple[list[Score], Tensor]:
+    """Scores of all candidates on the same noises, and the fine runs' end points.
+
+    most: batches, at most; None: until the budget is spent
     """
     references: list[Tensor] = []
     ends: list[list[Tensor]] = [[] for _ in candidates]
     schedules = [candidate.sigmas for candidate in candidates]
-    while (measured := law_ends(runs, fine, schedules)) is not None:
+    while len(references) != most:
+        measured = law_ends(runs, fine, schedules)
+        if measured is None:
+            break
         references.append(measured[0])
         for known, end in zip(ends, measured[1], strict=True):
             known.append(end)
+    if not references:
+        return [], torch.empty(0)
     y = torch.cat(references)
     return [
         Score(candidate, law_errors(torch.cat(x), y))
         for candidate, x in zip(candidates, ends, strict=True)
-    ]
+    ], y

@@ -8,7 +8,8 @@
 
 For a stochastic solver the search is done with its deterministic twin, for a part of the budget;
 with the rest the solver itself is run with a shortlist, and the law of its samples chooses
-(law.py). Where the budget is too small for that, the twin's errors choose.
+(law.py). At first order it is also run with a schedule that the spectrum of its samples tells
+(spectrum.py). Where the budget is too small for all that, the twin's errors choose.
 
 The budget counts denoiser rows (one sample at one level) and is never exceeded. A limit (finish.py)
 may end it early: whatever it leaves, two references, one path and three runs are made, so that what
@@ -51,6 +52,7 @@ from .refine import settled
 from .runs import FEWEST, PROFILE_LEVELS, Better, Progress, Runs
 from .select import Candidate, Score, halving
 from .solvers import DETERMINISTIC_TWIN, Solver
+from .spectrum import gaussian_candidate
 from .step_counts import at_steps, drawn_through
 from .surrogate import Surrogate, Track, joined, measured_slope
 
@@ -352,9 +354,14 @@ def optimize(
         criterion = "law"
         law_steps = law_reference_steps(steps)
         compared_with = fine_levels(law_steps, coordinate, sigma_max, sigma_min)
-        scores = law_scores(shortlist(pool, learnt, coordinate), runs, compared_with)
+        likely = shortlist(pool, learnt, coordinate)
+
+        def design(ends: Tensor) -> Candidate:
+            return gaussian_candidate("ddim_stochastic", ends, likely, coordinate, t_min)
+
+        scores = law_scores(likely, runs, compared_with, design if order == 1 else None)
         learnt = None  # of the twin, which is not what chose
-        winner = min(scores, key=lambda score: score.mean)
+        winner = min(scores, key=lambda s: (not s.finite, -len(s.errors), s.mean))
     else:
 
         def room(rows: int) -> int:
