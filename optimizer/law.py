@@ -115,14 +115,14 @@ def law_scores(
     scores, ends = _compared(candidates, runs, fine, first)
     known = torch.cat([*(end.to(ends) for end in runs.ends), ends])
     ranked = sorted(scores, key=lambda score: score.mean)
-    given = [score.candidate for score in ranked if score.candidate.given]
-    best = [score.candidate for score in ranked]
-    kept = list(dict.fromkeys([*given[:1], *best]))[:FINALISTS]
-    finals, fresh = _compared([*kept, design(known)], runs, fine)
+    # The best given one stays in, whatever its place.
+    given = next((k for k, score in enumerate(ranked) if score.candidate.given), 0)
+    last = max(given, FINALISTS - 1)
+    kept = [*ranked[: FINALISTS - 1], *ranked[last : last + 1]]
+    finals, fresh = _compared([*(s.candidate for s in kept), design(known)], runs, fine)
     if len(fresh) <= len(ends):  # only where a limit has ended it
         return scores
-    dropped = [score for score in scores if score.candidate not in kept]
-    return [*finals, *dropped]
+    return [*finals, *ranked[FINALISTS - 1 : last], *ranked[last + 1 :]]
 
 
 def _first_batches(candidates: Sequence[Candidate], runs: Runs, fine: Tensor) -> int:

@@ -120,6 +120,36 @@ def test_first_order_has_one_round_where_two_cannot_be_afforded():
     assert GAUSSIAN not in {score.candidate.name for score in result.scores}
 
 
+class Asked:
+    """A limit: to finish when so many rows have been computed."""
+
+    def __init__(self, rows: int):
+        self.rows = rows
+
+    def left(self, rows: int) -> float:
+        return math.inf if rows < self.rows else 0.0
+
+
+def test_a_limit_in_the_second_round_leaves_what_was_compared_on_more_noises():
+    whole = found(solver="ddim_stochastic")
+    first = min(len(score.errors) for score in whole.scores)
+    before = whole.total_calls - 49 * whole.noises  # a reference of 24 steps, and 5 schedules
+    early = found(solver="ddim_stochastic", finish=Asked(before + 10))
+    assert early.ended_early
+    assert {len(score.errors) for score in early.scores} == {first}
+    assert GAUSSIAN not in {score.candidate.name for score in early.scores}
+    later = found(solver="ddim_stochastic", finish=Asked(whole.total_calls - 300))
+    assert later.ended_early
+    assert first < later.noises < whole.noises
+    assert GAUSSIAN in {score.candidate.name for score in later.scores}
+
+
+def test_schedules_of_one_name_are_told_apart():
+    given = {**hand_made(5, TABLE), GAUSSIAN: [HIGH, 5.0, 2.0, 1.0, 0.3, 0.0]}
+    given["refined"] = [HIGH, 6.0, 2.0, 1.0, 0.3, 0.0]
+    assert found(solver="ddim_stochastic", candidates=given).criterion == "law"
+
+
 @pytest.mark.parametrize("steps", [1, 5, 12])
 def test_budget_is_kept_whatever_the_criterion(steps):
     criteria = set()
