@@ -117,7 +117,7 @@ CLOSER = (
         for name in NETWORKS
     )
     + f" Cells and means over the guidance scales are those of {SOLVER}; then every cell, with "
-    "the solver that has lost one in the grid."
+    "unguided ddim_stochastic, which had lost one in an earlier version."
 )
 NEEDS = (
     "Digits, cfg 3. Error over the best fixed schedule's in hindsight, geometric mean over the "
