@@ -18,6 +18,7 @@ from torch import Tensor
 from ..optimizer import Result, builtin_solver, optimize
 from ..optimizer.coordinate import spread
 from ..optimizer.solvers import DETERMINISTIC_TWIN
+from ..optimizer.spectrum import output_variances
 from ..schedules.curves import time_uniform
 from .metrics import (
     end_point_errors,
@@ -25,7 +26,6 @@ from .metrics import (
     energy_distance,
     gaussian_kl,
     gaussian_w2,
-    output_variances,
     paired,
     sliced_w2,
 )

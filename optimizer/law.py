@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .law_runs import FEWEST_NOISES, law_ends
+from .law_runs import FEWEST_NOISES, batch_cost, law_ends
 from .runs import Runs
 from .select import Candidate, Score
 
@@ -109,8 +109,11 @@ def law_scores(
     Returns scores with `law_errors`. Those on most noises were compared with each other, all on the
     same; the rest have dropped out before, on fewer.
     """
-    first = _first_batches(candidates, runs, fine) if design is not None else 0
-    if design is None or first * runs.batch < FEWEST_NOISES:
+    schedules = [candidate.sigmas for candidate in candidates]
+    if (
+        design is None
+        or (first := _first_batches(runs, fine, schedules)) * runs.batch < FEWEST_NOISES
+    ):
         return _compared(candidates, runs, fine)[0]
     scores, ends = _compared(candidates, runs, fine, first)
     known = torch.cat([*(end.to(ends) for end in runs.ends), ends])
@@ -125,10 +128,9 @@ def law_scores(
     return [*finals, *ranked[FINALISTS - 1 : last], *ranked[last + 1 :]]
 
 
-def _first_batches(candidates: Sequence[Candidate], runs: Runs, fine: Tensor) -> int:
+def _first_batches(runs: Runs, fine: Tensor, schedules: Sequence[Tensor]) -> int:
     """Batches of noise of the first round."""
-    steps = sum(len(levels) - 1 for levels in (fine, *(one.sigmas for one in candidates)))
-    share = FIRST_SHARE / runs.cost(steps)
+    share = FIRST_SHARE / batch_cost(runs, fine, schedules)
     return runs.budget.decided(lambda rows: int(share * (rows - runs.made)))
 
 

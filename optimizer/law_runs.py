@@ -15,7 +15,7 @@ from .noise import generators, unit_noise
 from .pool import SHORTLIST
 from .runs import Runs
 
-__all__ = ["FEWEST_NOISES", "law_cost", "law_ends", "law_fits", "law_reference_steps"]
+__all__ = ["FEWEST_NOISES", "batch_cost", "law_cost", "law_ends", "law_fits", "law_reference_steps"]
 
 FEWEST_NOISES = 8  # on fewer than these a standard deviation says too little
 TWIN_SPENT = 0.4  # of the budget, at most: nothing is compared by the twin's errors
@@ -39,6 +39,11 @@ def law_fits(budget: int, steps: int, runs: Runs) -> bool:
     return runs.stochastic is not None and enough <= (1.0 - TWIN_SPENT) * budget
 
 
+def batch_cost(runs: Runs, fine: Tensor, schedules: Sequence[Tensor]) -> int:
+    """Calls that a batch of noise takes: a fine run, and one of every schedule."""
+    return runs.cost(sum(len(levels) - 1 for levels in (fine, *schedules)))
+
+
 def law_ends(
     runs: Runs, fine: Tensor, schedules: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]] | None:
@@ -50,13 +55,12 @@ def law_ends(
 
     Raises NotFiniteError where there are not.
     """
-    steps = sum(len(levels) - 1 for levels in (fine, *schedules))
-    runs.law_cost = runs.cost(steps)
+    runs.law_cost = batch_cost(runs, fine, schedules)
     if not runs.fits(runs.law_cost):
         return None
     batch = len(runs.ends) + runs.law_batches
     runs.law_batches += 1
-    point = 4 * steps * runs.calls_per_step * math.prod(runs.shape)  # a path's, in bytes
+    point = 4 * runs.law_cost // runs.batch * math.prod(runs.shape)  # a path's, in bytes
     size = max(1, min(runs.batch, PATHS_HELD // point))
     own = range(runs.batch)[runs.ranks.rows(runs.batch)]
     together = (fine, *schedules)

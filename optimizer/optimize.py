@@ -361,7 +361,7 @@ def optimize(
 
         scores = law_scores(likely, runs, compared_with, design if order == 1 else None)
         learnt = None  # of the twin, which is not what chose
-        winner = min(scores, key=lambda s: (not s.finite, -len(s.errors), s.mean))
+        winner = min(scores, key=_place)
     else:
 
         def room(rows: int) -> int:
@@ -376,7 +376,7 @@ def optimize(
         )
     if method == "paper":
         ours = [s for s in scores if not s.candidate.given and s.errors]
-        winner = min(ours, key=lambda s: (not s.finite, -len(s.errors), s.mean))
+        winner = min(ours, key=_place)
     if not winner.finite:
         raise runs.failed.error()
     return Result(
@@ -384,7 +384,7 @@ def optimize(
         method=winner.candidate.name,
         scores=sorted(
             (score for score in scores if score.errors and score.finite),
-            key=lambda score: (-len(score.errors), score.mean),
+            key=_place,
         ),
         left_out=left_out,
         failed=runs.failed.of(score.candidate for score in scores),
@@ -399,6 +399,11 @@ def optimize(
         ended_early=runs.budget.ended_early,
         resumable=plan.budget == share(left),
     )
+
+
+def _place(score: Score) -> tuple[bool, int, float]:
+    """What scores are put in order by: those that are numbers, run most, with the least mean."""
+    return not score.finite, -len(score.errors), score.mean
 
 
 def _stand_in(solver: str | Solver, order: int, calls_per_step: int) -> str:

@@ -32,7 +32,7 @@ from .coordinate import VE, Coordinate
 from .following import Following
 from .surrogate import Surrogate, Track
 
-__all__ = ["Refinement", "emphasised", "levenberg_marquardt", "settled"]
+__all__ = ["Refinement", "closest_gaps", "emphasised", "levenberg_marquardt", "settled"]
 
 PERTURBATION = 1e-3  # of log t, for finite differences
 LARGEST_STEP = 0.5  # of log t, per iteration
@@ -73,8 +73,7 @@ def levenberg_marquardt(
         return schedule
     top = np.log(schedule[0])
     floor = np.log(lowest)
-    gaps = -np.diff(np.log(schedule[:-1]))
-    closest = np.minimum(CLOSEST * (top - floor) / (len(z) + 1), gaps / 2.0)
+    closest = closest_gaps(schedule, lowest)
 
     def levels(points: np.ndarray) -> np.ndarray:
         ends = np.full((len(points), 1), schedule[0]), np.zeros((len(points), 1))
@@ -118,6 +117,16 @@ def levenberg_marquardt(
         if after > error * (1.0 - ENOUGH):
             break
     return levels(z[None])[0]
+
+
+def closest_gaps(schedule: np.ndarray, lowest: float) -> np.ndarray:
+    """How close in log t each of the levels [n] of a schedule [n+1] may come to the one before.
+
+    >>> closest_gaps(np.array([8.0, 4.0, 3.9, 0.0]), lowest=1.0).round(3).tolist()
+    [0.139, 0.013]
+    """
+    share = CLOSEST * (np.log(schedule[0]) - np.log(lowest)) / (len(schedule) - 1)
+    return np.minimum(share, -np.diff(np.log(schedule[:-1])) / 2.0)
 
 
 def settled(residuals: Residuals, schedule: np.ndarray, coordinate: Coordinate) -> np.ndarray:

@@ -20,6 +20,7 @@ dpmpp_2m_sde, of second order, such schedules were far worse, up to 12 times: th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 import torch
@@ -27,11 +28,12 @@ from torch import Tensor
 
 from .candidates import edm_levels, from_edm
 from .coordinate import Coordinate
-from .refine import CLOSEST, settled
+from .profile import Denoiser
+from .refine import closest_gaps, settled
 from .select import Candidate
 from .solvers import SOLVERS
 
-__all__ = ["GAUSSIAN", "deviations", "gaussian_candidate", "gaussian_law"]
+__all__ = ["GAUSSIAN", "deviations", "gaussian_candidate", "gaussian_law", "output_variances"]
 
 GAUSSIAN = "least law on Gaussian data"
 ITERATIONS = 50  # of the search, at most
@@ -54,6 +56,20 @@ def deviations(ends: Tensor) -> Tensor:
     return values[1:].clamp(min=0.0).sqrt()  # the least is 0: the mean was subtracted
 
 
+def output_variances(solver: str, denoise: Denoiser, sigmas: Tensor, dim: int) -> Tensor:
+    """Variance of every element that a solver makes of unit noise, [d], exact.
+
+    Where D is linear and acts on every element by itself, x_0 = Σ_k g_k e_k with e_0 the initial
+    noise and e_k the k-th fresh one, so Var x_0 = Σ_k g_k². Row k of one run has e_k = 1, all
+    others 0, and ends in g_k.
+    """
+    levels = sigmas.double()
+    rows = torch.eye(len(levels), dtype=torch.float64)[:, :, None].expand(-1, -1, dim)
+    drawn = count(1)
+    gains = SOLVERS[solver](denoise, levels[0] * rows[:, 0], levels, lambda: rows[:, next(drawn)])
+    return gains.square().sum(0)
+
+
 def gaussian_law(solver: str, levels: np.ndarray, c: Tensor) -> np.ndarray:
     """sqrt(v_k) - c_k [E] of a stochastic built-in solver.
 
@@ -61,18 +77,13 @@ def gaussian_law(solver: str, levels: np.ndarray, c: Tensor) -> np.ndarray:
         levels: [n+1] EDM levels, ending in 0.
         c: [E] standard deviations of the data.
     """
-    sigmas = torch.from_numpy(levels).double()
-    # A row for the initial noise and for that of every step but the last, which adds none.
-    fresh = iter(torch.eye(len(sigmas) - 1, dtype=torch.float64)[1:, :, None])
-    x = torch.zeros(len(sigmas) - 1, len(c), dtype=torch.float64)
-    x[0] = sigmas[0]
     share = c.square()
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         return x * (share / (share + sigma[0].square()))
 
-    end = SOLVERS[solver](denoise, x, sigmas, lambda: next(fresh).expand_as(x))
-    return (end.square().sum(0).sqrt() - c).numpy()
+    variances = output_variances(solver, denoise, torch.from_numpy(levels), len(c))
+    return (variances.sqrt() - c).numpy()
 
 
 def gaussian_candidate(
@@ -88,11 +99,11 @@ def gaussian_candidate(
 
     c = deviations(ends)
 
+    def error(levels: np.ndarray) -> float:
+        return float(np.linalg.norm(gaussian_law(solver, levels, c)))
+
     def residuals(schedules: np.ndarray) -> np.ndarray:
         return np.stack([gaussian_law(solver, levels, c) for levels in schedules])[:, None]
-
-    def error(levels: np.ndarray) -> float:
-        return float(np.linalg.norm(residuals(levels[None])))
 
     best = min((edm_levels(start, coordinate) for start in starts), key=error)
     at_start, inner = error(best), np.log(best[1:-1])
@@ -100,8 +111,7 @@ def gaussian_candidate(
         top, bottom = np.log(best[0]), np.log(lowest)
         falls = np.eye(len(inner), k=-1) - np.eye(len(inner))  # of log t, but for the first level
         first = np.append(top, np.zeros(len(inner) - 1))
-        gaps = falls @ inner + first
-        closest = np.minimum(CLOSEST * (top - bottom) / (len(inner) + 1), gaps / 2.0)
+        closest = closest_gaps(best, lowest)
 
         def levels_at(z: np.ndarray) -> np.ndarray:
             return np.concatenate([best[:1], np.exp(z), [0.0]])

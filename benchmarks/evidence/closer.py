@@ -21,7 +21,7 @@ from .grid import arenas, options_of, part_of, run
 __all__ = ["ALSO", "NOISES", "SEEDS", "SOLVER", "STEPS", "TRUTHS", "main"]
 
 SOLVER, STEPS = "dpmpp_2m", (5, 8)
-ALSO = {("digits", 1.0): "ddim_stochastic"}  # beside SOLVER, by network and guidance
+ALSO = {("digits", 1.0): ("ddim_stochastic",)}  # beside SOLVER, by network and guidance
 SEEDS = {"digits": range(10, 10 + CLASSES), "patches": range(10, 10 + 2 * CLASSES)}
 NOISES = {"digits": 1024, "patches": 256}  # held-out noises
 TRUTHS = {"digits": 2048, "patches": 512}  # fine-step pictures
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
         run(
             [(name, scale, seed)],
             options.output / "closer.jsonl",
-            [SOLVER, *([ALSO[name, scale]] if (name, scale) in ALSO else [])],
+            [SOLVER, *ALSO.get((name, scale), ())],
             STEPS,
             noises=NOISES[name],
             truths=TRUTHS[name],

@@ -110,7 +110,7 @@ SCALES = (
 )
 CLOSER = (
     f"{SOLVER} at {' and '.join(map(str, STEPS))} steps beside every fixed schedule, with other "
-    f"seeds than the grid's, whose noise nothing here was chosen on. "
+    "seeds than the grid's, whose noise nothing here was chosen on. "
     + " ".join(
         f"On {name}: {len(SEEDS[name]) // CLASSES} for every class, {NOISES[name]:,} held-out "
         f"noises, {TRUTHS[name]:,} fine-step pictures."

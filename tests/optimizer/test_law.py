@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from align_your_steps.benchmarks.metrics import output_variances
 from align_your_steps.benchmarks.mixture import power_law
 from align_your_steps.optimizer import Meter, Result, builtin_solver, law, optimize
 from align_your_steps.optimizer.coordinate import VE
@@ -13,8 +12,9 @@ from align_your_steps.optimizer.law import FINALISTS, law_errors
 from align_your_steps.optimizer.law_runs import FEWEST_NOISES
 from align_your_steps.optimizer.select import Candidate, Score
 from align_your_steps.optimizer.solvers import DETERMINISTIC_TWIN, stochastic_solver
-from align_your_steps.optimizer.spectrum import GAUSSIAN, gaussian_candidate
+from align_your_steps.optimizer.spectrum import GAUSSIAN, gaussian_candidate, output_variances
 from align_your_steps.schedules.curves import discrete_table, hand_made
+from align_your_steps.tests.optimizer.test_finish import At
 
 TABLE = discrete_table()
 HIGH, LOW = TABLE.sigma_max, TABLE.sigma_min
@@ -120,25 +120,15 @@ def test_first_order_has_one_round_where_two_cannot_be_afforded():
     assert GAUSSIAN not in {score.candidate.name for score in result.scores}
 
 
-class Asked:
-    """A limit: to finish when so many rows have been computed."""
-
-    def __init__(self, rows: int):
-        self.rows = rows
-
-    def left(self, rows: int) -> float:
-        return math.inf if rows < self.rows else 0.0
-
-
 def test_a_limit_in_the_second_round_leaves_what_was_compared_on_more_noises():
     whole = found(solver="ddim_stochastic")
     first = min(len(score.errors) for score in whole.scores)
     before = whole.total_calls - 49 * whole.noises  # a reference of 24 steps, and 5 schedules
-    early = found(solver="ddim_stochastic", finish=Asked(before + 10))
+    early = found(solver="ddim_stochastic", finish=At(before + 10))
     assert early.ended_early
     assert {len(score.errors) for score in early.scores} == {first}
     assert GAUSSIAN not in {score.candidate.name for score in early.scores}
-    later = found(solver="ddim_stochastic", finish=Asked(whole.total_calls - 300))
+    later = found(solver="ddim_stochastic", finish=At(whole.total_calls - 300))
     assert later.ended_early
     assert first < later.noises < whole.noises
     assert GAUSSIAN in {score.candidate.name for score in later.scores}
