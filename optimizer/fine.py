@@ -13,7 +13,9 @@ from torch import Tensor
 
 from .coordinate import Coordinate, spread
 
-__all__ = ["fine_levels", "fine_steps"]
+__all__ = ["every_of_coarse", "fine_levels", "fine_steps"]
+
+COARSE_STEPS = 8  # of the coarse run beside a reference, at least
 
 
 def fine_levels(count: int, coordinate: Coordinate, sigma_max: float, sigma_min: float) -> Tensor:
@@ -26,6 +28,14 @@ def fine_levels(count: int, coordinate: Coordinate, sigma_max: float, sigma_min:
     fine = coordinate.level(spread(t_max, t_min, count))
     fine = coordinate.thinned(np.append(sigma_max, fine[1:]))
     return torch.from_numpy(np.append(fine, 0.0)).float()
+
+
+def every_of_coarse(fine: int, steps: int) -> int:
+    """How many levels of a reference of so many steps make one of the coarse run beside it.
+
+    steps: those of the runs that are judged
+    """
+    return max(1, fine // max(COARSE_STEPS, steps))
 
 
 def fine_steps(steps: int, calls_per_step: int, order: int, *, ample: bool = True) -> int:

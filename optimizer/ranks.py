@@ -22,8 +22,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from torch import distributed as dist
 
 from .finish import Finish
 from .journal import Journal
+from .ledger import Ledger
 from .meter import NotFiniteError
 from .parts import joined_parts, packed, unpacked
 from .profile import Profile
@@ -38,10 +39,8 @@ from .profile import Profile
 if TYPE_CHECKING:  # a torch without torch.distributed has no such name
     from torch.distributed import ProcessGroup
 
-__all__ = ["LostRankError", "OneProcess", "RankError", "Ranks", "on_all_ranks"]
+__all__ = ["LostRankError", "OneProcess", "RankError", "Ranks"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Together = Callable[[str, Callable[[], Mapping[str, Tensor]]], Mapping[str, Tensor]]
 
 TIMEOUT = 1800.0  # seconds: the slowest model's first call is far below
@@ -68,7 +67,9 @@ class OneProcess:
     """One process that runs everything: what `optimize` is without ranks."""
 
     rank, size, apart = 0, 1, False
-    kept: Profile | None = None
+
+    def keep(self, profile: Profile) -> None:
+        """Nothing to keep it for: no other process can be lost."""
 
     def rows(self, count: int) -> slice:
         """Which rows of so many are this process' own."""
@@ -86,7 +87,7 @@ class OneProcess:
         return journal, finish
 
     def together(
-        self, what: str, measure: Callable[[], Mapping[str, Tensor]], spent: dict[str, int]
+        self, what: str, measure: Callable[[], Mapping[str, Tensor]], ledger: Ledger
     ) -> Mapping[str, Tensor]:
         """What all ranks find in their rows of one batch of noise."""
         return measure()
@@ -213,21 +214,25 @@ class Ranks:
             _FirstFinish(self, finish) if limited else None,
         )
 
+    def keep(self, profile: Profile) -> None:
+        """Have a profile to return with the error, should a rank be lost."""
+        self.kept = profile
+
     def together(
-        self, what: str, measure: Callable[[], Mapping[str, Tensor]], spent: dict[str, int]
+        self, what: str, measure: Callable[[], Mapping[str, Tensor]], ledger: Ledger
     ) -> Mapping[str, Tensor]:
         """What all ranks find in their rows of one batch of noise, joined.
 
         Arguments:
             what: is run, the same on all ranks: its phase and, after a comma, anything.
             measure: runs this rank's rows.
-            spent: rows by phase; those that `measure` adds become those of all ranks.
+            ledger: to which `measure` charges this rank's rows: those of the others are added.
 
         Raises NotFiniteError with the noise levels of all ranks where it raises one in any, and
         RankError where it raises anything else in another.
         """
         self.phase = what.split(",", 1)[0]
-        before, wrong = Counter(spent), None
+        before, wrong = Counter(ledger.spent), None
         found: Mapping[str, Tensor] = {}
         self.apart = True
         try:
@@ -236,11 +241,12 @@ class Ranks:
             wrong = [error.what, error.levels]
         finally:
             self.apart = False
-        rows = {phase: count - before[phase] for phase, count in spent.items()}
+        rows = {phase: count - before[phase] for phase, count in ledger.spent.items()}
         answers = self._exchange(what, packed(found, {"rows": rows, "wrong": wrong}))
         parts, said = zip(*map(unpacked, answers), strict=True)
-        for phase in dict.fromkeys(phase for one in said for phase in one["rows"]):
-            spent[phase] = before[phase] + sum(one["rows"].get(phase, 0) for one in said)
+        everybodys = sum((Counter(one["rows"]) for one in said), Counter())
+        phases = dict.fromkeys(phase for one in said for phase in one["rows"])
+        ledger.charge({phase: everybodys[phase] - rows.get(phase, 0) for phase in phases})
         if failed := [one["wrong"] for one in said if one["wrong"]]:
             raise NotFiniteError(failed[0][0], [level for _, levels in failed for level in levels])
         return joined_parts(parts)
@@ -394,19 +400,3 @@ class _FirstFinish:
     def _left(self, rows: int) -> dict[str, Tensor]:
         assert self.finish is not None
         return {"left": torch.tensor(self.finish.left(rows), dtype=torch.float64)}
-
-
-def on_all_ranks(function: Callable[P, T]) -> Callable[P, T]:
-    """A function whose argument `ranks` may be None, inside their `whole`.
-
-    Arguments that are a number or a word have to be the same on all ranks.
-    """
-
-    @wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
-        ranks: Any = kwargs.get("ranks") or OneProcess()
-        plain = {name: x for name, x in kwargs.items() if isinstance(x, (int, float, str))}
-        with ranks.whole(repr(sorted(plain.items()))):
-            return function(*args, **{**kwargs, "ranks": ranks})
-
-    return wrapped

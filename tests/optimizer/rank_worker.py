@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import Profile, RankError, Ranks, Result, measure_profile, optimize
+from align_your_steps.optimizer import Profile, RankError, Ranks, Result, measure_profile
 from align_your_steps.optimizer.coordinate import spread
+from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from torch import Tensor, distributed
 
 DATA = Mixture.random(16, 4, seed=3)
@@ -77,7 +78,7 @@ class Rows:
 def run(model: Model, **settings: Any) -> Result:
     """One optimisation, small unless the settings say otherwise."""
     given = {"solver": "dpmpp_2m", "budget": 900, "steps": 4, "candidates": {"mine": MINE}}
-    return optimize(model, (16,), sigma_max=20.0, sigma_min=0.05, **{**given, **settings})
+    return optimize_flat(model, (16,), sigma_max=20.0, sigma_min=0.05, **{**given, **settings})
 
 
 def told(result: Result, model: Model) -> dict[str, Any]:
