@@ -297,7 +297,8 @@ def _on_paper(case: dict[str, Any]) -> list[str]:
         "of all of them, and `optimize(known=Known(profile=...))` takes the sum and spends no call "
         "on its own. That scales as the number of hosts, but divides only the profile's 8 % of a "
         "budget; it is for profiles of many more samples than one budget pays for. Whole "
-        "optimisations, of other models, prompts, solvers or step counts, are independent of one another, so a farm "
+        "optimisations, of other models, prompts, solvers or step counts, are independent of one "
+        "another, so a farm "
         "of H hosts makes H of them in the time of one, and their results are files too. One "
         "schedule sooner is what ranks are for; hosts of different kinds should not be ranks of "
         "one optimisation, because all ranks must come to the same numbers to the last bit.",

@@ -104,39 +104,16 @@ class OneProcess:
         return walk(range(count))
 
 
-class Ranks:
-    """The processes of a group, for `optimize`: every one of them makes this object and calls it.
-
-    Arguments:
-        group: of torch.distributed, already initialised; None: all processes.
-        timeout: seconds that a rank waits for the slowest. One that has not answered by then
-            counts as lost; one whose process has ended is noticed at once, and does not take so
-            long. It is longer than any batch of runs, the model's loading included. The timeout of
-            `init_process_group` plays no part: the object makes a gloo group of its own.
-
-    A rank's own device is for its denoiser to know: what passes between ranks is in main memory.
-    Nothing of an initialised torch.distributed is used unless this object is made: another part
-    of the same program may use it for its own ends. Where one process has failed, torchrun ends
-    the others too, perhaps before their error is read; the journal is as they left it.
+class _Exchange:
+    """One kind of exchange: everybody tells everybody, through a gloo group of its own.
 
     seconds: spent in exchanges so far, with waiting for the slowest rank
     bytes:   received in them so far
-    kept:    the profile that all ranks have measured of the last optimisation; None: none yet
 
-    Run on gloo with 2, 3 and 4 processes of one machine. It was not run beside nccl, where nothing
-    but the making of the group is different.
-
-    Raises RuntimeError where torch.distributed is missing, was not initialised or has no gloo, and
-    ValueError for a group that this process is not in.
-
-    Example: a script started with `torchrun --nproc-per-node 2 script.py`. Every process comes to
-    the same result.
-
-        torch.distributed.init_process_group("gloo")
-        result = optimize(denoise, shape, ..., ranks=Ranks())
+    Arguments as for `Ranks`, which are checked here.
     """
 
-    def __init__(self, group: ProcessGroup | None = None, *, timeout: float = TIMEOUT):
+    def __init__(self, group: ProcessGroup | None, timeout: float):
         if not dist.is_available():
             raise RuntimeError(
                 "This build of torch has no torch.distributed: install one that has, or leave out "
@@ -163,10 +140,137 @@ class Ranks:
         )
         self.rank, self.size = dist.get_rank(self.group), dist.get_world_size(self.group)
         self.timeout = timeout
+        self.seconds, self.bytes = 0.0, 0
+
+    def __call__(
+        self,
+        what: str,
+        data: Tensor,
+        status: int = GOES_ON,
+        *,
+        phase: str,
+        profile: Profile | None,
+    ) -> list[Tensor]:
+        """What every rank gives, bytes [N_r].
+
+        Raises RankError, with the phase and the profile, where a rank is gone, has failed, or is at
+        another exchange than this.
+        """
+        label = int.from_bytes(hashlib.blake2b(what.encode(), digest_size=7).digest(), "big")
+        head = torch.tensor([status, len(data), label])
+        began = time.perf_counter()
+        try:
+            heads = torch.stack(self._gathered(head, [len(head)] * self.size))
+            statuses, lengths, labels = heads.T.tolist()
+            given = self._gathered(data, lengths)
+        except RuntimeError as error:
+            self._leave()
+            raise self._lost(phase, profile) from error
+        except BaseException:  # half an exchange: there can be no other
+            self._leave()
+            raise
+        self.seconds += time.perf_counter() - began
+        self.bytes += heads.nbytes + sum(lengths) - head.nbytes - len(data)
+        if status == FAILED:
+            return given
+        for rank, told in enumerate(given):
+            if statuses[rank] == FAILED:
+                raise RankError(
+                    f"Process {rank} of {self.size} has ended the optimisation during the phase "
+                    f"'{phase}': {unpacked(told)[1]}. Its own output says more.",
+                    profile,
+                )
+        if len(set(labels)) > 1:
+            raise RankError(
+                f"The {self.size} processes have come to different decisions during the phase "
+                f"'{phase}': give all of them the same arguments, and run them on machines "
+                "of one kind.",
+                profile,
+            )
+        return given
+
+    def _gathered(self, data: Tensor, lengths: list[int]) -> list[Tensor]:
+        """The numbers [N_r] of every rank, whose lengths are known."""
+        if self.group is None:
+            raise RuntimeError("The group was left.")
+        senders = [rank for rank, length in enumerate(lengths) if length]
+        padded = data.new_zeros(max(lengths))
+        padded[: len(data)] = data
+        given = [padded] * self.size
+        if len(senders) == 1:  # the others need not send as much
+            dist.broadcast(padded, self._global(senders[0]), group=self.group)
+        elif senders:
+            given = [torch.empty_like(padded) for _ in lengths]
+            dist.all_gather(given, padded, group=self.group)
+        return [one[:length] for one, length in zip(given, lengths, strict=True)]
+
+    def _global(self, rank: int) -> int:
+        """The number of a rank of the group among all processes."""
+        assert self.group is not None
+        return dist.get_global_rank(self.group, rank)
+
+    def _lost(self, phase: str, profile: Profile | None) -> LostRankError:
+        return LostRankError(
+            f"One of {self.size} processes is gone, or has not answered within {self.timeout:g} s, "
+            f"during the phase '{phase}'. Start again with the same journal, and with "
+            f"least_batch={self.size} if with fewer processes: what is recorded there is not "
+            "measured again.",
+            profile,
+        )
+
+    def _leave(self) -> None:
+        """End what is left of the group, so that a rank still waiting in it notices too."""
+        group, self.group = self.group, None
+        if group is not None:
+            dist.destroy_process_group(group)
+
+
+class Ranks:
+    """The processes of a group, for `optimize`: every one of them makes this object and calls it.
+
+    Arguments:
+        group: of torch.distributed, already initialised; None: all processes.
+        timeout: seconds that a rank waits for the slowest. One that has not answered by then
+            counts as lost; one whose process has ended is noticed at once, and does not take so
+            long. It is longer than any batch of runs, the model's loading included. The timeout of
+            `init_process_group` plays no part: the object makes a gloo group of its own.
+
+    A rank's own device is for its denoiser to know: what passes between ranks is in main memory.
+    Nothing of an initialised torch.distributed is used unless this object is made: another part
+    of the same program may use it for its own ends. Where one process has failed, torchrun ends
+    the others too, perhaps before their error is read; the journal is as they left it.
+
+    kept: the profile that all ranks have measured of the last optimisation; None: none yet
+
+    Run on gloo with 2, 3 and 4 processes of one machine. It was not run beside nccl, where nothing
+    but the making of the group is different.
+
+    Raises RuntimeError where torch.distributed is missing, was not initialised or has no gloo, and
+    ValueError for a group that this process is not in.
+
+    Example: a script started with `torchrun --nproc-per-node 2 script.py`. Every process comes to
+    the same result.
+
+        torch.distributed.init_process_group("gloo")
+        result = optimize(denoise, shape, ..., session=Session(ranks=Ranks()))
+    """
+
+    def __init__(self, group: ProcessGroup | None = None, *, timeout: float = TIMEOUT):
+        self._everybody = _Exchange(group, timeout)
+        self.rank, self.size = self._everybody.rank, self._everybody.size
         self.apart = False  # whether this rank is at its own rows now
         self.phase = "start"
         self.kept: Profile | None = None
-        self.seconds, self.bytes = 0.0, 0
+
+    @property
+    def seconds(self) -> float:
+        """Spent in exchanges so far, with waiting for the slowest rank."""
+        return self._everybody.seconds
+
+    @property
+    def bytes(self) -> int:
+        """Received in exchanges so far."""
+        return self._everybody.bytes
 
     def rows(self, count: int) -> slice:
         """Which rows of so many are this rank's own: parts as equal as can be, larger ones first.
@@ -295,77 +399,8 @@ class Ranks:
         return tensors if there else None
 
     def _exchange(self, what: str, data: Tensor, status: int = GOES_ON) -> list[Tensor]:
-        """What every rank gives, bytes [N_r].
-
-        Raises RankError where a rank is gone, has failed, or is at another exchange than this.
-        """
-        label = int.from_bytes(hashlib.blake2b(what.encode(), digest_size=7).digest(), "big")
-        head = torch.tensor([status, len(data), label])
-        began = time.perf_counter()
-        try:
-            heads = torch.stack(self._gathered(head, [len(head)] * self.size))
-            statuses, lengths, labels = heads.T.tolist()
-            given = self._gathered(data, lengths)
-        except BaseException:  # half an exchange: there can be no other
-            self._leave()
-            raise
-        self.seconds += time.perf_counter() - began
-        self.bytes += heads.nbytes + sum(lengths) - head.nbytes - len(data)
-        if status == FAILED:
-            return given
-        for rank, told in enumerate(given):
-            if statuses[rank] == FAILED:
-                raise RankError(
-                    f"Process {rank} of {self.size} has ended the optimisation during the phase "
-                    f"'{self.phase}': {unpacked(told)[1]}. Its own output says more.",
-                    self.kept,
-                )
-        if len(set(labels)) > 1:
-            raise RankError(
-                f"The {self.size} processes have come to different decisions during the phase "
-                f"'{self.phase}': give all of them the same arguments, and run them on machines "
-                "of one kind.",
-                self.kept,
-            )
-        return given
-
-    def _gathered(self, data: Tensor, lengths: list[int]) -> list[Tensor]:
-        """The numbers [N_r] of every rank, whose lengths are known."""
-        if self.group is None:
-            raise self._lost()
-        senders = [rank for rank, length in enumerate(lengths) if length]
-        padded = data.new_zeros(max(lengths))
-        padded[: len(data)] = data
-        given = [padded] * self.size
-        try:
-            if len(senders) == 1:  # the others need not send as much
-                dist.broadcast(padded, self._global(senders[0]), group=self.group)
-            elif senders:
-                given = [torch.empty_like(padded) for _ in lengths]
-                dist.all_gather(given, padded, group=self.group)
-        except RuntimeError as error:
-            raise self._lost() from error
-        return [one[:length] for one, length in zip(given, lengths, strict=True)]
-
-    def _global(self, rank: int) -> int:
-        """The number of a rank of the group among all processes."""
-        assert self.group is not None
-        return dist.get_global_rank(self.group, rank)
-
-    def _lost(self) -> LostRankError:
-        return LostRankError(
-            f"One of {self.size} processes is gone, or has not answered within {self.timeout:g} s, "
-            f"during the phase '{self.phase}'. Start again with the same journal, and with "
-            f"least_batch={self.size} if with fewer processes: what is recorded there is not "
-            "measured again.",
-            self.kept,
-        )
-
-    def _leave(self) -> None:
-        """End what is left of the group, so that a rank still waiting in it notices too."""
-        group, self.group = self.group, None
-        if group is not None:
-            dist.destroy_process_group(group)
+        """What every rank gives, see `_Exchange`."""
+        return self._everybody(what, data, status, phase=self.phase, profile=self.kept)
 
 
 class _FirstJournal:
