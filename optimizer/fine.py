@@ -1,4 +1,4 @@
-"""How many steps a reference run takes, and at which levels.
+"""Number and levels of a reference run's steps.
 
 A second-order reference of 6 times the steps has about 1/36 of the error that is measured. A
 third-order one of 4 times the calls has 1 to 8 % of it on mixtures, of 3 times the calls 3 to 15 %,
@@ -31,7 +31,7 @@ def fine_levels(count: int, coordinate: Coordinate, sigma_max: float, sigma_min:
 
 
 def every_of_coarse(fine: int, steps: int) -> int:
-    """How many levels of a reference of so many steps make one of the coarse run beside it.
+    """Levels of a reference of so many steps that make one of the coarse run beside it.
 
     steps: those of the runs that are judged
     """

@@ -89,7 +89,7 @@ class LawRuns:
     def _along_one_path(
         self, batch: int, rows: slice, own: range, schedules: Sequence[Tensor]
     ) -> list[Tensor]:
-        """What is compared of the end points from some of the own rows."""
+        """End points from some of the own rows, as far as they are compared."""
         problem, failed = self._lab.problem, self._lab.failed
         first = batch * self.runner.batch
         sources = generators(problem.seed, BROWNIAN, (first + row for row in own[rows]))

@@ -66,11 +66,11 @@ class Ledger:
         return self.rows - self.made
 
     def fits(self, rows: int) -> bool:
-        """Whether so many more rows may be spent."""
+        """Say whether so many more rows may be spent."""
         return self.decide(lambda budget: rows <= budget - self.made)
 
     def decide(self, choose: Callable[[int], T]) -> T:
-        """What follows from the rows that may be spent now; `ended_early` if that is a change."""
+        """Decide by the rows that may be spent now; set `ended_early` if a limit changes that."""
         now = choose(self.rows)
         self.ended_early |= self.rows != self.granted and now != choose(self.granted)
         return now

@@ -1,4 +1,4 @@
-"""How the budget of an optimisation is spent: every share, and every least.
+"""Shares of an optimisation's budget, and the least that each must be.
 
 On 48 cells of mixtures (6 problems, 4 seeds, 5 and 10 steps, dpmpp_2m) with 4,000 calls the
 held-out errors were 0.76 of the best fixed schedule's in hindsight; a fifth or a third for
@@ -117,7 +117,7 @@ class Plan:
         )
 
     def share(self, rows: int) -> int:
-        """What of so many rows the deterministic solver's runs are planned with."""
+        """Rows, of so many, that the deterministic solver's runs are planned with."""
         return int(TWIN_SHARE * rows) if self.by_law else rows
 
     @property
@@ -145,7 +145,7 @@ class Plan:
         return self._noises(rows) // self.batch
 
     def too_large(self, rows: int) -> bool:
-        """Whether fewer than FEWEST_BATCHES of several noises fit into what a limit leaves."""
+        """Say whether fewer than FEWEST_BATCHES of several noises fit into what a limit leaves."""
         # With a quarter of 4,000 calls on 12 mixtures, a plan of its own gave errors 1.28 times
         # those of the whole budget; the whole one's larger batches, of which one fitted, 1.46.
         return self.batch > max(self.least_batch, self._noises(rows) // FEWEST_BATCHES)
@@ -186,7 +186,7 @@ def _law_cost(problem: Problem) -> int:
 
 
 def _law_fits(problem: Problem, rows: int) -> bool:
-    """Whether a solver can be judged by the distribution of its samples."""
+    """Say whether a solver can be judged by the distribution of its samples."""
     # What is enough for this is far more than the least that a plan for the twin takes.
     enough = FEWEST_NOISES * _law_cost(problem)
     return problem.solver.stochastic is not None and enough <= (1.0 - TWIN_SPENT) * rows

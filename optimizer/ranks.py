@@ -89,7 +89,7 @@ class OneProcess:
     def together(
         self, what: str, measure: Callable[[], Mapping[str, Tensor]], ledger: Ledger
     ) -> Mapping[str, Tensor]:
-        """What all ranks find in their rows of one batch of noise."""
+        """Measure the rows of one batch of noise: all are this process'."""
         return measure()
 
     def profile(
@@ -151,7 +151,7 @@ class _Exchange:
         phase: str,
         profile: Profile | None,
     ) -> list[Tensor]:
-        """What every rank gives, bytes [N_r].
+        """Exchange bytes [N_r]: everybody's, in the order of ranks.
 
         Raises RankError, with the phase and the profile, where a rank is gone, has failed, or is at
         another exchange than this.
@@ -325,7 +325,7 @@ class Ranks:
     def together(
         self, what: str, measure: Callable[[], Mapping[str, Tensor]], ledger: Ledger
     ) -> Mapping[str, Tensor]:
-        """What all ranks find in their rows of one batch of noise, joined.
+        """Measure this rank's rows of one batch of noise, and join what all have found.
 
         Arguments:
             what: is run, the same on all ranks: its phase and, after a comma, anything.
@@ -399,7 +399,7 @@ class Ranks:
         return tensors if there else None
 
     def _exchange(self, what: str, data: Tensor, status: int = GOES_ON) -> list[Tensor]:
-        """What every rank gives, see `_Exchange`."""
+        """Exchange bytes, see `_Exchange`."""
         return self._everybody(what, data, status, phase=self.phase, profile=self.kept)
 
 

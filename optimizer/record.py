@@ -1,4 +1,4 @@
-"""What one optimisation measures: recalled from its journal, or made and recorded."""
+"""Measurements of one optimisation: recalled from its journal, or made and recorded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Record:
         self._ledger, self._ranks, self._about = ledger, ranks, about
 
     def recall(self, batch: int, run: str) -> Mapping[str, Tensor] | None:
-        """What the next measurement on a batch of noise had found, its rows charged again.
+        """Recall what the next measurement on a batch had found, its rows charged again.
 
         None if it is not known. Another batch than before begins another stage.
         """
@@ -50,7 +50,7 @@ class Record:
     def make(
         self, phase: str, run: str, measure: Measure, gathered: bool = False
     ) -> Mapping[str, Tensor]:
-        """What all ranks find now, recorded.
+        """Measure on all ranks, and record what they find.
 
         run: what `recall` was asked for
         gathered: `measure` itself gathers from all ranks
@@ -64,7 +64,7 @@ class Record:
         return found
 
     def together(self, what: str, measure: Measure) -> Mapping[str, Tensor]:
-        """What all ranks find in their rows of one batch, all of which are charged."""
+        """Measure on all ranks, each in its rows of one batch; all rows are charged."""
         found = self._ranks.together(what, measure, self._ledger)
         if self._ranks.size > 1:
             self._ledger.ask()

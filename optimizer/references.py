@@ -21,7 +21,7 @@ __all__ = ["PairedErrors", "References", "refinement_track"]
 
 
 class References:
-    """Where a fine-step reference ends, batch after batch of noise.
+    """End points of a fine-step reference, batch after batch of noise.
 
     ends:  of every batch, the elements [B, E] that are compared
     whole: the end points [B, ...] of the tracked ones, until they are taken
@@ -65,7 +65,7 @@ class References:
         self.ends.append(self.runner.once("reference", batch, [self.fine], measure)["end"])
 
     def add_tracked(self, check: Callable[[], None] | None = None) -> tuple[Track, Track] | None:
-        """The same, with what the runs visited, and a coarse run of the judged solver beside them.
+        """Compute them with what the runs visited, and a coarse run of the judged solver beside.
 
         check: called after every call
 
@@ -99,7 +99,7 @@ class References:
 
 
 class PairedErrors:
-    """How far a schedule's runs end from the references of the same noises.
+    """Distances of a schedule's end points from the references of the same noises.
 
     RMS distances per element, one a noise.
     """
@@ -151,7 +151,7 @@ class PairedErrors:
         return True
 
     def end_points(self, sigmas: Tensor, batch: int) -> tuple[Tensor, Tensor]:
-        """Where the judged solver ends [B, ...], and how far from the references [B].
+        """End points [B, ...] of the judged solver, and their distances from the references [B].
 
         Whatever is left of the budget. Raises NotFiniteError for a schedule that fails.
         """
@@ -167,7 +167,7 @@ class PairedErrors:
 def refinement_track(
     references: References, plan: Plan, sigmas: Tensor, batches: int
 ) -> Track | None:
-    """What the judged solver visits with a schedule on the first so many batches of noise.
+    """Track the judged solver with a schedule on the first so many batches of noise.
 
     None when refinement's share of the budget does not allow all of them, or a run fails.
     """

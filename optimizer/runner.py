@@ -113,7 +113,7 @@ class Runner:
         measure: Measure,
         gathered: bool = False,
     ) -> Mapping[str, Tensor]:
-        """What `measure` finds with schedules on one batch of noise, or had found once before.
+        """Measure with schedules on one batch of noise, or recall what was found once before.
 
         The rows are charged either way. gathered: `measure` itself gathers from all ranks.
         """

@@ -1,4 +1,4 @@
-"""Who listens to an optimisation, what it remembers, and what is known before it begins."""
+"""An optimisation's surroundings: who listens, what it remembers, what is known before."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Better = Callable[[Tensor], None]  # (levels [n+1] of the best schedule so far)
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a problem before it is measured.
+    """Knowledge of a problem from before it is measured.
 
     profile: of this very denoiser (the same model, guidance and prompt), measured before at levels
         from sigma_max to sigma_min, perhaps on several machines and added up. None is measured
@@ -77,7 +77,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Session:
-    """Who listens to an optimisation, what it remembers, and what it shares with others.
+    """An optimisation's surroundings: who listens, what it remembers, who shares the work.
 
     progress: called as progress(phase, rows so far).
     better: called with the levels of the best schedule so far, whenever it is another one: first
@@ -124,7 +124,7 @@ class Session:
     def open(
         self, problem: Problem, budget: int, ranks: Ranks | OneProcess, known: Known | None = None
     ) -> Lab:
-        """What the measurements of one problem are made with."""
+        """Open the laboratory in which one problem is measured."""
         profile = None if known is None else known.profile
         journal, finish = ranks.shared(self.journal, self.finish)
         ledger = Ledger(budget - self.spent, problem.solver.meter, finish)
@@ -153,7 +153,7 @@ class Leader:
 
 @dataclass(frozen=True)
 class Lab:
-    """What the measurements of one problem are made with.
+    """The laboratory in which one problem is measured.
 
     ledger:   rows spent and left
     record:   what was measured

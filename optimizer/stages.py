@@ -56,7 +56,7 @@ def measured_references(plan: Plan, lab: Lab) -> tuple[Plan, References, Tracks]
 
 
 def _owed_by(references: References) -> Callable[[], int]:
-    """What the smallest honest comparison still takes, before the first fresh noise."""
+    """Rows that the smallest honest comparison still takes, before the first fresh noise."""
     lab = references.runner.lab
 
     def owed() -> int:
@@ -179,7 +179,7 @@ def refined(
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparison on fresh noise says.
+    """The outcome of the comparison on fresh noise.
 
     winner:          of the least error
     scores:          of every candidate
