@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from .limits import shortened, within_limits
 from .plot import beside, plot_schedules, preview_curve
 from .preview import preview
 from .profile import AYS_PROFILE, fitting_profile
+from .request import Request
 from .result import METHODS, found_result, given_schedules, joined_results
 from .schema import (
     MOST_STEPS,
@@ -231,22 +233,18 @@ class AYSOptimize(io.ComfyNode):
         guided = guided_model(
             guider, judged, latent_image, steps, denoise, second_guider, boundary_step
         )
-        request = {
-            **_models(guider, second_guider, guided),
-            "cfg": scale,
-            "sampler": judged.name,
-            "sampler_options": judged.options,
-            "steps": steps,
-            "shape": guided.latent.sizes,
-            "latent": guided.latent.digest,
-            "denoise": denoise,
-            "method": method,
-            "budget": budget,
-            "seed": seed,
-        }
-        if profile is not None:  # without one, a request is what it was before there were any
+        request = Request.of(
+            guided,
+            cfg=scale,
+            steps=steps,
+            denoise=denoise,
+            method=method,
+            budget=budget,
+            seed=seed,
+        )
+        if profile is not None:
             profile = fitting_profile(profile, request)
-            request["profile"] = profile.profile.digest
+            request = replace(request, profile=profile.profile.digest)
         again = reuse == REUSE[1]
         found, given = [], []
         place = cls.hidden.unique_id, cls.hidden.extra_pnginfo
@@ -258,7 +256,7 @@ class AYSOptimize(io.ComfyNode):
                 own_name = name.strip()
                 if own_name and count != steps:
                     own_name += f", {count} steps"
-                wanted = {**request, "steps": count}
+                wanted = replace(request, steps=count)
                 warning = host.distilled_warning(guider, count)
                 given.append(given_schedules(guided.levels, count, denoise, judged.spare_level))
                 progress.part(part, f"{count} steps", partial(preview_curve, muted=given[-1]))
@@ -281,7 +279,7 @@ class AYSOptimize(io.ComfyNode):
             host.show_picture(cls.hidden.unique_id, beside(plot))
             shown |= preview(plot, cls)
         measured = host.Measured(
-            denoise, judged.spare_level, guided.levels.sigma_min, request.get("boundary")
+            denoise, judged.spare_level, guided.levels.sigma_min, request.boundary
         )
         attached = host.attach(model, saved.schedule, measured)
         second = attached
@@ -312,19 +310,6 @@ def _more(text: str, steps: int) -> list[int]:
             "takes the budget again."
         )
     return more
-
-
-def _models(guider: Any, second: Any, guided: host.GuidedModel) -> dict[str, Any]:
-    """What a request says about the models and their guidance."""
-    identity = host.model_identity(guider.model_patcher)
-    request: dict[str, Any] = {"identity": identity, "guidance": host.guidance_digest(guider)}
-    if isinstance(guided, host.GuidedPair):
-        request["second identity"] = host.model_identity(second.model_patcher)
-        request["second guidance"] = host.guidance_digest(second)
-        request["boundary"] = guided.boundary
-        if request["second identity"] is None:  # such a pair is never found again
-            request["identity"] = None
-    return request
 
 
 def _other_model(model: Any, measured: Any, identity: str | None) -> bool:

@@ -1,15 +1,11 @@
-"""The result of a request: found among the saved ones, or measured now and saved.
-
-A request is everything that makes two results the same: model, guidance, sampler, steps, latent,
-method, budget and seed.
-"""
+"""The result of a request: found among the saved ones, or measured now and saved."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,12 +16,12 @@ from ..profiles import NOISES, MeasuredProfile, as_ranges
 from ..schedules import Provenance, SavedSchedule, Schedule, Store, Unfinished
 from ..schedules.curves import time_uniform
 from ..schedules.files import label_of
-from ..schedules.saved import digest_of
 from . import host
 from .choose import published
 from .early import account, early_request, equal_result, how_it_ended
 from .kept import keep, waiting
 from .report import comparison, for_other_tools, report_text, snapped
+from .request import Request
 
 __all__ = ["METHODS", "found_result", "given_schedules", "joined_results"]
 
@@ -38,7 +34,7 @@ log = logging.getLogger("align_your_steps")
 
 def found_result(
     guided: host.GuidedModel,
-    request: dict[str, Any],
+    request: Request,
     given: dict[str, torch.Tensor],
     name: str,
     again: bool,
@@ -68,14 +64,14 @@ def found_result(
         progress.stopped(str(error) or f"Stopped{resume}.")
         raise
     if not name:
-        digests = saved.digest, digest_of(early_request(request))
+        digests = saved.digest, early_request(request).digest
         saved = _renamed(saved, store.free_name(saved.schedule.name, *digests))
-    whole = saved.request == request
+    whole = saved.request == request.as_json()
     kept, problem = keep(store, saved, unfinished if whole else None)
     progress.done(_lines(problem, saved.notes["summary"]))
     text = f"{saved.notes['report']}\n\n{kept}"
     if whole and not problem:
-        store.forget(early_request(request), saved.schedule.name)
+        store.forget(early_request(request).as_json(), saved.schedule.name)
     if progress.continued:
         text += f"\n\nContinued: {progress.continued} calls had been made before."
     return saved, f"{text}\n\n{for_other_tools(saved)}"
@@ -83,7 +79,7 @@ def found_result(
 
 def _taken(
     store: Store,
-    request: dict[str, Any],
+    request: Request,
     name: str,
     again: bool,
     came: Sequence[SavedSchedule],
@@ -101,7 +97,7 @@ def _taken(
         return _reported(_renamed(saved, name), why, "Not measured again", progress, store)
     if again:
         return None
-    saved = equal_result(store.find, request, minutes)
+    saved = equal_result(lambda wanted: store.find(wanted.as_json()), request, minutes)
     if saved is not None:
         to = None if name in ("", saved.schedule.name) else store
         why = "Saved result taken, no model call made."
@@ -112,12 +108,11 @@ def _taken(
     return None
 
 
-def _equal(found: Iterable[SavedSchedule], request: Mapping[str, Any]) -> SavedSchedule | None:
+def _equal(found: Iterable[SavedSchedule], request: Request) -> SavedSchedule | None:
     """The result of exactly this request among those found elsewhere than in the store."""
-    if not host.is_comparable(request):
+    if not request.is_comparable:
         return None
-    wanted = digest_of(request)
-    return next((saved for saved in found if saved.digest == wanted), None)
+    return next((saved for saved in found if saved.digest == request.digest), None)
 
 
 def _brought(
@@ -197,14 +192,14 @@ def _starts(
     return {"time-uniform": levels.coordinate.finite_edm(time_uniform(count, levels.table()))}
 
 
-def _unfinished(request: dict[str, Any], *, afresh: bool) -> Unfinished | None:
+def _unfinished(request: Request, *, afresh: bool) -> Unfinished | None:
     """What was measured for this request before it was interrupted, and where to keep more.
 
     None where nobody could tell that a request is the same, and to begin afresh, which deletes it.
     """
-    if not host.is_comparable(request):
+    if not request.is_comparable:
         return None
-    unfinished = Unfinished(host.unfinished_folder(), request)
+    unfinished = Unfinished(host.unfinished_folder(), request.as_json())
     if afresh:
         unfinished.discard()
         return None
@@ -213,7 +208,7 @@ def _unfinished(request: dict[str, Any], *, afresh: bool) -> Unfinished | None:
 
 def _measured(
     guided: host.GuidedModel,
-    request: dict[str, Any],
+    request: Request,
     given: dict[str, torch.Tensor],
     name: str,
     progress: host.Progress,
@@ -222,9 +217,9 @@ def _measured(
     profile: MeasuredProfile | None,
 ) -> SavedSchedule:
     """Run the optimisation that a request asks for."""
-    steps, denoise = request["steps"], request["denoise"]
+    steps, denoise = request.steps, request.denoise
     levels, judged = guided.levels, guided.sampler
-    method = METHODS[request["method"]]
+    method = METHODS[request.method]
     elements = guided.elements
     result = guided.fitted(
         lambda batch_size, made: optimize(
@@ -237,9 +232,9 @@ def _measured(
             samples=guided.latent.samples,
             elements=elements,
             candidates=given,
-            budget=request["budget"],
+            budget=request.budget,
             spent=made,
-            seed=request["seed"],
+            seed=request.seed,
             progress=progress,
             method=method,
             starts=_starts(levels, method, steps, denoise),
@@ -254,18 +249,18 @@ def _measured(
             profile=None if profile is None else profile.profile,
         )
     )
-    cfg = "" if request["cfg"] is None else f" cfg {request['cfg']:g}"
-    boundary = request.get("boundary")
+    cfg = "" if request.cfg is None else f" cfg {request.cfg:g}"
+    boundary = request.boundary
     second = "" if boundary is None else f", a second model from noise level {boundary:.4g} on"
     measured = Provenance(
         who="Optimize AYS",
-        what=f"{judged.name}, {steps} steps{cfg}, denoise {denoise:g}, latent {request['shape']}"
+        what=f"{judged.name}, {steps} steps{cfg}, denoise {denoise:g}, latent {request.shape}"
         f"{second}: {result.method}, on {result.noises} noises with {result.total_calls} calls"
         + (f"; {snapped(result)}" if snapped(result) else ""),
         when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
     name = name or f"{guided.model_name}{judged.name} {steps} steps{cfg}"
-    early = account(result, request["budget"], given, progress, unfinished is not None)
+    early = account(result, request.budget, given, progress, unfinished is not None)
     report = report_text(result, judged, steps, boundary, warning, early, linked=profile)
     if guided.note:
         report += f"\n\nNote: {guided.note}"
@@ -273,8 +268,8 @@ def _measured(
         schedule=Schedule(
             tuple(result.sigmas.tolist()), name, measured, _other_steps(result, denoise)
         ),
-        identity=request["identity"],
-        request=early_request(request) if result.ended_early else request,
+        identity=request.identity,
+        request=(early_request(request) if result.ended_early else request).as_json(),
         tensors=result.profile.to_tensors(),
         notes={
             "report": report,

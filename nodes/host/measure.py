@@ -72,6 +72,7 @@ class GuidedModel:
         latent: LatentUse,
         sampler: JudgedSampler,
     ):
+        self.given = guider
         self.levels = levels
         self.latent = latent
         self.sampler = sampler
