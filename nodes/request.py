@@ -7,6 +7,7 @@ from typing import Any
 
 from ..schedules.saved import digest_of
 from . import host
+from .guided import guidance_scale
 
 __all__ = ["ENDED_EARLY", "Request"]
 
@@ -58,7 +59,6 @@ class Request:
         cls,
         guided: host.GuidedModel,
         *,
-        cfg: float | None,
         steps: int,
         denoise: float,
         method: str,
@@ -69,7 +69,7 @@ class Request:
         request = cls(
             identity=host.model_identity(guided.given.model_patcher),
             guidance=host.guidance_digest(guided.given),
-            cfg=cfg,
+            cfg=guidance_scale(guided.given),
             sampler=guided.sampler.name,
             sampler_options=guided.sampler.options,
             steps=steps,
