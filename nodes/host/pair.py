@@ -139,4 +139,3 @@ class GuidedPair(GuidedModel):
         if first < len(sigmas):
             outputs += self.second.walk(points, sigmas[first:])
         return outputs
-
