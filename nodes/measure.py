@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
-from ..optimizer import Result, optimize
+from ..optimizer import Known, Result, Session, optimize
 from ..profiles import NOISES, as_ranges
 from ..schedules import Provenance, SavedSchedule, Schedule, Unfinished
 from . import host
@@ -50,6 +51,14 @@ def _optimised(task: Task, progress: host.Progress, journal: Unfinished | None) 
     guided, request = task.guided, task.request
     levels, method = guided.levels, METHODS[request.method]
     elements = guided.elements
+    known = Known(
+        profile=None if task.profile is None else task.profile.profile,
+        samples=guided.latent.samples,
+        starts=starts(levels, method, request.steps, request.denoise),
+    )
+    session = Session(
+        progress=progress, better=progress.better, journal=journal, finish=progress
+    )
     return guided.fitted(
         lambda batch_size, made: optimize(
             guided,
@@ -57,25 +66,15 @@ def _optimised(task: Task, progress: host.Progress, journal: Unfinished | None) 
             sigma_max=host.start_level(levels, request.steps, request.denoise),
             sigma_min=levels.sigma_min,
             steps=request.steps,
-            solver=guided.solver(),
-            samples=guided.latent.samples,
-            elements=elements,
+            solver=guided.judged(),
             candidates=task.given,
             budget=request.budget,
-            spent=made,
             seed=request.seed,
-            progress=progress,
             method=method,
-            starts=starts(levels, method, request.steps, request.denoise),
             coordinate=levels.coordinate,
-            reference=guided.reference(),
-            order=guided.sampler.order,
-            batch_size=batch_size,
-            meter=guided.meter,
-            journal=journal,
-            finish=progress,
-            better=progress.better,
-            profile=None if task.profile is None else task.profile.profile,
+            elements=elements,
+            known=known,
+            session=replace(session, spent=made, batch_size=batch_size),
         )
     )
 

@@ -16,6 +16,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ...optimizer import JudgedSolver
 from ...optimizer.coordinate import edm_level
 from . import probes
 from .latents import LatentUse
@@ -140,6 +141,16 @@ class GuidedModel:
         )
 
     # -- runs ---------------------------------------------------------------------------------
+
+    def judged(self) -> JudgedSolver:
+        """The solver that is judged with its reference, for the optimiser."""
+        return JudgedSolver.of(
+            self.solver(),
+            self,
+            reference=self.reference(),
+            order=self.sampler.order,
+            meter=self.meter,
+        )
 
     def solver(self) -> HostSolver:
         """The Solver that is judged."""

@@ -146,13 +146,10 @@ def main(cells: list[tuple[str, str]]) -> None:
             sigma_max=own.levels.sigma_max,
             sigma_min=own.levels.sigma_min,
             steps=STEPS,
-            solver=own.solver(),
+            solver=own.judged(),
             candidates=others,
             budget=BUDGET,
             coordinate=own.levels.coordinate,
-            reference=own.reference(),
-            order=own.sampler.order,
-            meter=own.meter,
         )
 
     def limit(model: Any, test: Tensor) -> Tensor:
