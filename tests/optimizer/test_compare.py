@@ -216,7 +216,7 @@ def test_calls_stay_within_what_was_announced(solver: str, per_step: int) -> Non
         computed += len(x)
         return DATA.denoise(x, sigma)
 
-    found = compare_flat(
+    found = compared(
         denoise, solver=solver, noises=6, progress=lambda phase, rows: told.append(rows)
     )
     most = most_calls([6] * len(GIVEN), 6, per_step, 3, 1)

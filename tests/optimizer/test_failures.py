@@ -14,7 +14,7 @@ from align_your_steps.optimizer.failures import Failures
 from align_your_steps.optimizer.select import Candidate, halving
 from align_your_steps.optimizer.solvers import builtin_solver
 from align_your_steps.schedules import Unfinished
-from align_your_steps.tests.optimizer.laboratory import optimize_flat
+from align_your_steps.tests.optimizer.laboratory import compare_flat, optimize_flat
 from align_your_steps.tests.torture.failing import Fault
 from torch import Tensor
 
@@ -155,15 +155,15 @@ def test_noises_whose_reference_fails_end_the_comparison_with_those_before(
 
 
 def test_a_comparison_ends_before_noises_whose_reference_fails() -> None:
-    def compare_flat(model: Model) -> Any:
+    def compared(model: Model) -> Any:
         return compare_flat(
             model, (16,), schedules=GIVEN, sigma_max=20.0, sigma_min=0.05, solver="euler",
             noises=12,
         )  # fmt: skip
 
     count = Fault("nan", times=0)
-    whole = compare_flat(Model(count))
-    late = compare_flat(Model(Fault("nan", call=2 * count.calls // 3, low=0.05, high=0.0501)))
+    whole = compared(Model(count))
+    late = compared(Model(Fault("nan", call=2 * count.calls // 3, low=0.05, high=0.0501)))
     assert (whole.noises, late.noises) == (12, 8)
     assert "the many-step picture came out" in late.left_out["further noises"]
     for one, other in zip(whole.scores, late.scores, strict=True):
