@@ -119,7 +119,7 @@ def _figures(task: Task, result: Result) -> dict[str, Any]:
     figures = {
         "summary": comparison(result),
         "method": result.method,
-        "error": result.error.mean,
+        "error": result.error.figure,
         "calls": result.calls,
         "flow": task.guided.levels.flow,
         "spare_level": task.guided.sampler.spare_level,

@@ -39,7 +39,7 @@ def report_text(
     paragraphs = [
         f"Best schedule for {steps} steps of {judged.name}: {best.candidate.name}. "
         + comparison(result),
-        f"Error {best.mean:.4g} ± {best.standard_error:.2g}: {_criterion(result)}",
+        f"Error {best.figure:.4g} ± {best.standard_error:.2g}: {_criterion(result)}",
         "sigmas: " + ", ".join(f"{level:.4f}" for level in result.sigmas.tolist()),
         "\n".join(["```", *_table(result), "```"]),
         f"Calls: {result.total_calls} ("
@@ -134,27 +134,36 @@ def _criterion(result: Result) -> str:
         else f"is about {result.reference_error:.2g}; smaller ones are not told apart."
     )
     return (
-        f"RMS per latent element, against {result.reference_steps} steps from the same noise, "
-        f"{result.noises} noises. The reference's own error {own}"
+        f"RMS per latent element, against {result.reference_steps} steps from the same noise; "
+        f"geometric mean of {result.noises} noises. The reference's own error {own}"
     )
 
 
 def comparison(result: Result) -> str:
-    """The winner against the best of what the user already had, on equal noises."""
-    given = [score for score in result.scores if score.candidate.given]
+    """What was gained over the best schedule that was given, on seeds that did not choose."""
+    gain = result.gain
     if result.error.candidate.given:
-        return f"Nothing found is better than {result.method}, which you had."
-    if not given:
-        return "No schedule of the host could be compared."
-    had = min(given, key=lambda score: (-len(score.errors), score.mean))
-    shared = min(len(had.errors), result.noises)
-    before = sum(had.errors[:shared])
-    ratio = sum(result.error.errors[:shared]) / before if before > 0.0 else 1.0
-    change = f"{abs(1 - ratio):.0%} {'less' if ratio < 1 else 'more'}"
+        return f"Nothing found is better than {result.method}."
+    if gain is None:
+        return "No standard schedule could be compared."
+    given = [score for score in result.scores if score.candidate.given]
+    had = min(given, key=lambda score: score.place).candidate.name
+    if not gain.sure:
+        seeds = "seed" if gain.noises == 1 else "seeds"
+        return f"About {_change(gain.ratio)} error than {had} (on {gain.noises} {seeds} only)."
     return (
-        f"{change} error than the best that you had, {had.candidate.name} (on {shared} "
-        f"{'noise' if shared == 1 else 'noises'})."
+        f"{_change(gain.ratio)} error than {had}, the best standard schedule here (between "
+        f"{_change(gain.high)} and {_change(gain.low)}, on {gain.noises} seeds)."
     )
+
+
+def _change(ratio: float) -> str:
+    """A ratio of errors in words.
+
+    >>> [_change(ratio) for ratio in (0.6, 1.0, 1.1)]
+    ['40% less', '0% less', '10% more']
+    """
+    return f"{abs(1 - ratio):.0%} {'less' if ratio <= 1.0 else 'more'}"
 
 
 def _table(result: Result) -> list[str]:
@@ -162,7 +171,7 @@ def _table(result: Result) -> list[str]:
     rows = [f"{'schedule':<60}{column:>10}{'± s.e.':>10}{'noises':>8}{'KLUB':>10}"]
     for score in result.scores[:ROWS]:
         rows.append(
-            f"{score.candidate.name:<60}{score.mean:>10.4g}{score.standard_error:>10.2g}"
+            f"{score.candidate.name:<60}{score.figure:>10.4g}{score.standard_error:>10.2g}"
             f"{len(score.errors):>8}{result.klub(score.candidate.sigmas):>10.4g}"
         )
     if len(result.scores) > ROWS:

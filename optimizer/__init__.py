@@ -9,6 +9,7 @@ from . import gaussian
 from .compare import Comparison, compare
 from .coordinate import FLOW, VE, Coordinate, affine
 from .finish import Deadline, Finish
+from .gain import Gain
 from .journal import Journal
 from .judged_solver import JudgedSolver
 from .klub import klub, klub_standard_error
@@ -34,6 +35,7 @@ __all__ = [
     "Denoiser",
     "DenoiserError",
     "Finish",
+    "Gain",
     "Journal",
     "JudgedSolver",
     "Known",

@@ -91,7 +91,7 @@ class Comparison:
         The standard error is NaN for a single noise.
         """
         pairs = zip(score.errors, self.best.errors, strict=True)
-        differences = Score(score.candidate, [error - least for error, least in pairs])
+        differences = Score(score.candidate, [error - least for error, least in pairs], True)
         return differences.mean, differences.standard_error
 
     def as_good(self, score: Score) -> bool:
@@ -286,7 +286,7 @@ def _checked(
     running, left_out = [], {}
     for name, levels in schedules.items():
         try:
-            running.append(Score(_comparable(name, levels, sigma_max)))
+            running.append(Score(_comparable(name, levels, sigma_max), additive=True))
         except (ValueError, TypeError) as error:
             left_out[name] = str(error)
     if not running:

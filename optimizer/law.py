@@ -111,7 +111,7 @@ def law_scores(
         return _compared(candidates, runs)[0]
     scores, ends = _compared(candidates, runs, first)
     known = torch.cat([*(end.to(ends) for end in runs.known), ends])
-    ranked = sorted(scores, key=lambda score: score.mean)
+    ranked = sorted(scores, key=lambda score: score.figure)
     # The best given one stays in, whatever its place.
     given = next((k for k, score in enumerate(ranked) if score.candidate.given), 0)
     last = max(given, FINALISTS - 1)
@@ -150,6 +150,6 @@ def _compared(
         return [], torch.empty(0)
     y = torch.cat(references)
     return [
-        Score(candidate, law_errors(torch.cat(x), y))
+        Score(candidate, law_errors(torch.cat(x), y), additive=True)
         for candidate, x in zip(candidates, ends, strict=True)
     ], y

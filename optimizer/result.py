@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .candidates import edm_levels, from_edm, path_schedules
 from .coordinate import Coordinate
+from .gain import Gain
 from .klub import klub
 from .plan import Plan
 from .profile import Profile
@@ -39,6 +40,8 @@ class Result:
     criterion:       what the scores' errors are: "paired error", end points against a reference
                      from the same noise, of a stochastic solver's deterministic twin; or "law",
                      a stochastic solver's own, of the distribution of its samples (law.py)
+    gain:            of the best that was found over the best of `candidates`, on noise that had no
+                     part in choosing either; None: nothing given was run on as many noises
     reference_steps: steps of the reference runs that the scores compare with
     reference_error: estimated RMS error of the deterministic references; where trajectories part,
                      it may be a few times too low
@@ -58,6 +61,7 @@ class Result:
     calls: dict[str, int]
     noises: int
     criterion: str
+    gain: Gain | None
     reference_steps: int
     reference_error: float
     coordinate: Coordinate
@@ -95,6 +99,7 @@ class Result:
             calls=lab.ledger.spent,
             noises=len(winner.errors),
             criterion=verdict.criterion,
+            gain=verdict.gain,
             reference_steps=verdict.reference_steps,
             reference_error=references.error,
             coordinate=plan.problem.coordinate,

@@ -16,6 +16,7 @@ from .candidates import (
     paper_candidates,
 )
 from .coordinate import spread
+from .gain import Gain
 from .law import law_scores
 from .law_runs import LawRuns
 from .plan import FEWEST, PROFILE_LEVELS, Plan, law_reference_steps
@@ -184,6 +185,7 @@ class Verdict:
     winner:          of the least error
     scores:          of every candidate
     criterion:       "paired error" or "law", what the scores' errors are
+    gain:            of what was found over what was given; None: nothing given was run as often
     reference_steps: of the runs that they compare with
     surrogate:       what is known about schedules of other lengths; None: nothing
     """
@@ -191,8 +193,38 @@ class Verdict:
     winner: Score
     scores: list[Score]
     criterion: str
+    gain: Gain | None
     reference_steps: int
     surrogate: Surrogate | None
+
+    @staticmethod
+    def on(
+        scores: list[Score],
+        winner: Score,
+        criterion: str,
+        reference_steps: int,
+        surrogate: Surrogate | None,
+        first_round: int = 0,
+    ) -> Verdict:
+        """The verdict on these scores: one that was given wins unless another is seen to gain.
+
+        winner: of those that were run most
+        first_round: noises after which most candidates drop out
+        The gain is measured on as many noises as some of both were run on, but for the first round.
+        """
+        gain, sound = None, [score for score in scores if score.finite]
+        for noises in sorted({len(s.errors) for s in sound} - {0}, reverse=True):
+            last = [s for s in sound if len(s.errors) >= noises]
+            given = [score for score in last if score.candidate.given]
+            ours = [score for score in last if not score.candidate.given]
+            if given and ours:
+                a, b = ([s.errors[:noises] for s in some] for some in (ours, given))
+                after = first_round if noises > first_round else 0
+                gain = Gain.of_means(a, b) if winner.additive else Gain.of(a, b, after=after)
+                if gain.ratio >= 1.0:
+                    winner = min(given, key=lambda score: score.place)
+                break
+        return Verdict(winner, scores, criterion, gain, reference_steps, surrogate)
 
 
 def judge(
@@ -214,7 +246,8 @@ def judge(
         lambda candidate, k: errors.of(candidate, first + k),
         lab.leader.lead,
     )
-    return Verdict(winner, scores, "paired error", len(references.fine) - 1, surrogate)
+    steps = len(references.fine) - 1
+    return Verdict.on(scores, winner, "paired error", steps, surrogate, runner.batch)
 
 
 def _by_law(likely: list[Candidate], references: References) -> Verdict:
@@ -230,4 +263,4 @@ def _by_law(likely: list[Candidate], references: References) -> Verdict:
     scores = law_scores(likely, LawRuns(references, fine), design if first_order else None)
     winner = min(scores, key=lambda score: score.place)
     # What the surrogate knows is of the twin, which is not what chose.
-    return Verdict(winner, scores, "law", len(fine) - 1, None)
+    return Verdict.on(scores, winner, "law", len(fine) - 1, None)
