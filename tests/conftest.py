@@ -18,6 +18,7 @@ from align_your_steps.tests.host.get_front_end import OWN, FrontEnd
 from align_your_steps.tests.host.get_host import NoHostError, find_host
 from align_your_steps.tests.host.server import ComfyServer
 from align_your_steps.tests.host.ways import WAYS, Way
+from align_your_steps.tests.tables import markdown_table, recorded
 from hypothesis import HealthCheck, settings
 
 # A busy machine is no fault.
@@ -34,10 +35,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly that the tests against a real ComfyUI were left out."""
+    """Say loudly that tests against a real ComfyUI, or in a browser, were left out."""
     if os.environ.get("AYS_NO_HOST") == "1":
         terminalreporter.section("AYS_NO_HOST=1", red=True, bold=True)
         terminalreporter.line("NOTHING WAS TESTED IN A REAL COMFYUI.", red=True, bold=True)
+    # Of the reports, for the tests themselves may have run in other processes.
+    if any(NO_BROWSER in report.longreprtext for report in terminalreporter.getreports("skipped")):
+        terminalreporter.section("no browser", red=True, bold=True)
+        terminalreporter.line(NO_BROWSER, red=True, bold=True)
+    _tables(terminalreporter)
+
+
+def _tables(terminalreporter: pytest.TerminalReporter) -> None:
+    """A row for every graph that was executed, and for every fault that was tried.
+
+    Here, since of tests that run in other processes pytest reads no other file than this.
+    """
+    for name, title in (("executed graph", "Executed graphs"), ("fault", "Faults")):
+        rows = recorded(terminalreporter, name)
+        if name == "fault":
+            for row in rows:
+                del row["result"]  # of a whole test, which may have several rows
+        if rows:
+            terminalreporter.section(title)
+            for line in markdown_table(rows):
+                terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")
@@ -51,22 +73,11 @@ def host_path() -> Path:
         pytest.fail(str(error), pytrace=False)
 
 
-class Banner:
-    """Says at the end of all tests, in red, that those in a browser were left out."""
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Called by pytest."""
-        terminalreporter.section("no browser", red=True, bold=True)
-        terminalreporter.line(NO_BROWSER, red=True, bold=True)
-
-
 @pytest.fixture(scope="session")
-def chromium(pytestconfig: pytest.Config) -> str:
+def chromium() -> str:
     """The browser to test with. Without one the tests are skipped, loudly."""
     executable = find_browser()
     if executable is None:
-        if not pytestconfig.pluginmanager.has_plugin("no browser"):
-            pytestconfig.pluginmanager.register(Banner(), "no browser")
         pytest.skip(NO_BROWSER)
     return executable
 
