@@ -25,6 +25,26 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
+HERE = Path(__file__).resolve().parent
+# Where two files run at a time, these come first, or one of them would run alone in the end.
+LONGEST = (
+    "host/test_browser.py",
+    "host/test_panel.py",
+    "host/test_page_closed.py",
+    "host/test_examples.py",
+    "host/test_locales.py",
+    "optimizer/test_optimize.py",
+    "host/test_guidance.py",
+    "host/test_families.py",
+    "benchmarks/test_gpu.py",
+    "host/test_carried.py",
+    "benchmarks/test_evidence.py",
+    "host/test_graphs.py",
+    "torture/test_long_run.py",
+    "torture/test_failing_models.py",
+    "torture/test_two_at_once.py",
+    "torture/test_kills.py",
+)
 LAUNCH = Path(__file__).with_name("host") / "launch.py"
 _answers: dict[tuple[Path, tuple[str, ...]], dict[str, Any] | pytest.fail.Exception] = {}
 
@@ -32,6 +52,14 @@ _answers: dict[tuple[Path, tuple[str, ...]], dict[str, Any] | pytest.fail.Except
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`make torture` runs the tests of faults at full length, `make test` a short version."""
     parser.addoption("--torture", action="store_true", help="faults at full length")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    places = {HERE / file: place for place, file in enumerate(LONGEST)}
+    missing = [str(path) for path in places if not path.is_file()]
+    assert not missing, f"LONGEST names what is not there: {missing}"
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -118,6 +146,22 @@ def way(request: pytest.FixtureRequest) -> Way:
 def page_server(way: Way, serve: Callable[[FrontEnd], ComfyServer]) -> ComfyServer:
     """The shared server of this way's front end."""
     return serve(way.front_end)
+
+
+@pytest.fixture(scope="session")
+def second_server(
+    host_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ComfyServer]:
+    """Another server, for tests that save on one and look on the other, or need an empty one."""
+    with ComfyServer(host_path, tmp_path_factory.mktemp("second")) as second:
+        yield second
+
+
+@pytest.fixture
+def empty_server(second_server: ComfyServer) -> ComfyServer:
+    """The second server as if it had just been started; a test may restart it."""
+    second_server.forget()
+    return second_server
 
 
 @pytest.fixture

@@ -29,9 +29,7 @@ def test_both_renderers_of_the_newest_front_end_are_among_the_ways() -> None:
     [("1.32.9", True, False), ("1.32.9", False, True), ("1.39.99", True, False),
      ("1.40.0", True, True), ("1.58.1", True, True)],
 )  # fmt: skip
-def test_the_table_is_read_by_version_and_renderer(
-    version: str, vue: bool, expected: bool
-) -> None:
+def test_the_table_is_read_by_version_and_renderer(version: str, vue: bool, expected: bool) -> None:
     assert can("text under a node", version, vue) is expected
 
 
