@@ -5,7 +5,8 @@
     GET  /ays/schedules         {"schedules": [...], "folder": where new ones go}
     POST /ays/schedules/rename  {"name", "new_name"} -> {"name": the one that it shows}
     POST /ays/schedules/delete  {"name"} -> {}
-    POST /ays/schedules/import  ?filename=x.json, the file as the body -> {"name"}
+    POST /ays/schedules/import  ?filename=x.json, the file as the body -> {"name", "new": whether it
+                                was not here before}
     GET  /ays/schedules/export  ?name=...&format=json|safetensors -> the file
     GET  /ays/schedules/text    ?name=...&for=comfyui|diffusers|a1111 -> {"text", "hint"}
 
@@ -94,8 +95,8 @@ async def import_file(request: web.Request) -> web.Response:
     """Keep a file that somebody sent."""
     file_name = one_line(queried(request, "filename", "schedule.json"))
     async with received(request, LONGEST_FILE) as data:
-        name = await asyncio.to_thread(store().add, data, file_name)
-    return web.json_response({"name": name})
+        added = await asyncio.to_thread(store().add, data, file_name)
+    return web.json_response(added._asdict())
 
 
 async def export_file(request: web.Request) -> web.Response:

@@ -79,10 +79,11 @@ export async function remove(name) {
 
 /**
  * @param {File} file
- * @returns {Promise<string>} the name under which it is listed
+ * @returns {Promise<{name: string, new: boolean}>} the name under which it is listed, and whether
+ *     it was not here before
  */
 export async function importFile(file) {
-  return (await post(`/schedules/import?${query({ filename: file.name })}`, file)).name;
+  return post(`/schedules/import?${query({ filename: file.name })}`, file);
 }
 
 /**
