@@ -53,8 +53,9 @@ $(READY): $(TORCH_READY) requirements.txt requirements-dev.txt
 	  (site / "align_your_steps.pth").write_text(str(pathlib.Path("$(VENV)/pack").absolute()))'
 	touch $@
 
-host: $(READY)  ## a real ComfyUI for the tests, and what it requires
+host: $(READY)  ## a real ComfyUI for the tests, what it requires, and the newest of its pages
 	$(BIN)/python tests/host/get_host.py --constraint $(VENV)/constraints.txt
+	$(BIN)/python -m align_your_steps.tests.host.get_front_end
 
 browser: $(READY)  ## a chromium for the tests: yours, else one is installed where that can be done
 	$(BIN)/python -m align_your_steps.tests.host.get_browser

@@ -8,13 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
+from align_your_steps.tests.host.get_front_end import OWN, FrontEnd
 from align_your_steps.tests.host.get_host import NoHostError, find_host
 from align_your_steps.tests.host.server import ComfyServer
+from align_your_steps.tests.host.ways import WAYS, Way
 from hypothesis import HealthCheck, settings
 
 # A busy machine is no fault.
@@ -69,10 +72,41 @@ def chromium(pytestconfig: pytest.Config) -> str:
 
 
 @pytest.fixture(scope="session")
-def server(host_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
-    """One server with our pack and the test pack, shared by all tests."""
-    with ComfyServer(host_path, tmp_path_factory.mktemp("comfy")) as shared:
+def serve(
+    host_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[FrontEnd], ComfyServer]]:
+    """The server that serves a front end, with our pack and the test pack; one for all tests."""
+    with ExitStack() as running:
+
+        @cache
+        def shared(front_end: FrontEnd) -> ComfyServer:
+            try:
+                arguments = ["--cpu", *front_end.arguments()]
+            except NoHostError as error:
+                pytest.fail(str(error), pytrace=False)
+            base = tmp_path_factory.mktemp("comfy")
+            return running.enter_context(ComfyServer(host_path, base, arguments=arguments))
+
         yield shared
+
+
+@pytest.fixture(scope="session")
+def server(serve: Callable[[FrontEnd], ComfyServer]) -> ComfyServer:
+    """The server with the host's own front end, shared by all tests."""
+    return serve(OWN)
+
+
+@pytest.fixture(scope="module", params=WAYS, ids=str)
+def way(request: pytest.FixtureRequest) -> Way:
+    """A front end and a renderer: every test that asks for it is run in each of them."""
+    found: Way = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def page_server(way: Way, serve: Callable[[FrontEnd], ComfyServer]) -> ComfyServer:
+    """The shared server of this way's front end."""
+    return serve(way.front_end)
 
 
 @pytest.fixture

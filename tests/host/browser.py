@@ -14,8 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from align_your_steps.tests.host.renderers import HOLD, ClassicNodes, VueNodes, middle
 from align_your_steps.tests.host.server import ComfyServer, Graph, HostError
+from align_your_steps.tests.host.ways import can
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
@@ -238,10 +240,18 @@ class HostPage:
     # -- what it shows -----------------------------------------------------------------------
 
     @property
-    def draws_texts(self) -> bool:
-        """Whether texts that a node sends are shown in it: not by the first "Nodes 2.0"."""
-        version = str(self.page.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__"))
-        return isinstance(self.nodes, ClassicNodes) or not re.match(r"1\.[0-3]?\d\.", version)
+    def version(self) -> str:
+        """The version of the front end, as it says itself."""
+        return str(self.page.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__"))
+
+    def can(self, what: str) -> bool:
+        """Whether this page can do what docs/front_ends.md calls by these words."""
+        return can(what, self.version, isinstance(self.nodes, VueNodes))
+
+    def needs(self, what: str) -> None:
+        """Leave the test out, with the reason, where this page cannot do it."""
+        if not self.can(what):
+            pytest.skip(f"front end {self.version}, {type(self.nodes).__name__}: no {what}")
 
     def text(self, pattern: str) -> str:
         """The text under a node in which a regular expression is found; waits until it is shown."""

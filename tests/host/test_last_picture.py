@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from align_your_steps.tests.host.browser import open_page
 from align_your_steps.tests.host.server import ComfyServer
 from align_your_steps.tests.host.test_nodes import optimize_graph
+from align_your_steps.tests.host.ways import Way
 
 WIDTH = "id => app.graph.getNodeById(id).imgs?.[0]?.naturalWidth"
 PREVIEW = 512  # pixels of its width
@@ -19,10 +19,10 @@ id => {{
 """
 
 
-@pytest.mark.parametrize("vue", [False, True], ids=["classic", "nodes 2.0"])
 def test_the_plot_takes_the_place_of_the_preview(
-    server: ComfyServer, chromium: str, vue: bool
+    page_server: ComfyServer, way: Way, chromium: str
 ) -> None:
+    server, vue = page_server, way.vue
     # A seed that no other test has: a saved result has no preview.
     graph = optimize_graph(seed=4321 + vue, budget=600)
     graph[NODE] = graph.pop("optimize")
@@ -36,4 +36,4 @@ def test_the_plot_takes_the_place_of_the_preview(
         server.get("/ays_test/reset")
         assert status["status_str"] == "success", status["messages"]
         page.page.wait_for_function(ONLY_THE_PLOT if vue else LARGER, arg=NODE, timeout=10_000)
-        page.screenshot(f"last picture {'nodes 2.0' if vue else 'classic'}")
+        page.screenshot(f"last picture {way}")

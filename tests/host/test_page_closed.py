@@ -6,18 +6,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from align_your_steps.tests.host.browser import open_page
+from align_your_steps.tests.host.get_front_end import OWN, FrontEnd
 from align_your_steps.tests.host.panel import OurPage
 from align_your_steps.tests.host.server import REPOSITORY, ComfyServer, HostError
 from align_your_steps.tests.host.test_host import model_graph
 from align_your_steps.tests.host.test_nodes import optimize_graph
 from align_your_steps.tests.host.test_panel import scheduler_graph
+from align_your_steps.tests.host.ways import Way
 from playwright.sync_api import Page, Route
 
 OURS = "/extensions/align-your-steps/"
@@ -36,12 +38,16 @@ def text(place: str) -> re.Pattern[str]:
     return re.compile(rf"img src=x onerror=.*{place}")
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes 2.0"])
-def ours(
-    server: ComfyServer, chromium: str, request: pytest.FixtureRequest
-) -> Iterator[OurPage]:
+@pytest.fixture(scope="module")
+def server(page_server: ComfyServer) -> ComfyServer:
+    """The shared server of each front end."""
+    return page_server
+
+
+@pytest.fixture(scope="module")
+def ours(server: ComfyServer, way: Way, chromium: str) -> Iterator[OurPage]:
     """The page of the shared server with one of the renderers."""
-    with open_page(server, chromium, timeout=90.0, vue=request.param) as page:
+    with open_page(server, chromium, timeout=90.0, vue=way.vue) as page:
         yield OurPage(page)
 
 
@@ -118,8 +124,7 @@ def test_the_drop_down_of_a_node_shows_text(ours: OurPage, hostile: str) -> None
 def test_the_line_under_a_node_shows_text(
     ours: OurPage, server: ComfyServer, hostile: str
 ) -> None:
-    if not ours.host.draws_texts:
-        pytest.skip("this renderer of this page shows no lines under nodes")
+    ours.host.needs("text under a node")
     ours.host.load(scheduler_graph(hostile), centre="scheduler")
     server.wait(ours.queue()[0])
     ours.host.nodes.text("scheduler", "img src=x onerror").wait_for()
@@ -225,8 +230,9 @@ def test_the_panel_the_help_and_the_nodes_ask_the_server_only(
 
 
 def test_a_page_of_another_site_gets_nothing_and_changes_nothing(
-    server: ComfyServer, chromium: str
+    serve: Callable[[FrontEnd], ComfyServer], chromium: str
 ) -> None:
+    server = serve(OWN)  # no front end has a part in it
     content = {"name": CALLED, "sigmas": LEVELS}
     name = server.post("/ays/schedules/import?filename=x.json", content)["name"]
     before = server.get("/ays/schedules")

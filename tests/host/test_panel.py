@@ -14,6 +14,7 @@ from align_your_steps.tests.host.browser import open_page
 from align_your_steps.tests.host.panel import OurPage
 from align_your_steps.tests.host.server import ComfyServer, Graph
 from align_your_steps.tests.host.test_nodes import optimize_graph
+from align_your_steps.tests.host.ways import Way
 from playwright.sync_api import APIResponse, Route
 
 LEVELS = [14.0, 6.0, 3.0, 1.0, 0.4, 0.0]
@@ -32,12 +33,16 @@ HACK = '<img src=x onerror="window.hacked = true"> & co'
 SHOWN = HACK.replace("<img", "‹img")
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes 2.0"])
-def ours(
-    server: ComfyServer, chromium: str, request: pytest.FixtureRequest
-) -> Iterator[OurPage]:
+@pytest.fixture(scope="module")
+def server(page_server: ComfyServer) -> ComfyServer:
+    """The shared server of each front end."""
+    return page_server
+
+
+@pytest.fixture(scope="module")
+def ours(server: ComfyServer, way: Way, chromium: str) -> Iterator[OurPage]:
     """The page of the shared server with one of the renderers."""
-    with open_page(server, chromium, timeout=120.0, vue=request.param) as page:
+    with open_page(server, chromium, timeout=120.0, vue=way.vue) as page:
         page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         yield OurPage(page)
     server.get("/ays_test/reset")

@@ -352,7 +352,7 @@ def test_the_page_says_where_to_look_and_what_to_do(
         a_file_in_its_place(house.first, house.second)
         try:
             assert house.server.wait(page.queue())["status"]["status_str"] == "success"
-            if page.draws_texts:
+            if page.can("text under a node"):
                 under = " ".join(page.text("NOT SAVED").split())
                 assert under.startswith("NOT SAVED")  # the rest may be cut off
                 for part in (str(house.first), str(house.second), *REMEDY):
@@ -361,6 +361,6 @@ def test_the_page_says_where_to_look_and_what_to_do(
         finally:
             a_folder_again(house.first, house.second)
         assert house.server.wait(page.queue())["status"]["status_str"] == "success"
-        if page.draws_texts:
+        if page.can("text under a node"):
             page.text("Not measured again")
         assert not page.our_errors
