@@ -106,6 +106,7 @@ class AYSMergeProfiles(io.ComfyNode):
     def execute(cls, results: str, name: str, same_prompts: bool) -> io.NodeOutput:
         """Merge, save and report."""
         names = parsed_results(results)
+        host.store().check_name(name)
         if not names:
             raise ValueError(
                 "There is nothing to merge: write the names of two or more saved results into "

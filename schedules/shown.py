@@ -21,8 +21,8 @@ def is_reserved(name: str, taken: Iterable[str]) -> bool:
 
     taken: names that do, beside RESERVED_NAMES
 
-    >>> is_reserved("Auto", ()), is_reserved("Karras", ["karras"]), is_reserved("karras 2", ["karras"])
-    (True, True, False)
+    >>> [is_reserved(name, ["karras"]) for name in ("Auto", "Karras", "karras 2")]
+    [True, True, False]
     """
     look = looks_like(name).casefold()
     return any(look == looks_like(other).casefold() for other in (*RESERVED_NAMES, *taken))

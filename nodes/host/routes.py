@@ -31,7 +31,7 @@ from typing import Any
 from aiohttp import web
 
 from ...schedules.files import JSON, SAFETENSORS, Entry, content_of, one_line, slug
-from ...schedules.saved import number
+from ...schedules.saved import MODEL, number
 from ...schedules.store import NameTakenError, UnknownNameError
 from ...schedules.text import paste_hint, paste_text
 from .environment import store
@@ -189,6 +189,7 @@ def _described(name: str, entry: Entry, writable: bool) -> dict[str, Any]:
         "steps": schedule.steps,
         "other_steps": sorted({len(levels) - 1 for levels in schedule.others}),
         "sigmas": schedule.sigmas.tolist(),
+        "model": _text(notes.get(MODEL)),
         "sampler": _text(request.get("sampler")),
         "cfg": number(request.get("cfg")),
         "denoise": number(request.get("denoise")),

@@ -12,6 +12,7 @@ import { t } from "./strings.js";
  * @property {string} digest the same after renaming
  * @property {number} steps
  * @property {number[]} sigmas steps + 1 levels, the last 0
+ * @property {string | null} model what it was loaded from
  * @property {string | null} sampler
  * @property {number | null} cfg
  * @property {number | null} denoise

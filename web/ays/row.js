@@ -30,8 +30,9 @@ export function row(schedule) {
 }
 
 /** @param {import("./routes.js").Schedule} schedule */
-function facts({ steps, sampler, cfg, denoise, error, when }) {
+function facts({ model, steps, sampler, cfg, denoise, error, when }) {
   const known = [
+    model !== null && t("measuredOn", { model }),
     t("steps", { steps }),
     sampler,
     cfg !== null && t("cfg", { cfg }),
