@@ -43,6 +43,7 @@ __all__ = ["add_routes"]
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 LONGEST_FILE = 64 * 2**20  # bytes
+LONGEST_MODEL = 200  # characters of what a model was loaded from
 TYPES = {JSON: "application/json", SAFETENSORS: "application/octet-stream"}
 # No page of another site may load an answer as its own script, picture or style.
 CLOSED = {
@@ -189,7 +190,7 @@ def _described(name: str, entry: Entry, writable: bool) -> dict[str, Any]:
         "steps": schedule.steps,
         "other_steps": sorted({len(levels) - 1 for levels in schedule.others}),
         "sigmas": schedule.sigmas.tolist(),
-        "model": _text(notes.get(MODEL)),
+        "model": one_line(_text(notes.get(MODEL)) or "")[:LONGEST_MODEL] or None,
         "sampler": _text(request.get("sampler")),
         "cfg": number(request.get("cfg")),
         "denoise": number(request.get("denoise")),

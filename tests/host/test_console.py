@@ -37,7 +37,8 @@ def test_every_line_is_printed(
         f"Skipped the schedule file {folder / name}.json: ",
         f"Schedule chosen: saved: {name}, of another model",
         f"There is no schedule 'not {name}' on this machine",
-        f"auto: saved for this model: my {name} (measured for dpmpp_2m, 5 steps, cfg 3, latent 1x8x8",
+        f"auto: saved for this model: my {name} (measured for dpmpp_2m, ",
+        "5 steps, cfg 3, latent 1x8x8)",
     ):
         assert words in log
     assert "Logging error" not in log

@@ -862,6 +862,26 @@ def test_what_is_not_there_cannot_be_changed(
     assert files_in(tmp_path) == [path] and path.read_bytes() == before
 
 
+def test_names_that_mean_something_else_are_not_taken(tmp_path: Path) -> None:
+    Store([tmp_path]).save(result("karras"))
+    store = Store([tmp_path], taken=["karras", "beta"])
+    # What has such a name already is found under it, as before.
+    assert list(store.list()) == ["karras"]
+    assert store.load("karras") is not None
+    assert store.rename("karras", "mine") == "mine"
+    for name in ("karras", " Karras ", "kаrras", "beta", "auto", "sdxl"):
+        with pytest.raises(NameTakenError, match="another meaning"):
+            store.rename("mine", name)
+        with pytest.raises(NameTakenError, match="another meaning"):
+            store.check_name(name)
+    store.check_name("karras 2")
+    sent = to_json_bytes(result("Beta", identity="model b"))
+    assert store.add(sent, "x.json") == ("Beta (2)", True)
+    assert store.add(sent, "x.json") == ("Beta (2)", False)
+    assert store.free_name("karras") == "karras (2)"
+    assert list(store.list()) == ["Beta (2)", "mine"]
+
+
 @pytest.mark.parametrize(
     ("new", "error", "words"),
     [
