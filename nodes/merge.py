@@ -74,9 +74,7 @@ class AYSMergeProfiles(io.ComfyNode):
             **supported(
                 search_aliases=[
                     "ays",
-                    "align your steps",
                     "scheduler",
-                    "optimize",
                     "merge profiles",
                     "several machines",
                     "farm",

@@ -183,7 +183,21 @@ class AYSOptimize(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo, io.Hidden.dynprompt],
             is_output_node=True,
-            **supported(search_aliases=["ays", "align your steps", "optimize", "scheduler"]),
+            # Words that others of our nodes have, too, find the one with the shortest name first.
+            **supported(
+                search_aliases=[
+                    "ays",
+                    "align",
+                    "align your steps",
+                    "few steps",
+                    "fewer steps",
+                    "optimize",
+                    "optimise schedule",
+                    "sigmas",
+                    "noise schedule",
+                    "scheduler",
+                ]
+            ),
         )
 
     @classmethod

@@ -54,7 +54,7 @@ TOLD = """
   new MutationObserver(changes => {
     for (const { addedNodes } of changes) for (const node of addedNodes) {
       const toast = node.closest?.("SELECTOR") ?? node.querySelector?.("SELECTOR");
-      if (toast) window.told.push(toast.innerText);
+      if (toast?.textContent) window.told.push(toast.textContent);
     }
   }).observe(document.body, { childList: true, subtree: true });
 }

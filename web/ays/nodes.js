@@ -67,10 +67,12 @@ export async function refreshDropDowns(names) {
 /** What the key R does, without the messages about it: nobody has pressed it. */
 async function reload() {
   if (app.reloadNodeDefs) return app.reloadNodeDefs();
-  // Pages of 2025 (1.32 is one) offer it with the messages only.
+  // Older pages (1.32 is one) offer it with the messages only.
   const definitions = await app.getNodeDefs();
   for (const kind of USING) await app.registerNodeDef(kind, definitions[kind]);
   for (const node of users()) {
-    scheduleWidget(node).options.values = choices(definitions[node.comfyClass]);
+    // Into the same list: Nodes 2.0 holds on to it.
+    const { values } = scheduleWidget(node).options;
+    values.splice(0, values.length, ...choices(definitions[node.comfyClass]));
   }
 }
