@@ -29,7 +29,7 @@ def measured(task: Task, progress: host.Progress, journal: Unfinished | None) ->
     journal: where what is measured is kept until it is finished
     """
     result = _optimised(task, progress, journal)
-    request, guided = task.request, task.guided
+    request = task.request
     early = account(result, request.budget, task.given, progress, journal is not None)
     name = task.name or f"{_model(task)}{request.sampler} {request.steps} steps{_cfg(task)}"
     others = _other_steps(result, request.denoise)

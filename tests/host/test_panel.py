@@ -42,7 +42,7 @@ def server(page_server: ComfyServer) -> ComfyServer:
 @pytest.fixture(scope="module")
 def ours(server: ComfyServer, way: Way, chromium: str) -> Iterator[OurPage]:
     """The page of the shared server with one of the renderers."""
-    with open_page(server, chromium, timeout=20.0, vue=way.vue) as page:
+    with open_page(server, chromium, timeout=120.0, vue=way.vue) as page:
         page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         yield OurPage(page)
     server.get("/ays_test/reset")
