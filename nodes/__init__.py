@@ -26,6 +26,7 @@ class AlignYourSteps(ComfyExtension):
 
 def extension() -> AlignYourSteps:
     """Register the scheduler name, the folders and the routes: all host versions need it here."""
+    host.make_logs_printable()
     host.register_scheduler()
     host.register_folders()
     host.add_routes()

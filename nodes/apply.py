@@ -43,9 +43,7 @@ class AYSApply(io.ComfyNode):
                 )
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
-            **supported(
-                search_aliases=["ays", "align your steps", "scheduler", "optimize", "ays_model"]
-            ),
+            **supported(search_aliases=["ays", "scheduler", "ays_model"]),
         )
 
     @classmethod

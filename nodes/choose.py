@@ -165,7 +165,7 @@ def _measured_for(saved: SavedSchedule, steps: int | None) -> str:
             parts.append(f"{key} {value:g}")
     shape = request.get("shape")
     if isinstance(shape, list) and len(shape) <= 5 and all(number(size) for size in shape):
-        parts.append(f"latent {'×'.join(f'{size:g}' for size in shape)}")
+        parts.append(f"latent {'x'.join(f'{size:g}' for size in shape)}")
     text = "measured for " + ", ".join(filter(None, parts))
     if steps is not None and saved.schedule.steps != steps:
         made = "derived for" if len(saved.schedule.nearest(steps)) == steps + 1 else "resampled to"

@@ -124,11 +124,8 @@ class AYSCompare(io.ComfyNode):
             **supported(
                 search_aliases=[
                     "ays",
-                    "align your steps",
                     "scheduler",
-                    "optimize",
                     "compare schedulers",
-                    "sigmas",
                     "benchmark",
                 ]
             ),

@@ -9,6 +9,7 @@ from typing import Any
 from ..optimizer import Known, Result, Session, optimize
 from ..profiles import NOISES, as_ranges
 from ..schedules import Provenance, SavedSchedule, Schedule, Unfinished
+from ..schedules.saved import MODEL
 from . import host
 from .candidates import starts
 from .early import account, early_request, how_it_ended
@@ -18,6 +19,7 @@ from .task import Task
 __all__ = ["METHODS", "measured"]
 
 METHODS = {"measured": "measured", "paper (KLUB)": "paper"}
+LONGEST_MODEL = 48  # characters of a name that are made from the model's
 OTHER_STEPS = (4, 5, 6, 8, 10, 12, 15, 20, 25, 30)  # saved with every result
 
 
@@ -27,11 +29,9 @@ def measured(task: Task, progress: host.Progress, journal: Unfinished | None) ->
     journal: where what is measured is kept until it is finished
     """
     result = _optimised(task, progress, journal)
-    request, guided = task.request, task.guided
+    request = task.request
     early = account(result, request.budget, task.given, progress, journal is not None)
-    name = (
-        task.name or f"{guided.model_name}{guided.sampler.name} {request.steps} steps{_cfg(task)}"
-    )
+    name = task.name or f"{_model(task)}{request.sampler} {request.steps} steps{_cfg(task)}"
     others = _other_steps(result, request.denoise)
     return SavedSchedule(
         schedule=Schedule(tuple(result.sigmas.tolist()), name, _provenance(task, result), others),
@@ -94,6 +94,15 @@ def _provenance(task: Task, result: Result) -> Provenance:
     )
 
 
+def _model(task: Task) -> str:
+    """The beginning of a name: what is measured, as far as it is known."""
+    if task.loaded_from is None:
+        return task.guided.model_name
+    long = len(task.loaded_from) > LONGEST_MODEL
+    cut = f"{task.loaded_from[: LONGEST_MODEL - 3].rstrip()}..." if long else task.loaded_from
+    return f"{cut}: "
+
+
 def _cfg(task: Task) -> str:
     """The guidance scale as names tell it; empty if there is no single one."""
     return "" if task.request.cfg is None else f" cfg {task.request.cfg:g}"
@@ -126,6 +135,8 @@ def _figures(task: Task, result: Result) -> dict[str, Any]:
         "sigma_min": task.guided.levels.sigma_min,
         "boundary": task.request.boundary,
     }
+    if task.loaded_from is not None:
+        figures[MODEL] = task.loaded_from
     if task.profile is not None:
         # So that it can be merged again; without one, the request's seed tells the noises.
         figures[NOISES] = as_ranges(task.profile.noises)

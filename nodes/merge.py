@@ -74,9 +74,7 @@ class AYSMergeProfiles(io.ComfyNode):
             **supported(
                 search_aliases=[
                     "ays",
-                    "align your steps",
                     "scheduler",
-                    "optimize",
                     "merge profiles",
                     "several machines",
                     "farm",
@@ -106,6 +104,7 @@ class AYSMergeProfiles(io.ComfyNode):
     def execute(cls, results: str, name: str, same_prompts: bool) -> io.NodeOutput:
         """Merge, save and report."""
         names = parsed_results(results)
+        host.store().check_name(name)
         if not names:
             raise ValueError(
                 "There is nothing to merge: write the names of two or more saved results into "

@@ -121,8 +121,8 @@ class AYSOptimize(io.ComfyNode):
                 io.String.Input(
                     "name",
                     default="",
-                    tooltip="The name in the schedule drop-downs. Empty: made from sampler, steps "
-                    "and cfg.",
+                    tooltip="The name in the schedule drop-downs. Empty: made from checkpoint, "
+                    "LoRAs, sampler, steps and cfg.",
                 ),
                 *exact_inputs(),
                 io.String.Input(
@@ -181,9 +181,23 @@ class AYSOptimize(io.ComfyNode):
                     "first output again.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo, io.Hidden.dynprompt],
             is_output_node=True,
-            **supported(search_aliases=["ays", "align your steps", "optimize", "scheduler"]),
+            # Words that others of our nodes have, too, find the one with the shortest name first.
+            **supported(
+                search_aliases=[
+                    "ays",
+                    "align",
+                    "align your steps",
+                    "few steps",
+                    "fewer steps",
+                    "optimize",
+                    "optimise schedule",
+                    "sigmas",
+                    "noise schedule",
+                    "scheduler",
+                ]
+            ),
         )
 
     @classmethod
@@ -221,6 +235,7 @@ class AYSOptimize(io.ComfyNode):
         # A workflow may write 7 where the widget writes 7.0: they are the same request.
         cfg, denoise = float(cfg), float(denoise)
         counts = [steps, *_more(more_steps, steps)]
+        host.store().check_name(name)
         progress = host.Progress(cls.hidden.unique_id, budget, len(counts), minutes)
         guider = linked_guider(model, positive, negative, cfg, guider)
         if second_guider is None and second_model is not None:
@@ -235,8 +250,15 @@ class AYSOptimize(io.ComfyNode):
         if profile is not None:
             profile = fitting_profile(profile, request)
             request = replace(request, profile=profile.profile.digest)
+        loaded_from = host.loaded_from(cls.hidden.dynprompt, cls.hidden.unique_id)
         tasks = [
-            Task(guided, replace(request, steps=count), _named(name, count, steps), profile)
+            Task(
+                guided,
+                replace(request, steps=count),
+                _named(name, count, steps),
+                profile,
+                loaded_from,
+            )
             for count in counts
         ]
         place = cls.hidden.unique_id, cls.hidden.extra_pnginfo

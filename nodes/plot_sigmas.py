@@ -56,9 +56,7 @@ class AYSPlot(io.ComfyNode):
             **supported(
                 search_aliases=[
                     "ays",
-                    "align your steps",
                     "scheduler",
-                    "optimize",
                     "plot sigmas",
                     "show sigmas",
                     "visualize",

@@ -61,9 +61,7 @@ class AYSScheduler(io.ComfyNode):
             ],
             outputs=[io.Sigmas.Output(tooltip="Noise levels from high to low, ending in 0.")],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
-            **supported(
-                search_aliases=["ays", "align your steps", "scheduler", "optimize", "sigmas"]
-            ),
+            **supported(search_aliases=["ays", "align your steps", "scheduler"]),
         )
 
     @classmethod

@@ -24,12 +24,14 @@ class Task:
     request: what makes two results the same
     name:    of the result; empty: one is made
     profile: the linked one, which is not measured again
+    loaded_from: what the model was loaded from, for a reader; None: unknown
     """
 
     guided: host.GuidedModel
     request: Request
     name: str = ""
     profile: MeasuredProfile | None = None
+    loaded_from: str | None = None
 
     @cached_property
     def given(self) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from ..schedules import SavedSchedule
 from ..schedules.files import LONGEST_NAME, SAFETENSORS, one_line
-from ..schedules.names import reason, visible
+from ..schedules.names import printable, reason, visible
 from ..schedules.saved import read_saved, to_bytes
 from ..schedules.writing import put
 from .account import account
@@ -59,9 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     try:
-        print(_merged(given.files, given.output, given.name, given.same_prompts))
+        said = _merged(given.files, given.output, given.name, given.same_prompts)
     except (ValueError, OSError) as error:
         _refuse(parser, error)
+    print(printable(said, sys.stdout.encoding))
     return 0
 
 

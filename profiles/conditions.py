@@ -98,7 +98,7 @@ def _shape(value: Any) -> str:
     if all(isinstance(part, list) for part in value):
         nested = any(isinstance(size, list) for part in value for size in part)
         return "unknown" if nested else " with ".join(_shape(part) for part in value)
-    return "×".join(_number(size) for size in value)
+    return "x".join(_number(size) for size in value)
 
 
 def _number(value: Any) -> str:

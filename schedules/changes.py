@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .files import (
     LONGEST_NAME,
@@ -32,10 +32,21 @@ from .files import (
 )
 from .locked import BusyError, all_locked
 from .saved import SavedSchedule, digest_of
-from .shown import RESERVED_NAMES, by_name, entries, shown
+from .shown import RESERVED_NAMES, by_name, entries, is_reserved, shown
 from .writing import free_path, put, sync, writing
 
-__all__ = ["NameTakenError", "UnknownNameError", "add", "delete", "forget", "rename", "save"]
+__all__ = [
+    "Added",
+    "NameTakenError",
+    "UnknownNameError",
+    "add",
+    "check_name",
+    "delete",
+    "forget",
+    "free_name",
+    "rename",
+    "save",
+]
 
 _NEWER = 1_000_000  # ns by which what is saved is newer than all else, at least
 _RENAMED = 1_000  # ns that a renaming adds, so that no two versions of a file have one time
@@ -47,7 +58,18 @@ class UnknownNameError(LookupError):
 
 
 class NameTakenError(ValueError):
-    """Another schedule has a name."""
+    """Another schedule has a name, or it always means something else."""
+
+
+class Added(NamedTuple):
+    """What became of a file that somebody sent.
+
+    name: the one that its schedule shows
+    new:  whether it was not here before
+    """
+
+    name: str
+    new: bool
 
 
 def save(folders: Sequence[Path], saved: SavedSchedule) -> tuple[Path, list[str]]:
@@ -65,7 +87,9 @@ def save(folders: Sequence[Path], saved: SavedSchedule) -> tuple[Path, list[str]
     raise _nowhere(saved, failures)
 
 
-def add(folders: Sequence[Path], data: bytes, file_name: str) -> str:
+def add(
+    folders: Sequence[Path], data: bytes, file_name: str, taken: Collection[str] = ()
+) -> Added:
     """See Store.add."""
     saved, suffix = read_bytes(data, file_name)
     digest, levels = saved.digest, saved.schedule.levels
@@ -74,11 +98,9 @@ def add(folders: Sequence[Path], data: bytes, file_name: str) -> str:
     with all_locked(folders):
         for name, entry in shown(folders):
             if (entry.digest, entry.saved.schedule.levels) == (digest, levels):
-                return name
+                return Added(name, new=False)
         wanted = one_line(saved.schedule.name)[: LONGEST_NAME - 6].strip() or "schedule"
-        taken = RESERVED_NAMES.union(entry.label for entry in entries(folders))
-        numbered = (wanted if k == 1 else f"{wanted} ({k})" for k in count(1))
-        saved = _named(saved, next(free for free in numbered if free not in taken))
+        saved = _named(saved, free_name(folders, wanted, taken))
         data = content_of(saved, suffix)
         failures = []
         for folder in folders:
@@ -86,19 +108,40 @@ def add(folders: Sequence[Path], data: bytes, file_name: str) -> str:
                 folder.mkdir(parents=True, exist_ok=True)
                 path = free_path(folder / _file_name(saved, digest, suffix))
                 put(path, data, _newest(folders))
-                return _name_of(folders, digest, label_of(saved))
+                return Added(_name_of(folders, digest, label_of(saved)), new=True)
             except OSError as error:
                 failures.append(_failed(folder, error))
         raise _nowhere(saved, failures)
 
 
-def rename(folders: Sequence[Path], display_name: str, new_name: str) -> str:
+def free_name(
+    folders: Sequence[Path], name: str, taken: Collection[str] = (), digests: Collection[str] = ()
+) -> str:
+    """See Store.free_name."""
+    others = {entry.label for entry in entries(folders) if entry.digest not in digests}
+    numbered = (name if k == 1 else f"{name} ({k})" for k in count(1))
+    return next(
+        free for free in numbered if free not in others and not is_reserved(free, taken)
+    )
+
+
+def check_name(name: str, taken: Collection[str] = ()) -> None:
+    """See Store.check_name."""
+    if is_reserved(name, taken):
+        raise NameTakenError(
+            f"'{one_line(name)}' always has another meaning: schedulers, published tables and "
+            "'auto' keep their names. Choose another name."
+        )
+
+
+def rename(
+    folders: Sequence[Path], display_name: str, new_name: str, taken: Collection[str] = ()
+) -> str:
     """See Store.rename."""
     new = one_line(new_name)
     if not new or len(new) > LONGEST_NAME:
         raise ValueError(f"The new name has {len(new)} characters; give it 1 to {LONGEST_NAME}.")
-    if new in RESERVED_NAMES:
-        raise NameTakenError(f"'{new}' always has another meaning; choose another name.")
+    check_name(new, taken)
     with all_locked(folders):
         entry = _existing(folders, display_name)
         if new == entry.label:

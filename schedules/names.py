@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["looks_like", "reason", "visible"]
+__all__ = ["looks_like", "printable", "reason", "visible"]
 
 LONGEST_REASON = 300  # characters
 
@@ -27,6 +27,16 @@ def visible(text: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
     )
+
+
+def printable(text: str, encoding: str | None) -> str:
+    """Text that a console of that encoding can print: what it does not have is written out.
+
+    >>> printable("Имя ± 1", "cp1251"), printable("Имя ± 1", "cp1252")
+    ('Имя ± 1', '\\\\u0418\\\\u043c\\\\u044f ± 1')
+    """
+    encoding = encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def reason(error: BaseException) -> str:

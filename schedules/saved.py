@@ -37,6 +37,7 @@ __all__ = [
     "MAX_LEVELS",
     "MAX_OTHERS",
     "MERGED",
+    "MODEL",
     "SavedSchedule",
     "check_counts",
     "digest_of",
@@ -50,6 +51,7 @@ FORMAT = "align_your_steps.schedule"
 FORMAT_VERSION = 1
 MAX_LEVELS = 10_001  # the host's nodes ask for 10,000 steps at most
 MAX_OTHERS = 1000  # lists of levels for other numbers of steps, one for each that is offered
+MODEL = "model"  # in the notes: what the model was loaded from, for a reader, where it is known
 MERGED = "merged"  # in a request: its profile was merged, its levels are another result's
 
 _MAX_FILE = 512 * 2**20  # bytes

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .files import JSON, Entry, in_folder
+from .names import looks_like
 from .presets import PRESETS
 
-__all__ = ["RESERVED_NAMES", "by_name", "entries", "shown"]
+__all__ = ["RESERVED_NAMES", "by_name", "entries", "is_reserved", "shown"]
 
 RESERVED_NAMES = frozenset({*PRESETS, "auto"})  # a list shows these beside the saved names
+
+
+def is_reserved(name: str, taken: Iterable[str]) -> bool:
+    """Whether a name, or one that looks the same in capitals or not, always means something else.
+
+    taken: names that do, beside RESERVED_NAMES
+
+    >>> [is_reserved(name, ["karras"]) for name in ("Auto", "Karras", "karras 2")]
+    [True, True, False]
+    """
+    look = looks_like(name).casefold()
+    return any(look == looks_like(other).casefold() for other in (*RESERVED_NAMES, *taken))
 
 
 def entries(folders: Sequence[Path]) -> list[Entry]:

@@ -12,17 +12,16 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from . import changes
-from .changes import NameTakenError, UnknownNameError
+from .changes import Added, NameTakenError, UnknownNameError
 from .files import Entry, read_whole
 from .saved import MERGED, SavedSchedule, digest_of
 from .shown import RESERVED_NAMES, by_name, entries, shown
 
-__all__ = ["RESERVED_NAMES", "NameTakenError", "Store", "UnknownNameError"]
+__all__ = ["RESERVED_NAMES", "Added", "NameTakenError", "Store", "UnknownNameError"]
 
 _TRIES = 20  # of reading a result that is renamed meanwhile
 
@@ -32,6 +31,8 @@ class Store:
 
     Arguments:
         folders: where to look, and where to write: the first that can be written wins.
+        taken: names that mean something else where these are used, such as the host's schedulers:
+            no result is given one. Files that have one already are listed under it.
 
     passed_over: the folders before that one which could not be written at the last save, each with
     the reason.
@@ -40,8 +41,9 @@ class Store:
     that looks the same, it shows as 'name [first six digits of its digest]'.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], taken: Iterable[str] = ()) -> None:
         self.folders = tuple(Path(folder) for folder in folders)
+        self.taken = frozenset(taken)
         self.passed_over: list[str] = []
 
     def list(self) -> dict[str, Entry]:
@@ -65,10 +67,12 @@ class Store:
         )
 
     def free_name(self, name: str, *digests: str) -> str:
-        """The name, or 'name (2)', 'name (3)', ... if a result with another digest has it."""
-        taken = {entry.label for entry in entries(self.folders) if entry.digest not in digests}
-        numbered = (name if k == 1 else f"{name} ({k})" for k in count(1))
-        return next(free for free in numbered if free not in taken)
+        """The name, or 'name (2)', ... if a result with another digest has it, or it is taken."""
+        return changes.free_name(self.folders, name, self.taken, digests)
+
+    def check_name(self, name: str) -> None:
+        """Raise NameTakenError for a name that always means something else."""
+        changes.check_name(name, self.taken)
 
     def find(self, request: Mapping[str, Any]) -> SavedSchedule | None:
         """The newest result of exactly this request; None if there is none."""
@@ -119,8 +123,8 @@ class Store:
         path, self.passed_over = changes.save(self.folders, saved)
         return path
 
-    def add(self, data: bytes, file_name: str) -> str:
-        """Keep a file that somebody sent; return the name that it shows.
+    def add(self, data: bytes, file_name: str) -> Added:
+        """Keep a file that somebody sent; return the name that it shows, and whether it is new.
 
         What is here already stays as it is. A name that another result has, or that is reserved,
         gets a number: workflows that name the other one must not change.
@@ -128,7 +132,7 @@ class Store:
         Raises ValueError for what is not a schedule, OSError if no folder can be written or one
         of them stays locked.
         """
-        return changes.add(self.folders, data, file_name)
+        return changes.add(self.folders, data, file_name, self.taken)
 
     def rename(self, display_name: str, new_name: str) -> str:
         """Give a result another name, in every copy of it; return the name that it shows.
@@ -139,7 +143,7 @@ class Store:
         result has, UnknownNameError if there is no such result, and OSError if a copy could not be
         changed, saying where it is, or if a folder stays locked.
         """
-        return changes.rename(self.folders, display_name, new_name)
+        return changes.rename(self.folders, display_name, new_name, self.taken)
 
     def delete(self, display_name: str) -> None:
         """Delete a result: every copy of it.

@@ -17,8 +17,10 @@
     memory.py       how many latents fit into the device at once
     pair.py         two of them that share a sampling run
     identity.py     the digest that tells models apart
+    loaded.py       which files a model was loaded from
     latents.py      what a LATENT means to an optimisation
     tensors.py      what of a tensor can be read
+    console.py      log lines that every console can print
     environment.py  folders, menu category
     running.py      what the host runs at the moment
     progress.py     the bar and the text under a node, "Finish now"
@@ -26,6 +28,7 @@
     questions.py    what a request to them may bring
 """
 
+from .console import make_logs_printable
 from .distilled import distilled_warning
 from .environment import (
     register_folders,
@@ -38,6 +41,7 @@ from .guidance import model_of
 from .guided_model import GuidedModel, make_guider
 from .identity import comparable_digest, guidance_digest, is_comparable, model_identity
 from .latents import LatentUse, first_noise, latent_use
+from .loaded import loaded_from
 from .model import (
     NoiseLevels,
     host_schedule,
@@ -88,7 +92,9 @@ __all__ = [
     "is_readable",
     "judged_sampler",
     "latent_use",
+    "loaded_from",
     "make_guider",
+    "make_logs_printable",
     "model_identity",
     "model_of",
     "noise_levels",

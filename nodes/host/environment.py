@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import comfy.samplers
 import folder_paths
 
 from ...schedules import Store
@@ -26,10 +27,14 @@ def register_folders() -> None:
 
 
 def store() -> Store:
-    """The saved results: the pack's folder, the user's own, and those of the configuration."""
+    """The saved results: the pack's folder, the user's own, and those of the configuration.
+
+    The names of the host's schedulers stay theirs.
+    """
     user = Path(folder_paths.get_user_directory()) / FOLDER_KIND
     extra = [Path(path) for path in folder_paths.get_folder_paths(FOLDER_KIND)]
-    return Store([OPTIMIZED, user, *(path for path in extra if path not in (OPTIMIZED, user))])
+    folders = [OPTIMIZED, user, *(path for path in extra if path not in (OPTIMIZED, user))]
+    return Store(folders, taken=comfy.samplers.SCHEDULER_NAMES)
 
 
 def unfinished_folder() -> Path:

@@ -5,7 +5,8 @@
     GET  /ays/schedules         {"schedules": [...], "folder": where new ones go}
     POST /ays/schedules/rename  {"name", "new_name"} -> {"name": the one that it shows}
     POST /ays/schedules/delete  {"name"} -> {}
-    POST /ays/schedules/import  ?filename=x.json, the file as the body -> {"name"}
+    POST /ays/schedules/import  ?filename=x.json, the file as the body -> {"name", "new": whether it
+                                was not here before}
     GET  /ays/schedules/export  ?name=...&format=json|safetensors -> the file
     GET  /ays/schedules/text    ?name=...&for=comfyui|diffusers|a1111 -> {"text", "hint"}
 
@@ -30,7 +31,7 @@ from typing import Any
 from aiohttp import web
 
 from ...schedules.files import JSON, SAFETENSORS, Entry, content_of, one_line, slug
-from ...schedules.saved import number
+from ...schedules.saved import MODEL, number
 from ...schedules.store import NameTakenError, UnknownNameError
 from ...schedules.text import paste_hint, paste_text
 from .environment import store
@@ -42,6 +43,7 @@ __all__ = ["add_routes"]
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 LONGEST_FILE = 64 * 2**20  # bytes
+LONGEST_MODEL = 200  # characters of what a model was loaded from
 TYPES = {JSON: "application/json", SAFETENSORS: "application/octet-stream"}
 # No page of another site may load an answer as its own script, picture or style.
 CLOSED = {
@@ -94,8 +96,8 @@ async def import_file(request: web.Request) -> web.Response:
     """Keep a file that somebody sent."""
     file_name = one_line(queried(request, "filename", "schedule.json"))
     async with received(request, LONGEST_FILE) as data:
-        name = await asyncio.to_thread(store().add, data, file_name)
-    return web.json_response({"name": name})
+        added = await asyncio.to_thread(store().add, data, file_name)
+    return web.json_response(added._asdict())
 
 
 async def export_file(request: web.Request) -> web.Response:
@@ -188,6 +190,7 @@ def _described(name: str, entry: Entry, writable: bool) -> dict[str, Any]:
         "steps": schedule.steps,
         "other_steps": sorted({len(levels) - 1 for levels in schedule.others}),
         "sigmas": schedule.sigmas.tolist(),
+        "model": one_line(_text(notes.get(MODEL)) or "")[:LONGEST_MODEL] or None,
         "sampler": _text(request.get("sampler")),
         "cfg": number(request.get("cfg")),
         "denoise": number(request.get("denoise")),

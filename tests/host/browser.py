@@ -131,11 +131,16 @@ class HostPage:
 
     # -- the search --------------------------------------------------------------------------
 
-    def search(self, text: str) -> list[str]:
-        """Empty the canvas, double-click it, type a text, and return the titles that are found."""
+    def search(self, text: str, first: str = "") -> list[str]:
+        """Empty the canvas, double-click it, type a text, and return the titles that are found.
+
+        first: wait until a node of that title is the first
+        """
         self.page.evaluate("() => app.graph.clear()")
         box = self._search_box()
-        results = self._results(box, text)
+        results = self._results(box, text, first)
+        if first:
+            results.first.filter(has_text=first).wait_for()
         titles = [result.split("\n")[0].strip() for result in results.all_inner_texts()]
         self.screenshot(f"search {text}")
         self.page.keyboard.press("Escape")

@@ -24,6 +24,41 @@ id => {
   return [x + box.left, y + box.top];
 }
 """
+# The least contrast between an element's colour and what is behind it, as WCAG 2 computes it.
+CONTRAST = """
+([element, property]) => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const luminance = (colour) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+    const [x, y, z] = [r, g, b].map(v => v / 255)
+      .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return a < 255 ? null : 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const own = luminance(getComputedStyle(element)[property]);
+  if (own === null) return 0;
+  let behind = element, ground = null;
+  while (ground === null) {
+    if (!behind) return 0;
+    ground = luminance(getComputedStyle(behind).backgroundColor);
+    behind = behind.parentElement;
+  }
+  return (Math.max(own, ground) + 0.05) / (Math.min(own, ground) + 0.05);
+}
+"""
+TOLD = """
+() => {
+  window.told ??= [];
+  new MutationObserver(changes => {
+    for (const { addedNodes } of changes) for (const node of addedNodes) {
+      const toast = node.closest?.("SELECTOR") ?? node.querySelector?.("SELECTOR");
+      if (toast?.textContent) window.told.push(toast.textContent);
+    }
+  }).observe(document.body, { childList: true, subtree: true });
+}
+"""
 DROP = """
 (panel, [name, text]) => {
   const dataTransfer = new DataTransfer();
@@ -35,6 +70,11 @@ DROP = """
 """
 
 
+# A message in the corner, and the button of our tab: of older pages and of newer ones.
+TOAST = ".p-toast-message, [data-testid=toast]"
+TAB = ".ays-schedules-tab-button, [data-testid=ays-schedules-tab-button]"
+
+
 class OurPage:
     """What a person does with our extension, and sees of it."""
 
@@ -44,10 +84,20 @@ class OurPage:
 
     def toast(self, text: str) -> None:
         """Wait for a message in the corner of the page, and close it."""
-        message = self.page.locator(".p-toast-message", has_text=text).first
+        message = self.page.locator(TOAST, has_text=text).first
         message.wait_for()
         message.locator("button").click()
         message.wait_for(state="detached")
+
+    def listen(self) -> None:
+        """Keep what all messages say, from now on and until the page is loaded anew."""
+        self.page.evaluate(TOLD.replace("SELECTOR", TOAST))
+
+    @property
+    def told(self) -> list[str]:
+        """What the messages have said since `listen`."""
+        said: list[str] = self.page.evaluate("window.told")
+        return said
 
     # -- nodes -------------------------------------------------------------------------------
 
@@ -82,13 +132,22 @@ class OurPage:
         """Open the tab, if it is not open, and wait for its list."""
         panel = self.page.locator(".ays-panel")
         if not panel.is_visible():
-            self.page.locator(".ays-schedules-tab-button").click()
+            self.page.locator(TAB).click()
         panel.locator("li").first.wait_for()
 
     def row(self, name: str) -> Locator:
         """A saved schedule in the list."""
         exact = self.page.locator(".ays-name").get_by_text(name, exact=True)
         return self.page.locator(".ays-row").filter(has=exact)
+
+    def contrast(self, selector: str, colour: str = "color") -> float:
+        """Between a CSS colour of the first such element of the tab and what is behind it: 1 to 21.
+
+        0 if there is no such colour.
+        """
+        element = self.page.locator(f".ays-panel {selector}").first.element_handle()
+        found: float = self.page.evaluate(CONTRAST, [element, colour])
+        return found
 
     def act(self, name: str, *actions: str) -> None:
         """Click a schedule's buttons, one after the other."""

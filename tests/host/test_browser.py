@@ -24,7 +24,10 @@ NODES = {
 }
 TITLES = {title for title, _ in NODES.values()}
 TYPED_ANYWHERE = {"ays": TITLES, "plot sigmas": {"Plot Sigmas"}, "compare": {"Compare Schedules"}}
-TYPED_WITH_ALIASES = {"align your steps": TITLES, "optimize": TITLES, "scheduler": TITLES}
+OPTIMIZE = {"Optimize AYS"}
+TYPED_WITH_ALIASES = {"align": OPTIMIZE, "sigmas": OPTIMIZE, "scheduler": TITLES}
+# The page puts nodes that are called like what is typed before all others.
+TYPED_FOR_THE_FIRST = ("optimize", "optimise", "few steps", "fewer steps")
 BUDGET = 1000
 DELAY = 4  # ms a call: long enough to be seen on its way
 
@@ -194,12 +197,17 @@ def test_help_opens_with_its_picture(page: HostPage, dropped: dict[str, str], no
 
 def test_search_finds_every_node_by_what_people_type(page: HostPage) -> None:
     typed = dict(TYPED_ANYWHERE)
-    if page.page.evaluate(
-        "() => 'search_aliases' in LiteGraph.registered_node_types.AYSOptimize.nodeData"
-    ):
+    offered = "() => 'search_aliases' in LiteGraph.registered_node_types.AYSOptimize.nodeData"
+    aliases = page.can("search by other words than names") and page.page.evaluate(offered)
+    if aliases:
         typed |= TYPED_WITH_ALIASES
     for text, wanted in typed.items():
         assert wanted <= set(page.search(text)), text
+    if aliases:
+        for text in TYPED_FOR_THE_FIRST:
+            assert page.search(text, first="Optimize AYS")[0] == "Optimize AYS"
+        ours = [title for title in page.search("align") if title in TITLES]
+        assert ours[0] == "Optimize AYS"
 
 
 def test_console_has_no_errors_of_ours(page: HostPage) -> None:

@@ -146,7 +146,7 @@ def test_the_same_seed_is_refused_on_whatever_sampler(farm: ComfyServer) -> None
         ("model", "are of different models"),
         ("cfg", "have another guidance scale, cfg 3 and cfg 4"),
         ("prompt", "have different prompts or another guidance"),
-        ("size", "are of latents of different sizes, 1×8×8 and 1×8×16"),
+        ("size", "are of latents of different sizes, 1x8x8 and 1x8x16"),
         ("denoise", "are of different parts of the path, denoise 1 and 0.6"),
     ],
 )

@@ -250,7 +250,7 @@ def test_auto_finds_what_was_saved_for_this_model_only(
     server = new_server()
     optimised = shown(server.run(optimize_graph(name="mine")))
     assert shown(server.run(scheduler_graph(steps=STEPS))) == optimised
-    measured_for = "(measured for dpmpp_2m, 5 steps, cfg 3, latent 1×8×8)"
+    measured_for = "(measured for dpmpp_2m, 5 steps, cfg 3, latent 1x8x8)"
     assert f"saved for this model: mine {measured_for}" in server.log
     assert "mine" in server.choices("AYSScheduler", "schedule")
     server.run(optimize_graph(denoise=0.6, name="newer, but of a part of the path"))

@@ -140,6 +140,85 @@ def test_a_list_that_arrives_late_does_not_take_the_place_of_a_newer_one(
     server.post("/ays/schedules/delete", {"name": name})
 
 
+def test_what_is_saved_meanwhile_can_be_chosen_and_the_page_says_nothing_about_it(
+    ours: OurPage, server: ComfyServer
+) -> None:
+    ours.host.load(scheduler_graph("auto"), centre="scheduler")
+    ours.open_tab()
+    ours.listen()
+    file = {"name": f"meanwhile {ours.vue}", "sigmas": [9.0, 3.0 + ours.vue, 0.0]}
+    ours.drop("meanwhile.json", json.dumps(file))
+    ours.toast(f"Imported: {file['name']}")
+    ours.page.wait_for_function(OFFERED, arg=file["name"])
+    ours.host.nodes.choose("scheduler", "schedule", file["name"])
+    assert ours.node("scheduler", "n.widgets[0].value") == file["name"]
+    server.post("/ays/schedules/delete", {"name": file["name"]})
+    ours.page.locator(".ays-header").get_by_label("Read the list again").click()
+    ours.page.wait_for_function(f"name => !({OFFERED})(name)", arg=file["name"])
+    assert all(said.startswith("Align Your Steps") for said in ours.told), ours.told
+
+
+def test_an_export_restores_what_was_deleted_and_a_duplicate_is_called_one(
+    ours: OurPage, server: ComfyServer, tmp_path: Path
+) -> None:
+    name = imported(server, f"kept elsewhere {ours.vue}", [9.0, 4.0 + ours.vue, 0.0])
+    ours.open_tab()
+    ours.page.locator(".ays-header").get_by_label("Read the list again").click()
+    for suffix in ("json", "safetensors"):
+        before = ours.row(name).get_attribute("data-digest")
+        file = tmp_path / f"{name}.{suffix}"
+        file.write_bytes(ours.exported(name, suffix))
+        ours.choose_files(file)
+        ours.toast(f"Already here, as {name}")
+        ours.delete(name, "Delete")
+        ours.row(name).wait_for(state="detached")
+        ours.choose_files(file)
+        ours.toast(f"Imported: {name}")
+        ours.row(name).wait_for()
+        assert ours.row(name).get_attribute("data-digest") == before
+    server.post("/ays/schedules/delete", {"name": name})
+
+
+def test_no_schedule_takes_the_name_of_a_scheduler(ours: OurPage, server: ComfyServer) -> None:
+    ours.open_tab()
+    ours.drop("Karras.json", json.dumps({"sigmas": [9.0, 5.0 + ours.vue, 0.0]}))
+    ours.toast("Imported: Karras (2)")
+    ours.rename("Karras (2)", "karras")
+    ours.toast("'karras' always has another meaning")
+    assert ours.row("Karras (2)").count() == 1
+    server.post("/ays/schedules/delete", {"name": "Karras (2)"})
+
+
+def test_an_entry_says_what_it_was_measured_on(ours: OurPage, server: ComfyServer) -> None:
+    ours.open_tab()
+    file = {"name": f"on a model {ours.vue}", "sigmas": [9.0, 6.0 + ours.vue, 0.0]}
+    ours.drop("x.json", json.dumps({**file, "notes": {"model": f"dreamy + {HACK} 0.8"}}))
+    ours.row(file["name"]).get_by_text(f"measured on dreamy + {SHOWN} 0.8").wait_for()
+    server.post("/ays/schedules/delete", {"name": file["name"]})
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_all_can_be_seen_in_every_theme(ours: OurPage, server: ComfyServer, theme: str) -> None:
+    file = {"name": f"seen {ours.vue}", "sigmas": [9.0, 7.0 + ours.vue, 0.0]}
+    model = {"notes": {"model": "dreamshaper_8 + detail_tweaker 0.8"}}
+    server.post("/ays/schedules/import?filename=x.json", {**file, **model})
+    server.post("/settings", {"Comfy.ColorPalette": theme})
+    try:
+        ours.host.reload()
+        ours.open_tab()
+        ours.row(file["name"]).wait_for()
+        ours.host.screenshot(f"panel {theme} {ours.host.version} {ours.vue}")
+        assert ours.contrast(".ays-curve polyline", "stroke") > 7
+        assert ours.contrast(".ays-curve circle", "fill") > 7
+        assert ours.contrast(".ays-name") > 7
+        assert ours.contrast(".ays-use") > 4.5
+        assert ours.contrast(".ays-facts") > 4.5
+    finally:
+        server.post("/settings", {"Comfy.ColorPalette": "dark"})
+        server.post("/ays/schedules/delete", {"name": file["name"]})
+        ours.host.reload()
+
+
 def test_finish_now_is_no_part_of_workflow_or_prompt(ours: OurPage) -> None:
     ours.host.load(optimize_graph(seed=3, name="kept"), centre="optimize")
     # Without the host's own: a text of an earlier run.

@@ -24,7 +24,7 @@ HERE = "http://192.168.7.7:8188"
 def result(name: str, **request: Any) -> SavedSchedule:
     provenance = Provenance("me", "a toy", "2026-08-01")
     known = {"identity": "a model", "sampler": "euler", "cfg": 3.5, "denoise": 1.0, **request}
-    notes = {"method": "by hand", "error": 0.25, "flow": False}
+    notes = {"method": "by hand", "error": 0.25, "flow": False, "model": "dreamshaper_8"}
     others = ((14.614641189575195, 1.0, 0.0),)
     return SavedSchedule(Schedule(LEVELS, name, provenance, others), "a model", known, {}, notes)
 
@@ -58,6 +58,7 @@ class Answer:
 def add(server: ComfyServer, saved: SavedSchedule) -> str:
     answer = Answer(server, "/ays/schedules/import", to_json_bytes(saved), filename="sent.json")
     assert answer.status == 200, answer.data
+    assert answer.json["new"]
     name: str = answer.json["name"]
     return name
 
@@ -102,6 +103,7 @@ def test_the_list_says_what_is_known(server: ComfyServer, name: str) -> None:
         "steps": 4,
         "other_steps": [2],
         "sigmas": pytest.approx(LEVELS),
+        "model": "dreamshaper_8",
         "sampler": "euler",
         "cfg": 3.5,
         "denoise": 1.0,
@@ -118,13 +120,14 @@ def test_a_file_dropped_into_the_folder_is_listed_whatever_it_says(
     server: ComfyServer, name: str
 ) -> None:
     path = saved_files(server)[0].parent / "dropped by hand.json"
-    odd = {"request": {"cfg": True, "sampler": 5, "denoise": 10**400}, "notes": {"error": "x"}}
+    notes = {"error": "x", "model": ["x"]}
+    odd = {"request": {"cfg": True, "sampler": 5, "denoise": 10**400}, "notes": notes}
     path.write_text(json.dumps({"sigmas": [14.6, 1], **odd}), encoding="utf-8")
     try:
         entry = listed(server)["dropped by hand"]
         assert "dropped by hand" in server.choices("AYSApply", "schedule")
         assert entry["sigmas"] == pytest.approx([14.6, 1.0, 0.0])
-        unknown = {"sampler", "cfg", "denoise", "method", "error"}
+        unknown = {"model", "sampler", "cfg", "denoise", "method", "error"}
         assert {key for key, value in entry.items() if value is None} == unknown
     finally:
         path.unlink()
@@ -144,7 +147,7 @@ def test_what_is_exported_is_imported_elsewhere(
         assert disposition.startswith('attachment; filename="shared-in-')
         assert disposition.endswith(f'.{suffix}"')
         again = Answer(server, "/ays/schedules/import", answer.data, filename="again")
-        assert again.json == {"name": name}, "it is there already"
+        assert again.json == {"name": name, "new": False}, "it is there already"
 
 
 def test_names_do_not_get_into_headers_or_paths(server: ComfyServer) -> None:
@@ -192,6 +195,8 @@ RENAME, DELETE, IMPORT = (f"/ays/schedules/{verb}" for verb in ("rename", "delet
         (RENAME, {"name": "nothing", "new_name": "x"}, 404, "no schedule 'nothing'"),
         (RENAME, {"name": "NAME", "new_name": ""}, 400, "1 to 100"),
         (RENAME, {"name": "NAME", "new_name": "auto"}, 409, "another meaning"),
+        (RENAME, {"name": "NAME", "new_name": "karras"}, 409, "another meaning"),
+        (RENAME, {"name": "NAME", "new_name": "AYS_Model"}, 409, "another meaning"),
         (RENAME, {"name": "NAME", "new_name": 5}, 400, "must be JSON"),
         (RENAME, {"name": "NAME"}, 400, "new_name"),
         (RENAME, {"name": "SDXL", "new_name": "x"}, 400, "built in"),

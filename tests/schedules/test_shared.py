@@ -285,7 +285,7 @@ def test_any_json_is_a_proper_schedule_or_refused(content: dict[str, Any]) -> No
 @pytest.mark.parametrize("data", [to_bytes(result()), to_json_bytes(result())])
 def test_the_content_tells_the_format_and_not_the_name(tmp_path: Path, data: bytes) -> None:
     store = Store([tmp_path])
-    assert store.add(data, "C:\\Users\\me\\strange.txt") == "mine"
+    assert store.add(data, "C:\\Users\\me\\strange.txt").name == "mine"
     (path,) = files_in(tmp_path)
     assert path.suffix == (".json" if data[:1] == b"{" else ".safetensors")
     loaded = store.load("mine")

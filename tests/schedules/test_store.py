@@ -246,7 +246,7 @@ def test_a_disk_without_locks_can_be_written_without_a_word(
     age(tmp_path / ".ays-2.tmp", 3700)
     store.save(result())
     store.rename("mine", "yours")
-    assert store.add(to_json_bytes(result("sent", seed=3)), "x.json") == "sent"
+    assert store.add(to_json_bytes(result("sent", seed=3)), "x.json").name == "sent"
     store.delete("yours")
     assert list(store.list()) == ["sent"]
     assert files_in(tmp_path)[0].name == ".ays-1.tmp"
@@ -862,6 +862,26 @@ def test_what_is_not_there_cannot_be_changed(
     assert files_in(tmp_path) == [path] and path.read_bytes() == before
 
 
+def test_names_that_mean_something_else_are_not_taken(tmp_path: Path) -> None:
+    Store([tmp_path]).save(result("karras"))
+    store = Store([tmp_path], taken=["karras", "beta"])
+    # What has such a name already is found under it, as before.
+    assert list(store.list()) == ["karras"]
+    assert store.load("karras") is not None
+    assert store.rename("karras", "mine") == "mine"
+    for name in ("karras", " Karras ", "kаrras", "beta", "auto", "sdxl"):
+        with pytest.raises(NameTakenError, match="another meaning"):
+            store.rename("mine", name)
+        with pytest.raises(NameTakenError, match="another meaning"):
+            store.check_name(name)
+    store.check_name("karras 2")
+    sent = to_json_bytes(result("Beta", identity="model b"))
+    assert store.add(sent, "x.json") == ("Beta (2)", True)
+    assert store.add(sent, "x.json") == ("Beta (2)", False)
+    assert store.free_name("karras") == "karras (2)"
+    assert list(store.list()) == ["Beta (2)", "mine"]
+
+
 @pytest.mark.parametrize(
     ("new", "error", "words"),
     [
@@ -973,10 +993,10 @@ def test_an_added_file_gets_a_name_that_changes_no_other(tmp_path: Path) -> None
     store = Store([tmp_path])
     store.save(result())
     sent = result(identity="model b")
-    assert store.add(to_bytes(sent), "x.safetensors") == "mine (2)"
+    assert store.add(to_bytes(sent), "x.safetensors").name == "mine (2)"
     assert list(store.list()) == ["mine", "mine (2)"]
-    assert store.add(to_json_bytes(sent), "y.json") == "mine (2)", "it is there already"
-    assert store.add(to_json_bytes(result("renamed")), "z.json") == "mine"
+    assert store.add(to_json_bytes(sent), "y.json").name == "mine (2)", "it is there already"
+    assert store.add(to_json_bytes(result("renamed")), "z.json").name == "mine"
     assert len(files_in(tmp_path)) == 2
     back = store.load("mine (2)")
     assert back is not None and torch.equal(back.tensors["gram"], sent.tensors["gram"])
@@ -986,7 +1006,7 @@ def test_another_answer_to_the_same_request_replaces_nothing(tmp_path: Path) -> 
     store = Store([tmp_path])
     store.save(result())
     sent = result(levels=(9.0, 2.0, 1.0, 0.0))
-    assert store.add(to_json_bytes(sent), "x.json") == "mine (2)"
+    assert store.add(to_json_bytes(sent), "x.json").name == "mine (2)"
     back = store.load("mine")
     assert back is not None and back.schedule.levels == LEVELS
 
@@ -1003,10 +1023,10 @@ def test_another_answer_to_the_same_request_replaces_nothing(tmp_path: Path) -> 
 )
 def test_an_added_file_may_have_any_name(tmp_path: Path, name: str, shown: str) -> None:
     store = Store([tmp_path / "folder"])
-    assert store.add(to_json_bytes(result(name)), "x.json") == shown
+    assert store.add(to_json_bytes(result(name)), "x.json").name == shown
     assert list(store.list()) == [shown]
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
-    assert store.add(to_json_bytes(result(name, identity="b")), "x.json") not in ("", shown)
+    assert store.add(to_json_bytes(result(name, identity="b")), "x.json").name not in ("", shown)
     assert len(store.list()) == 2
 
 
@@ -1014,7 +1034,7 @@ def test_an_added_file_goes_where_it_can_be_written(tmp_path: Path) -> None:
     in_the_way = tmp_path / "a file"
     in_the_way.touch()
     free = tmp_path / "free"
-    assert Store([in_the_way, free]).add(to_bytes(result()), "x") == "mine"
+    assert Store([in_the_way, free]).add(to_bytes(result()), "x").name == "mine"
     assert names(free) == ["mine"]
     with pytest.raises(OSError, match="add a folder"):
         Store([in_the_way]).add(to_bytes(result()), "x")

@@ -80,9 +80,9 @@ def work() -> list[str]:
     assert store.nearest("a model", steps=5, prefer={}) is not None
     names = list(store.list())
     names.append(store.rename("mine", "renamed"))
-    names.append(store.add(to_json_bytes(saved), "sent.json"))
-    names.append(store.add(to_bytes(saved), "sent.safetensors"))
-    names.append(store.add(json.dumps({"sigmas": [9.0, 1.0]}).encode(), "by hand.json"))
+    names.append(store.add(to_json_bytes(saved), "sent.json").name)
+    names.append(store.add(to_bytes(saved), "sent.safetensors").name)
+    names.append(store.add(json.dumps({"sigmas": [9.0, 1.0]}).encode(), "by hand.json").name)
     assert store.load("renamed") is not None
     assert all(paste_text(levels, tool, flow=False) for tool in ("comfyui", "diffusers", "a1111"))
     store.delete("renamed")

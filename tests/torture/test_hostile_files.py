@@ -602,11 +602,11 @@ def test_hostile_names_stay_in_the_folder(
     def judge(one: tuple[bytes, str, str]) -> None:
         data, file_name, new_name = one
         try:
-            shown = store.add(data, file_name)
+            shown = store.add(data, file_name).name
         except ValueError as error:
             assert "half a character" in str(error)
             assert_sentence(str(error))
-            shown = store.add(BY_HAND, file_name)
+            shown = store.add(BY_HAND, file_name).name
         assert shown.isprintable() and 0 < len(shown) <= 110
         assert shown in store.list()
         try:

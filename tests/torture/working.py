@@ -138,7 +138,7 @@ class Worker(logging.Handler):
         if key not in self.mine:
             self.count += 1
             data, names = to_bytes(own(self.worker, key, self.count)), []
-            add = lambda: names.append(self.store.add(data, "sent"))  # noqa: E731
+            add = lambda: names.append(self.store.add(data, "sent").name)  # noqa: E731
             if self.did("save", self.key(key), self.count, add):
                 self.mine[key] = names[0], self.count
 

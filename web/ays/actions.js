@@ -74,8 +74,9 @@ async function writeClipboard(text) {
 async function importFiles(files) {
   try {
     for (const file of files) {
-      const name = await routes.importFile(file);
-      say("success", t("imported", { name }));
+      const added = await routes.importFile(file);
+      if (added.new) say("success", t("imported", { name: added.name }));
+      else say("info", t("alreadyHere", { name: added.name }));
     }
   } finally {
     await refresh();

@@ -40,9 +40,16 @@ export function renameInNodes(name, newName) {
 
 /** @param {any} definition of a node, as the host describes it */
 export function noteOffered(definition) {
-  if (definition.name !== "AYSScheduler") return;
+  if (definition.name === "AYSScheduler") offered = new Set(choices(definition));
+}
+
+/**
+ * @param {any} definition of a node that uses a schedule
+ * @returns {string[]} what its drop-down offers
+ */
+function choices(definition) {
   const [type, options] = definition.input.required.schedule;
-  offered = new Set(Array.isArray(type) ? type : options.options);
+  return Array.isArray(type) ? type : options.options;
 }
 
 /**
@@ -54,5 +61,18 @@ export async function refreshDropDowns(names) {
   const gone = known.some((name) => !names.includes(name));
   const added = names.some((name) => !offered.has(name));
   known = names;
-  if (gone || added) await app.refreshComboInNodes();
+  if (gone || added) await reload();
+}
+
+/** What the key R does, without the messages about it: nobody has pressed it. */
+async function reload() {
+  if (app.reloadNodeDefs) return app.reloadNodeDefs();
+  // Older pages (1.32 is one) offer it with the messages only.
+  const definitions = await app.getNodeDefs();
+  for (const kind of USING) await app.registerNodeDef(kind, definitions[kind]);
+  for (const node of users()) {
+    // Into the same list: Nodes 2.0 holds on to it.
+    const { values } = scheduleWidget(node).options;
+    values.splice(0, values.length, ...choices(definitions[node.comfyClass]));
+  }
 }

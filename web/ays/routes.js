@@ -12,6 +12,7 @@ import { t } from "./strings.js";
  * @property {string} digest the same after renaming
  * @property {number} steps
  * @property {number[]} sigmas steps + 1 levels, the last 0
+ * @property {string | null} model what it was loaded from
  * @property {string | null} sampler
  * @property {number | null} cfg
  * @property {number | null} denoise
@@ -79,10 +80,11 @@ export async function remove(name) {
 
 /**
  * @param {File} file
- * @returns {Promise<string>} the name under which it is listed
+ * @returns {Promise<{name: string, new: boolean}>} the name under which it is listed, and whether
+ *     it was not here before
  */
 export async function importFile(file) {
-  return (await post(`/schedules/import?${query({ filename: file.name })}`, file)).name;
+  return post(`/schedules/import?${query({ filename: file.name })}`, file);
 }
 
 /**

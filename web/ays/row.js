@@ -23,14 +23,14 @@ export function row(schedule) {
       "div",
       { class: "ays-about" },
       element("div", { class: "ays-name", title: schedule.name }, schedule.name),
-      element("div", { class: "ays-facts", title: origin(schedule) }, facts(schedule)),
+      element("div", { class: "ays-facts", title: origin(schedule) }, ...facts(schedule)),
       actions(schedule),
     ),
   );
 }
 
 /** @param {import("./routes.js").Schedule} schedule */
-function facts({ steps, sampler, cfg, denoise, error, when }) {
+function facts({ model, steps, sampler, cfg, denoise, error, when }) {
   const known = [
     t("steps", { steps }),
     sampler,
@@ -39,7 +39,8 @@ function facts({ steps, sampler, cfg, denoise, error, when }) {
     error !== null && t("error", { error: Number(error.toPrecision(3)) }),
     day(when),
   ];
-  return known.filter(Boolean).join(" · ");
+  const lines = [model !== null && t("measuredOn", { model }), known.filter(Boolean).join(" · ")];
+  return lines.filter(Boolean).map((line) => element("div", {}, line));
 }
 
 /** @param {string | null} when of an imported schedule it may be any text */
