@@ -1,6 +1,6 @@
 /**
- * The page extension of Align Your Steps: a button "Finish now", levels that travel with the
- * workflow, and a sidebar tab with the saved schedules.
+ * The page extension of Align Your Steps: a button "Finish now", what nodes say,
+ * levels that travel with the workflow, and a sidebar tab with the saved schedules.
  *
  * The host imports this file, and every other .js file below web/, as a module of its own: only
  * this one does anything when it is imported.
@@ -14,14 +14,18 @@ import { schedulesTab } from "./ays/panel.js";
 import { dropPreviews } from "./ays/preview.js";
 import { makeRoom } from "./ays/room.js";
 import { refresh } from "./ays/saved.js";
+import { listen, sayAgain } from "./ays/said.js";
 import { loadStrings } from "./ays/strings.js";
+import { addText, styleTexts } from "./ays/text.js";
 
 const MEASURING = new Set(["AYSOptimize", "AYSCompare"]);
 const CARRYING = new Set(["AYSScheduler", "AYSApply", "AYSOptimize"]);
 const OURS = new Set([...CARRYING, "AYSCompare", "AYSMergeProfiles", "AYSPlot"]);
 
+const isOurs = (node) => OURS.has(node.comfyClass);
+
 app.registerExtension({
-  name: "alignYourSteps",
+  name: "alignYourSteps.page",
 
   /** Before any node is made: a button's name is a text in the user's language. */
   init: loadStrings,
@@ -29,6 +33,12 @@ app.registerExtension({
   setup() {
     app.extensionManager.registerSidebarTab(schedulesTab());
     dropPreviews(MEASURING);
+    styleTexts();
+    listen(isOurs);
+  },
+
+  afterConfigureGraph() {
+    sayAgain(isOurs);
   },
 
   beforeRegisterNodeDef(_nodeType, definition) {
@@ -36,8 +46,10 @@ app.registerExtension({
   },
 
   nodeCreated(node) {
-    if (OURS.has(node.comfyClass)) makeRoom(node);
+    if (!isOurs(node)) return;
+    makeRoom(node);
     if (MEASURING.has(node.comfyClass)) addFinishButton(node);
     if (CARRYING.has(node.comfyClass)) carryLevels(node, refresh);
+    addText(node);
   },
 });

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-import textwrap
 import time
 from collections.abc import Callable
-from html import escape
 from types import TracebackType
 from typing import Any
 
 import comfy.model_management
 import comfy.utils
+from comfy_execution.utils import get_executing_context
 from PIL.Image import Image
 from torch import Tensor
 
@@ -23,7 +22,7 @@ __all__ = ["Progress", "finish_running", "show_picture", "show_text"]
 CALLS_BEFORE_ESTIMATE = 10
 BETWEEN_PREVIEWS = 1.0  # seconds, at least
 PREVIEW_SIZE = 512  # pixels: the host makes it so large
-LINE = 50  # characters of text under a node that fit into one of its default width
+SAID = "ays.said"  # the page's event of a text under a node
 PHASES = {
     "reference": "many-step references",
     "profile": "measuring the model",
@@ -69,6 +68,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         _running.append(self)
+        show_text(self.node_id, "starting", "working")  # the page drops what the last run has shown
         return self
 
     def __exit__(
@@ -126,7 +126,7 @@ class Progress:
             text = f"finishing with the best so far\n{text}"
         elif math.isfinite(left := self._seconds_left(rows)):
             text += f"\nabout {_duration(left)} left"
-        show_text(self.node_id, self.label + text)
+        show_text(self.node_id, self.label + text, "working")
 
     def _seconds_left(self, rows: int) -> float:
         """Until the budget or the time of this part is spent; infinite if nobody knows."""
@@ -188,23 +188,22 @@ def show_picture(node_id: str | None, picture: Image) -> None:
         bar.update_absolute(1, 1, ("PNG", picture, max(picture.size)))
 
 
-def show_text(node_id: str | None, text: str) -> None:
-    """Show a few lines of text under a node.
+def show_text(node_id: str | None, text: str, kind: str = "done") -> None:
+    """Show a few lines of text under a node, on the page that has queued it.
 
-    Long ones are broken between words: some pages break them where a line is full.
+    The page takes it as it is, and for no markup.
+
+    kind: "working" for what is true only until the next text, "done" for what the page keeps
     """
     from server import PromptServer
 
     server: Any = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
-        # The page takes it for HTML, and names come from files and workflows that others made.
-        lines = [_wrapped(line) for line in text.split("\n")]
-        server.send_progress_text(escape("\n".join(lines), quote=False), node_id)
-
-
-def _wrapped(line: str) -> str:
-    """A line broken between words, and nowhere else: names and paths are to be copied."""
-    return textwrap.fill(line, LINE, break_long_words=False, break_on_hyphens=False)
+        context = get_executing_context()
+        prompt_id = None if context is None else context.prompt_id
+        client = server.client_id  # None for a prompt of nobody's: told to all, shown by no page
+        said = {"node": node_id, "prompt": prompt_id, "text": text, "kind": kind, "client": client}
+        server.send_sync(SAID, said, client)
 
 
 def _duration(seconds: float) -> str:

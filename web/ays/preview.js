@@ -1,11 +1,12 @@
-/** The last preview of a node's work, which Nodes 2.0 would go on showing below its picture. */
+/** The pictures in a node: those of its last run, and the last preview of its work. */
 
 import { api } from "../../../scripts/api.js";
-import { app } from "../../../scripts/app.js";
+import { nodeOf } from "./places.js";
 
 /**
- * Drop it when the picture is there. The other renderer shows previews in the place of pictures:
- * there the server sends the picture as the last preview, too.
+ * Drop the last preview when the picture is there: Nodes 2.0 would go on showing it below. The other
+ * renderer shows previews in the place of pictures: there the server sends the picture as the last
+ * preview, too.
  *
  * @param {Set<string>} kinds of nodes
  */
@@ -13,23 +14,26 @@ export function dropPreviews(kinds) {
   api.addEventListener("executed", ({ detail }) => {
     const id = String(detail.display_node ?? detail.node);
     if (window.LiteGraph.vueNodesMode && kinds.has(nodeOf(id)?.comfyClass)) {
-      const page = document.getElementById("vue-app")?.__vue_app__;
-      const pictures = page?.config.globalProperties.$pinia?._s.get("nodeOutput");
-      pictures?.revokePreviewsByExecutionId?.(id);
+      pictures()?.revokePreviewsByExecutionId?.(id);
     }
   });
 }
 
 /**
- * @param {string} id "5:3" is node 3 of the subgraph that node 5 stands for
- * @returns {any} the node of the open workflow, if it has one
+ * Drop all pictures of a node: they are of another run than what the node says.
+ *
+ * @param {string} id under which the server runs it
+ * @param {any} node
  */
-function nodeOf(id) {
-  let graph = app.rootGraph ?? app.graph;
-  let node;
-  for (const part of id.split(":")) {
-    node = graph?.getNodeById(part);
-    graph = node?.subgraph;
-  }
-  return node;
+export function dropPictures(id, node) {
+  pictures()?.revokePreviewsByExecutionId?.(id);
+  pictures()?.setNodeOutputsByExecutionId?.(id, {});
+  node.imgs = node.images = node.preview = undefined; // what the classic renderer paints
+  node.imageIndex = null;
+}
+
+/** Where the page keeps the pictures of all nodes; nothing offers it to extensions. */
+function pictures() {
+  const page = document.getElementById("vue-app")?.__vue_app__;
+  return page?.config.globalProperties.$pinia?._s.get("nodeOutput");
 }

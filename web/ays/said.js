@@ -1,0 +1,176 @@
+/**
+ * What nodes have said last: how their work goes, what came of it, or why it failed.
+ *
+ * What came of a run is kept in this browser, and not in the workflow: a text may hold the paths of
+ * this machine, and goes nowhere with a shared workflow. After a reload it is shown again if the
+ * node, and all that it depends on, still are as they were.
+ */
+
+import { api } from "../../../scripts/api.js";
+import { dropPictures } from "./preview.js";
+import { everyNode, nodeOf, rootGraph } from "./places.js";
+import { showOld, showText } from "./text.js";
+
+const KEY = "alignYourSteps.said";
+const MOST = 60; // texts that are kept
+
+/** @type {Map<string, string>} the graphs of the prompts that this page has queued */
+const queued = new Map();
+/** @type {WeakMap<any, number>} by node: what its last text is about */
+const about = new WeakMap();
+
+/**
+ * Listen to what the server says of nodes.
+ *
+ * @param {(node: any) => boolean} ours whether a node is one that says something
+ */
+export function listen(ours) {
+  const speaker = (id) => {
+    const node = nodeOf(id);
+    return node && ours(node) ? node : null;
+  };
+  api.addEventListener("ays.said", ({ detail }) => {
+    const { node: id, prompt, text, kind, client } = detail;
+    if (!client) return; // of a prompt that no page has queued
+    const graph = queued.get(prompt) ?? rootGraph().id;
+    // Another workflow may be open by now: it is said when that one is opened again.
+    if (graph !== rootGraph().id) keep(graph, id, kind === "working" ? null : { text, kind });
+    else if (speaker(id)) say(id, speaker(id), text, kind);
+  });
+  api.addEventListener("execution_error", ({ detail }) => {
+    const node = speaker(detail.node_id);
+    if (node) fail(detail.node_id, node, detail.exception_message);
+  });
+  const refused = (errors) => {
+    for (const [id, { errors: found }] of Object.entries(errors ?? {})) {
+      if (speaker(id)) fail(id, speaker(id), sentences(found));
+    }
+  };
+  noteQueued(refused);
+  api.addEventListener("graphChanged", () => compare(ours));
+}
+
+/**
+ * Say again what was said before the page was loaded, where it still is true.
+ *
+ * @param {(node: any) => boolean} ours
+ */
+export function sayAgain(ours) {
+  const kept = read();
+  for (const [id, node] of everyNode()) {
+    const last = ours(node) && kept[place(rootGraph().id, id)];
+    if (!last || (last.about ?? inputs(node)) !== inputs(node)) continue;
+    about.set(node, inputs(node));
+    showText(node, last.text, last.kind);
+  }
+}
+
+/**
+ * @param {string} id
+ * @param {any} node
+ * @param {string} text
+ * @param {"working" | "done" | "failed"} kind
+ */
+function say(id, node, text, kind) {
+  const working = kind === "working";
+  if (working && about.get(node) !== null) {
+    dropPictures(id, node); // of the last run, as is what was said then
+    keep(rootGraph().id, id, null);
+  }
+  about.set(node, working ? null : inputs(node));
+  showText(node, text, kind);
+  if (!working) keep(rootGraph().id, id, { text, kind, about: about.get(node) });
+}
+
+function fail(id, node, text) {
+  dropPictures(id, node);
+  say(id, node, text.trim(), "failed");
+}
+
+/** Show which texts are about other inputs than those of now. */
+function compare(ours) {
+  for (const [, node] of everyNode()) {
+    if (ours(node) && about.get(node) != null) showOld(node, about.get(node) !== inputs(node));
+  }
+}
+
+/**
+ * Note whose workflow each prompt is, and what the server says about one that it refuses: the page
+ * tells extensions neither.
+ *
+ * @param {(errors: Record<string, {errors: any[]}>) => void} refused
+ */
+function noteQueued(refused) {
+  const queue = api.queuePrompt;
+  api.queuePrompt = async function (...values) {
+    const graph = rootGraph().id;
+    try {
+      const answer = await queue.apply(this, values);
+      if (answer?.prompt_id) queued.set(answer.prompt_id, graph);
+      refused(answer?.node_errors);
+      return answer;
+    } catch (error) {
+      refused(error?.response?.node_errors);
+      throw error;
+    }
+  };
+}
+
+/** The host's account of what is wrong with a node's inputs, as sentences. */
+function sentences(errors) {
+  const found = errors.map(({ type, message, details }) =>
+    // Ours come behind the name of an input, once for each that was looked at.
+    type === "custom_validation_failed" && details?.includes(" - ")
+      ? details.slice(details.indexOf(" - ") + 3)
+      : [message, details].filter(Boolean).join(": "),
+  );
+  return [...new Set(found)].join("\n");
+}
+
+/** A number that changes with the values of a node and of all nodes that it depends on. */
+function inputs(node) {
+  let sum = 5381;
+  for (const character of JSON.stringify(described(node, new Set()))) {
+    sum = ((sum * 33) ^ character.codePointAt(0)) >>> 0;
+  }
+  return sum;
+}
+
+function described(node, seen) {
+  if (seen.has(node)) return null;
+  seen.add(node);
+  const typed = (node.widgets ?? []).filter(
+    (widget) => widget.serialize !== false && widget.options?.serialize !== false,
+  );
+  const sources = (node.inputs ?? []).map((_, slot) => node.getInputNode(slot));
+  return [
+    node.type,
+    node.mode,
+    typed.map((widget) => String(widget.value)),
+    sources.map((source) => source && described(source, seen)),
+  ];
+}
+
+const place = (graph, id) => `${graph} ${id}`;
+
+/** @returns {Record<string, {text: string, kind: any, about?: number}>} */
+function read() {
+  try {
+    return JSON.parse(localStorage.getItem(KEY)) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+function keep(graph, id, last) {
+  const kept = read();
+  const known = place(graph, id) in kept;
+  if (!last && !known) return;
+  delete kept[place(graph, id)];
+  const all = [...Object.entries(kept), ...(last ? [[place(graph, id), last]] : [])];
+  try {
+    localStorage.setItem(KEY, JSON.stringify(Object.fromEntries(all.slice(-MOST))));
+  } catch {
+    // The browser keeps nothing, or no more: it is said, and not said again after a reload.
+  }
+}
