@@ -14,7 +14,8 @@ from .carried import carried_by, carry
 from .guided import guided_model, prompt_guider
 from .kept import waiting
 from .limits import shortened, within_limits
-from .plot import beside, plot_schedules, preview_curve
+from .plot import as_image, plot_schedules, preview_curve
+from .plotted import plotted
 from .preview import preview
 from .profile import AYS_PROFILE, fitting_profile
 from .result import METHODS, found_result, given_schedules, joined_results
@@ -75,9 +76,9 @@ class AYSOptimize(io.ComfyNode):
                 io.Int.Input(
                     "budget",
                     default=4000,
-                    min=0,  # the page counts steps from here: 100, 200, ...
+                    min=0,
                     max=10_000_000,
-                    step=100,
+                    step=100,  # of the arrows: our page extension takes any number that is typed
                     tooltip="How many model calls to spend. One image of 20 steps takes 20 calls "
                     "(each worth two network evaluations when cfg is not 1), so 4000 calls take "
                     "as long as 200 such images. More calls give a surer choice.",
@@ -87,8 +88,8 @@ class AYSOptimize(io.ComfyNode):
                     default=0.0,
                     min=0.0,
                     max=10_000.0,
-                    step=1.0,
-                    round=0.1,
+                    step=1.0,  # of the arrows, as above
+                    round=0.01,
                     tooltip="The most minutes to spend, also on all of more_steps together; 0: no "
                     "limit. When time is short, fewer schedules are tried and the best one so far "
                     "is taken. For a surer choice, queue again with more minutes.",
@@ -273,12 +274,12 @@ class AYSOptimize(io.ComfyNode):
         if _other_model(model, measured_model, saved.identity):
             text = f"{OTHER_MODEL}\n\n{text}"
             log.warning(OTHER_MODEL)
-        plot = plot_schedules({saved.schedule.name: saved.schedule.sigmas}, given[0])
+        plot = plot_schedules(*plotted(saved, given[0]))
         # The report is in the history too, for clients that link nothing to its output.
         more = [result for result, _ in found[1:]]
         shown: dict[str, Any] = {"text": [text], **carry(*place, saved, more=more)}
         if plot is not None:
-            host.show_picture(cls.hidden.unique_id, beside(plot))
+            host.show_picture(cls.hidden.unique_id, as_image(plot))
             shown |= preview(plot, cls)
         measured = host.Measured(
             denoise, judged.spare_level, guided.levels.sigma_min, request.get("boundary")

@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping
 
 from ..optimizer import Result
+from ..optimizer.select import Score
 from ..profiles import MeasuredProfile
 from ..schedules import SavedSchedule
 from ..schedules.text import TOOLS, paste_hint, paste_text
 from . import host
 
-__all__ = ["comparison", "for_other_tools", "report_text", "snapped"]
+__all__ = ["best_given", "comparison", "for_other_tools", "report_text", "snapped"]
 
 ROWS = 20  # candidates listed
 NAMED = 5  # of those that failed in the same way
@@ -141,12 +142,11 @@ def _criterion(result: Result) -> str:
 
 def comparison(result: Result) -> str:
     """The winner against the best of what the user already had, on equal noises."""
-    given = [score for score in result.scores if score.candidate.given]
+    had = best_given(result)
     if result.error.candidate.given:
         return f"Nothing found is better than {result.method}, which you had."
-    if not given:
+    if had is None:
         return "No schedule of the host could be compared."
-    had = min(given, key=lambda score: (-len(score.errors), score.mean))
     shared = min(len(had.errors), result.noises)
     before = sum(had.errors[:shared])
     ratio = sum(result.error.errors[:shared]) / before if before > 0.0 else 1.0
@@ -155,6 +155,12 @@ def comparison(result: Result) -> str:
         f"{change} error than the best that you had, {had.candidate.name} (on {shared} "
         f"{'noise' if shared == 1 else 'noises'})."
     )
+
+
+def best_given(result: Result) -> Score | None:
+    """The best of what the user already had; None if none of it could be compared."""
+    given = [score for score in result.scores if score.candidate.given]
+    return min(given, key=lambda score: (-len(score.errors), score.mean), default=None)
 
 
 def _table(result: Result) -> list[str]:

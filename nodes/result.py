@@ -25,7 +25,8 @@ from . import host
 from .choose import published
 from .early import account, early_request, equal_result, how_it_ended
 from .kept import keep, waiting
-from .report import comparison, for_other_tools, report_text, snapped
+from .plotted import BEST_GIVEN
+from .report import best_given, comparison, for_other_tools, report_text, snapped
 
 __all__ = ["METHODS", "found_result", "given_schedules", "joined_results"]
 
@@ -266,6 +267,7 @@ def _measured(
     )
     name = name or f"{guided.model_name}{judged.name} {steps} steps{cfg}"
     early = account(result, request["budget"], given, progress, unfinished is not None)
+    had = best_given(result)
     report = report_text(result, judged, steps, boundary, warning, early, linked=profile)
     if guided.note:
         report += f"\n\nNote: {guided.note}"
@@ -279,6 +281,7 @@ def _measured(
         notes={
             "report": report,
             "summary": comparison(result),
+            **({} if had is None else {BEST_GIVEN: had.candidate.name}),
             "method": result.method,
             "error": result.error.mean,
             "calls": result.calls,

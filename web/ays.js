@@ -10,8 +10,9 @@ import { app } from "../../scripts/app.js";
 import { carryLevels } from "./ays/carried.js";
 import { addFinishButton } from "./ays/finish.js";
 import { noteOffered } from "./ays/nodes.js";
+import { takeAsTyped } from "./ays/numbers.js";
 import { schedulesTab } from "./ays/panel.js";
-import { dropPreviews } from "./ays/preview.js";
+import { dropPreviews, makeRoomForPictures } from "./ays/preview.js";
 import { makeRoom } from "./ays/room.js";
 import { refresh } from "./ays/saved.js";
 import { listen, sayAgain } from "./ays/said.js";
@@ -33,6 +34,7 @@ app.registerExtension({
   setup() {
     app.extensionManager.registerSidebarTab(schedulesTab());
     dropPreviews(MEASURING);
+    makeRoomForPictures(isOurs);
     styleTexts();
     listen(isOurs);
   },
@@ -48,6 +50,7 @@ app.registerExtension({
   nodeCreated(node) {
     if (!isOurs(node)) return;
     makeRoom(node);
+    takeAsTyped(node);
     if (MEASURING.has(node.comfyClass)) addFinishButton(node);
     if (CARRYING.has(node.comfyClass)) carryLevels(node, refresh);
     addText(node);

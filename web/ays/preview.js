@@ -3,6 +3,11 @@
 import { api } from "../../../scripts/api.js";
 import { nodeOf } from "./places.js";
 
+const ASPECT = "ays_aspect"; // in a node's output: height by width of its picture
+const HIGHEST = 2; // of the node's width; higher pictures are made smaller
+const SIZE_TEXT = 24; // pixels below a picture, where the page writes how large it is
+const PAINTED = "$$canvas-image-preview"; // the page's widget for pictures, on the canvas
+
 /**
  * Drop the last preview when the picture is there: Nodes 2.0 would go on showing it below. The other
  * renderer shows previews in the place of pictures: there the server sends the picture as the last
@@ -30,6 +35,29 @@ export function dropPictures(id, node) {
   pictures()?.setNodeOutputsByExecutionId?.(id, {});
   node.imgs = node.images = node.preview = undefined; // what the classic renderer paints
   node.imageIndex = null;
+}
+
+/**
+ * Show the pictures of nodes as wide as the nodes are: the page gives them a fixed height, in which
+ * their texts would be too small.
+ *
+ * @param {(node: any) => boolean} ours
+ */
+export function makeRoomForPictures(ours) {
+  api.addEventListener("executed", ({ detail }) => {
+    const node = nodeOf(detail.display_node ?? detail.node);
+    const [aspect] = detail.output?.[ASPECT] ?? [];
+    if (!node || !ours(node) || !(aspect > 0)) return;
+    const height = Math.ceil(node.size[0] * Math.min(aspect, HIGHEST)) + SIZE_TEXT;
+    if (window.LiteGraph.vueNodesMode) {
+      const element = document.querySelector(`.lg-node[data-node-id="${CSS.escape(node.id)}"]`);
+      element?.style.setProperty("--ays-picture", `${height}px`); // text.css reads it
+    } else {
+      const painted = node.widgets.find((widget) => widget.name === PAINTED);
+      const others = node.computeSize()[1] - (painted?.computeLayoutSize(node).minHeight ?? 0);
+      node.setSize([node.size[0], Math.max(node.size[1], others + height)]);
+    }
+  });
 }
 
 /** Where the page keeps the pictures of all nodes; nothing offers it to extensions. */
