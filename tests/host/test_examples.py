@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from align_your_steps.tests.host.browser import HostPage, open_page
 from align_your_steps.tests.host.examples import EXAMPLES, FOLDER, place_files
 from align_your_steps.tests.host.server import ComfyServer, Graph
+from align_your_steps.tests.host.ways import Way
 
 PACK = "align-your-steps"
 SIZE = 64  # pixels of a picture, eight for each of a digit's latent
@@ -59,13 +59,12 @@ count => [...document.querySelectorAll('[role=dialog] img')].filter(
 
 @pytest.fixture(scope="module")
 def page(
-    host_path: Path, chromium: str, tmp_path_factory: pytest.TempPathFactory
+    page_server: ComfyServer, way: Way, chromium: str
 ) -> Iterator[tuple[HostPage, ComfyServer]]:
     """The page of a host that has a file of every name that the examples choose, and the host."""
-    server = ComfyServer(host_path, tmp_path_factory.mktemp("examples"))
-    place_files(server.base)
-    with server, open_page(server, chromium) as opened:
-        yield opened, server
+    place_files(page_server.base)
+    with open_page(page_server, chromium, vue=way.vue) as opened:
+        yield opened, page_server
 
 
 def loaded(page: HostPage, name: str) -> dict[str, Any]:
@@ -118,7 +117,7 @@ def test_there_is_a_file_for_each_example_and_no_other() -> None:
 
 
 def test_the_host_offers_the_examples_with_their_pictures(
-    page: tuple[HostPage, ComfyServer],
+    page: tuple[HostPage, ComfyServer], way: Way
 ) -> None:
     opened, server = page
     assert set(server.get("/workflow_templates")[PACK]) == set(EXAMPLES)
@@ -128,7 +127,7 @@ def test_the_host_offers_the_examples_with_their_pictures(
     for name in EXAMPLES:
         dialog.get_by_text(name, exact=True).wait_for()
     opened.page.wait_for_function(PICTURES, arg=len(EXAMPLES))
-    opened.screenshot("examples")
+    opened.screenshot(f"examples {way}")
     dialog.get_by_text("1_preset_in_ksampler", exact=True).click()
     opened.page.wait_for_function("() => app.graph.nodes.some(node => node.type === 'AYSApply')")
     dialog.wait_for(state="hidden")
@@ -137,14 +136,14 @@ def test_the_host_offers_the_examples_with_their_pictures(
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_loads_without_a_fault(
-    page: tuple[HostPage, ComfyServer], name: str
+    page: tuple[HostPage, ComfyServer], way: Way, name: str
 ) -> None:
     opened, _ = page
     saved = loaded(opened, name)
     assert opened.page.evaluate(FAULTS) == []
     assert opened.page.evaluate("() => app.graph.nodes.length") == len(saved["nodes"])
     assert opened.page.evaluate("() => app.graph.links.size") == len(saved["links"])
-    opened.screenshot(f"example {name}")
+    opened.screenshot(f"example {name} {way}")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
