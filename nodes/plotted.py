@@ -24,10 +24,11 @@ def plotted(
     The two are the best one and the first of ComfyUI's list, which new nodes have; where one of
     them is not known, or both are the same, a published table takes its place.
     """
-    known = {"best that you had": saved.notes.get(BEST_GIVEN), "default": host.scheduler_names()[0]}
-    published = {"published": name for name in given if name.startswith(PUBLISHED)}
+    wanted = [("best that you had", saved.notes.get(BEST_GIVEN))]
+    wanted.append(("default", host.scheduler_names()[0]))
+    wanted += [("published", name) for name in given if name.startswith(PUBLISHED)]
     named: dict[str, str] = {}  # with their roles
-    for role, name in [*known.items(), *published.items()]:
+    for role, name in wanted:
         # What notes hold may come from a file that others made.
         if isinstance(name, str) and name in given and name not in named and len(named) < NAMED:
             named[name] = f"{name} ({role})"

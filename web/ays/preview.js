@@ -33,8 +33,10 @@ export function dropPreviews(kinds) {
 export function dropPictures(id, node) {
   pictures()?.revokePreviewsByExecutionId?.(id);
   pictures()?.setNodeOutputsByExecutionId?.(id, {});
-  node.imgs = node.images = node.preview = undefined; // what the classic renderer paints
-  node.imageIndex = null;
+  // What the classic renderer paints; its widget cannot paint nothing.
+  node.imgs = node.images = undefined;
+  const painted = paintedIn(node);
+  if (painted) node.removeWidget(painted);
 }
 
 /**
@@ -53,12 +55,14 @@ export function makeRoomForPictures(ours) {
       const element = document.querySelector(`.lg-node[data-node-id="${CSS.escape(node.id)}"]`);
       element?.style.setProperty("--ays-picture", `${height}px`); // text.css reads it
     } else {
-      const painted = node.widgets.find((widget) => widget.name === PAINTED);
-      const others = node.computeSize()[1] - (painted?.computeLayoutSize(node).minHeight ?? 0);
+      const others = node.computeSize()[1] - (paintedIn(node)?.computeLayoutSize(node).minHeight ?? 0);
       node.setSize([node.size[0], Math.max(node.size[1], others + height)]);
     }
   });
 }
+
+/** The widget in which the classic renderer paints a node's pictures, if there are any. */
+const paintedIn = (node) => node.widgets?.find((widget) => widget.name === PAINTED);
 
 /** Where the page keeps the pictures of all nodes; nothing offers it to extensions. */
 function pictures() {

@@ -8,13 +8,14 @@
 
 import { api } from "../../../scripts/api.js";
 import { dropPictures } from "./preview.js";
+import { app } from "../../../scripts/app.js";
 import { everyNode, nodeOf, rootGraph } from "./places.js";
 import { showOld, showText } from "./text.js";
 
 const KEY = "alignYourSteps.said";
 const MOST = 60; // texts that are kept
 
-/** @type {Map<string, string>} the graphs of the prompts that this page has queued */
+/** @type {Map<string, {workflow: any, graph: string, about: Map<string, number>}>} by prompt */
 const queued = new Map();
 /** @type {WeakMap<any, number>} by node: what its last text is about */
 const about = new WeakMap();
@@ -32,10 +33,12 @@ export function listen(ours) {
   api.addEventListener("ays.said", ({ detail }) => {
     const { node: id, prompt, text, kind, client } = detail;
     if (!client) return; // of a prompt that no page has queued
-    const graph = queued.get(prompt) ?? rootGraph().id;
-    // Another workflow may be open by now: it is said when that one is opened again.
-    if (graph !== rootGraph().id) keep(graph, id, kind === "working" ? null : { text, kind });
-    else if (speaker(id)) say(id, speaker(id), text, kind);
+    const whose = queued.get(prompt);
+    if (whose && whose.workflow !== openWorkflow()) {
+      // Another one is open by now: it is said when that one is opened again.
+      const last = { text, kind, about: whose.about.get(id) };
+      keep(whose.graph, id, kind === "working" ? null : last);
+    } else if (speaker(id)) say(id, speaker(id), text, kind);
   });
   api.addEventListener("execution_error", ({ detail }) => {
     const node = speaker(detail.node_id);
@@ -46,7 +49,7 @@ export function listen(ours) {
       if (speaker(id)) fail(id, speaker(id), sentences(found));
     }
   };
-  noteQueued(refused);
+  noteQueued(ours, refused);
   api.addEventListener("graphChanged", () => compare(ours));
 }
 
@@ -59,8 +62,8 @@ export function sayAgain(ours) {
   const kept = read();
   for (const [id, node] of everyNode()) {
     const last = ours(node) && kept[place(rootGraph().id, id)];
-    if (!last || (last.about ?? inputs(node)) !== inputs(node)) continue;
-    about.set(node, inputs(node));
+    if (!last || last.about !== inputs(node)) continue;
+    about.set(node, last.about);
     showText(node, last.text, last.kind);
   }
 }
@@ -98,15 +101,18 @@ function compare(ours) {
  * Note whose workflow each prompt is, and what the server says about one that it refuses: the page
  * tells extensions neither.
  *
+ * @param {(node: any) => boolean} ours
  * @param {(errors: Record<string, {errors: any[]}>) => void} refused
  */
-function noteQueued(refused) {
+function noteQueued(ours, refused) {
   const queue = api.queuePrompt;
   api.queuePrompt = async function (...values) {
-    const graph = rootGraph().id;
+    const speaking = [...everyNode()].filter(([, node]) => ours(node));
+    const about = new Map(speaking.map(([id, node]) => [id, inputs(node)]));
+    const whose = { workflow: openWorkflow(), graph: rootGraph().id, about };
     try {
       const answer = await queue.apply(this, values);
-      if (answer?.prompt_id) queued.set(answer.prompt_id, graph);
+      if (answer?.prompt_id) queued.set(answer.prompt_id, whose);
       refused(answer?.node_errors);
       return answer;
     } catch (error) {
@@ -115,6 +121,8 @@ function noteQueued(refused) {
     }
   };
 }
+
+const openWorkflow = () => app.extensionManager.workflow?.activeWorkflow;
 
 /** The host's account of what is wrong with a node's inputs, as sentences. */
 function sentences(errors) {
@@ -153,7 +161,7 @@ function described(node, seen) {
 
 const place = (graph, id) => `${graph} ${id}`;
 
-/** @returns {Record<string, {text: string, kind: any, about?: number}>} */
+/** @returns {Record<string, {text: string, kind: any, about: number}>} */
 function read() {
   try {
     return JSON.parse(localStorage.getItem(KEY)) ?? {};
