@@ -15,7 +15,7 @@ from .comparison import compared, pictures_of, plot_of
 from .guided import guided_model, prompt_guider
 from .limits import within_limits
 from .named import named_schedules, parsed_names
-from .plot import as_image, below
+from .plot import below
 from .preview import preview
 from .schema import (
     denoise_input,
@@ -224,9 +224,7 @@ class AYSCompare(io.ComfyNode):
         drawings = [image for image in (plot, pictures) if image is not None]
         if drawings:
             # One picture: of several, the page shows thumbnails whose texts nobody can read.
-            whole = below(*drawings)
-            host.show_picture(cls.hidden.unique_id, as_image(whole))
-            shown |= preview(whole, cls)
+            shown |= preview(below(*drawings), cls)
         plot = BLANK if plot is None else plot
         images = plot if pictures is None else pictures
         return io.NodeOutput(found.best.candidate.sigmas, text, plot, images, ui=shown)

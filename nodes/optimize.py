@@ -14,7 +14,7 @@ from .carried import carried_by, carry
 from .guided import guided_model, prompt_guider
 from .kept import waiting
 from .limits import shortened, within_limits
-from .plot import as_image, plot_schedules, preview_curve
+from .plot import plot_schedules, preview_curve
 from .plotted import plotted
 from .preview import preview
 from .profile import AYS_PROFILE, fitting_profile
@@ -279,7 +279,6 @@ class AYSOptimize(io.ComfyNode):
         more = [result for result, _ in found[1:]]
         shown: dict[str, Any] = {"text": [text], **carry(*place, saved, more=more)}
         if plot is not None:
-            host.show_picture(cls.hidden.unique_id, as_image(plot))
             shown |= preview(plot, cls)
         measured = host.Measured(
             denoise, judged.spare_level, guided.levels.sigma_min, request.get("boundary")

@@ -12,7 +12,7 @@ import { addFinishButton } from "./ays/finish.js";
 import { noteOffered } from "./ays/nodes.js";
 import { takeAsTyped } from "./ays/numbers.js";
 import { schedulesTab } from "./ays/panel.js";
-import { dropPreviews, makeRoomForPictures } from "./ays/preview.js";
+import { showOutputs } from "./ays/preview.js";
 import { makeRoom } from "./ays/room.js";
 import { refresh } from "./ays/saved.js";
 import { listen, sayAgain } from "./ays/said.js";
@@ -33,8 +33,7 @@ app.registerExtension({
 
   setup() {
     app.extensionManager.registerSidebarTab(schedulesTab());
-    dropPreviews(MEASURING);
-    makeRoomForPictures(isOurs);
+    showOutputs(isOurs);
     styleTexts();
     listen(isOurs);
   },

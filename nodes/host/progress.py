@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...optimizer import CONTINUED, Deadline
 
-__all__ = ["Progress", "finish_running", "show_picture", "show_text"]
+__all__ = ["Progress", "finish_running", "show_text"]
 
 CALLS_BEFORE_ESTIMATE = 10
 BETWEEN_PREVIEWS = 1.0  # seconds, at least
@@ -34,7 +34,6 @@ PHASES = {
 Draw = Callable[[Tensor], Image | None]
 
 _running: list[Progress] = []  # the host runs one node at a time: at most one
-_previewed: set[str | None] = set()  # nodes under which the page shows a preview of the work
 
 log = logging.getLogger("align_your_steps")
 
@@ -156,7 +155,6 @@ class Progress:
             return None
         if image is None:
             return None
-        _previewed.add(self.node_id)
         return "PNG", image, PREVIEW_SIZE
 
     def stopped(self, text: str) -> None:
@@ -175,17 +173,6 @@ def finish_running() -> bool:
     for progress in _running:
         progress.finish_requested = True
     return bool(_running)
-
-
-def show_picture(node_id: str | None, picture: Image) -> None:
-    """Show what a node puts out in the place of its preview, if it has one.
-
-    The page goes on showing the last preview, whatever the node puts out.
-    """
-    if node_id in _previewed:
-        _previewed.discard(node_id)
-        bar = comfy.utils.ProgressBar(1, node_id=node_id)
-        bar.update_absolute(1, 1, ("PNG", picture, max(picture.size)))
 
 
 def show_text(node_id: str | None, text: str, kind: str = "done") -> None:

@@ -12,8 +12,8 @@ never pays for it.
 """
 
 from .errors import plot_errors
-from .pictures import as_image, below, picture_row
+from .pictures import below, picture_row
 from .preview import preview_curve
 from .schedules import plot_schedules
 
-__all__ = ["as_image", "below", "picture_row", "plot_errors", "plot_schedules", "preview_curve"]
+__all__ = ["below", "picture_row", "plot_errors", "plot_schedules", "preview_curve"]

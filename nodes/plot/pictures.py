@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from .schedules import ROW
 from .sheet import BACKGROUND, WIDTH, Sheet, have_matplotlib, own_style, shortened
 
-__all__ = ["as_image", "below", "picture_row"]
+__all__ = ["below", "picture_row"]
 
 MOST_COLUMNS = 3  # more would leave no room for the names
 GAP = 4  # points between images
@@ -61,11 +60,6 @@ def below(*images: Tensor) -> Tensor:
             columns = functional.interpolate(columns, (height, width), mode="bicubic")
         scaled.append(columns.clamp(0.0, 1.0).movedim(1, -1))
     return torch.cat(scaled, dim=1)
-
-
-def as_image(image: Tensor) -> Image.Image:
-    """An image [1, H, W, 3] of values from 0 to 1, for Pillow."""
-    return Image.fromarray((255.0 * image[0].cpu().clamp(0.0, 1.0)).round().byte().numpy())
 
 
 def _names(

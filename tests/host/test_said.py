@@ -184,6 +184,7 @@ def test_the_gain_stays_after_the_run_and_after_a_reload(
     page.reload()
     says(page, "less error than|Nothing found")
     assert said(page) == gain
+    assert pictures(page, way) == int(page.can("picture after a reload"))
 
     # What is said of other inputs is shown as such, and not again after a reload.
     types(page, "name", f"another {way}")

@@ -1,6 +1,7 @@
-/** The pictures in a node: those of its last run, and the last preview of its work. */
+/** The pictures in a node: how large they are, and that they are those of its last run. */
 
 import { api } from "../../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
 import { nodeOf } from "./places.js";
 
 const ASPECT = "ays_aspect"; // in a node's output: height by width of its picture
@@ -9,18 +10,19 @@ const SIZE_TEXT = 24; // pixels below a picture, where the page writes how large
 const PAINTED = "$$canvas-image-preview"; // the page's widget for pictures, on the canvas
 
 /**
- * Drop the last preview when the picture is there: Nodes 2.0 would go on showing it below. The other
- * renderer shows previews in the place of pictures: there the server sends the picture as the last
- * preview, too.
+ * Show what nodes put out: without the last preview of their work, which the page would show in its
+ * place or below it, and as wide as the node. The page gives pictures a fixed height, in which their
+ * texts would be too small.
  *
- * @param {Set<string>} kinds of nodes
+ * @param {(node: any) => boolean} ours
  */
-export function dropPreviews(kinds) {
+export function showOutputs(ours) {
   api.addEventListener("executed", ({ detail }) => {
-    const id = String(detail.display_node ?? detail.node);
-    if (window.LiteGraph.vueNodesMode && kinds.has(nodeOf(id)?.comfyClass)) {
-      pictures()?.revokePreviewsByExecutionId?.(id);
-    }
+    const node = nodeOf(detail.display_node ?? detail.node);
+    if (!node || !ours(node)) return;
+    dropPreviews(node);
+    const [aspect] = detail.output?.[ASPECT] ?? [];
+    if (aspect > 0) makeRoom(node, Math.min(aspect, HIGHEST));
   });
 }
 
@@ -31,7 +33,7 @@ export function dropPreviews(kinds) {
  * @param {any} node
  */
 export function dropPictures(id, node) {
-  pictures()?.revokePreviewsByExecutionId?.(id);
+  dropPreviews(node);
   pictures()?.setNodeOutputsByExecutionId?.(id, {});
   // What the classic renderer paints; its widget cannot paint nothing.
   node.imgs = node.images = undefined;
@@ -39,26 +41,27 @@ export function dropPictures(id, node) {
   if (painted) node.removeWidget(painted);
 }
 
+/** @param {any} node */
+function dropPreviews(node) {
+  const root = node.graph === (app.rootGraph ?? app.graph);
+  const key = root ? String(node.id) : `${node.graph.id}:${node.id}`;
+  delete app.nodePreviewImages?.[key];
+  delete pictures()?.nodePreviewImages?.[key];
+}
+
 /**
- * Show the pictures of nodes as wide as the nodes are: the page gives them a fixed height, in which
- * their texts would be too small.
- *
- * @param {(node: any) => boolean} ours
+ * @param {any} node
+ * @param {number} aspect height by width of its picture
  */
-export function makeRoomForPictures(ours) {
-  api.addEventListener("executed", ({ detail }) => {
-    const node = nodeOf(detail.display_node ?? detail.node);
-    const [aspect] = detail.output?.[ASPECT] ?? [];
-    if (!node || !ours(node) || !(aspect > 0)) return;
-    const height = Math.ceil(node.size[0] * Math.min(aspect, HIGHEST)) + SIZE_TEXT;
-    if (window.LiteGraph.vueNodesMode) {
-      const element = document.querySelector(`.lg-node[data-node-id="${CSS.escape(node.id)}"]`);
-      element?.style.setProperty("--ays-picture", `${height}px`); // text.css reads it
-    } else {
-      const others = node.computeSize()[1] - (paintedIn(node)?.computeLayoutSize(node).minHeight ?? 0);
-      node.setSize([node.size[0], Math.max(node.size[1], others + height)]);
-    }
-  });
+function makeRoom(node, aspect) {
+  const height = Math.ceil(node.size[0] * aspect) + SIZE_TEXT;
+  if (window.LiteGraph.vueNodesMode) {
+    const element = document.querySelector(`.lg-node[data-node-id="${CSS.escape(node.id)}"]`);
+    element?.style.setProperty("--ays-picture", `${height}px`); // text.css reads it
+  } else {
+    const others = node.computeSize()[1] - (paintedIn(node)?.computeLayoutSize(node).minHeight ?? 0);
+    node.setSize([node.size[0], Math.max(node.size[1], others + height)]);
+  }
 }
 
 /** The widget in which the classic renderer paints a node's pictures, if there are any. */

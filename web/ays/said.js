@@ -106,19 +106,19 @@ function compare(ours) {
  */
 function noteQueued(ours, refused) {
   const queue = api.queuePrompt;
-  api.queuePrompt = async function (...values) {
+  api.queuePrompt = function (...values) {
     const speaking = [...everyNode()].filter(([, node]) => ours(node));
     const about = new Map(speaking.map(([id, node]) => [id, inputs(node)]));
     const whose = { workflow: openWorkflow(), graph: rootGraph().id, about };
-    try {
-      const answer = await queue.apply(this, values);
-      if (answer?.prompt_id) queued.set(answer.prompt_id, whose);
-      refused(answer?.node_errors);
-      return answer;
-    } catch (error) {
-      refused(error?.response?.node_errors);
-      throw error;
-    }
+    const answer = queue.apply(this, values);
+    answer.then(
+      ({ prompt_id, node_errors }) => {
+        queued.set(prompt_id, whose);
+        refused(node_errors);
+      },
+      (error) => refused(error.response?.node_errors),
+    );
+    return answer;
   };
 }
 
