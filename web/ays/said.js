@@ -13,9 +13,13 @@ import { everyNode, nodeOf, rootGraph } from "./places.js";
 import { showOld, showText } from "./text.js";
 
 const KEY = "alignYourSteps.said";
-const MOST = 60; // texts that are kept
+const MOST = 60; // texts that are kept, prompts that are known
 
-/** @type {Map<string, {workflow: any, graph: string, about: Map<string, number>}>} by prompt */
+/**
+ * By prompt: whose it is, and its nodes as they were then.
+ *
+ * @type {Map<string, {workflow: any, graph: string, nodes: Map<string, {node: any, about: number}>}>}
+ */
 const queued = new Map();
 /** @type {WeakMap<any, number>} by node: what its last text is about */
 const about = new WeakMap();
@@ -30,23 +34,27 @@ export function listen(ours) {
     const node = nodeOf(id);
     return node && ours(node) ? node : null;
   };
-  api.addEventListener("ays.said", ({ detail }) => {
-    const { node: id, prompt, text, kind, client } = detail;
-    if (!client) return; // of a prompt that no page has queued
+  const tell = (id, prompt, text, kind) => {
+    const node = speaker(id);
     const whose = queued.get(prompt);
-    if (whose && whose.workflow !== openWorkflow()) {
-      // Another one is open by now: it is said when that one is opened again.
-      const last = { text, kind, about: whose.about.get(id) };
+    if (!whose || (node && isFrom(whose, id, node))) {
+      if (node) say(id, node, text, kind);
+    } else {
+      // Another workflow is open by now: it is said when that one is opened again.
+      const last = { text, kind, about: whose.nodes.get(id)?.about };
       keep(whose.graph, id, kind === "working" ? null : last);
-    } else if (speaker(id)) say(id, speaker(id), text, kind);
+    }
+  };
+  api.addEventListener("ays.said", ({ detail: { node, prompt, text, kind, client } }) => {
+    if (client) tell(node, prompt, text, kind); // else of a prompt that no page has queued
   });
   api.addEventListener("execution_error", ({ detail }) => {
-    const node = speaker(detail.node_id);
-    if (node) fail(detail.node_id, node, detail.exception_message);
+    const { node_id, node_type, prompt_id, exception_message } = detail;
+    if (ours({ comfyClass: node_type })) tell(node_id, prompt_id, exception_message.trim(), "failed");
   });
   const refused = (errors) => {
     for (const [id, { errors: found }] of Object.entries(errors ?? {})) {
-      if (speaker(id)) fail(id, speaker(id), sentences(found));
+      if (speaker(id)) say(id, speaker(id), sentences(found), "failed");
     }
   };
   noteQueued(ours, refused);
@@ -76,18 +84,12 @@ export function sayAgain(ours) {
  */
 function say(id, node, text, kind) {
   const working = kind === "working";
-  if (working && about.get(node) !== null) {
-    dropPictures(id, node); // of the last run, as is what was said then
-    keep(rootGraph().id, id, null);
-  }
+  const begins = working && about.get(node) !== null;
+  if (begins || kind === "failed") dropPictures(id, node); // they are of the last run
+  if (begins) keep(rootGraph().id, id, null);
   about.set(node, working ? null : inputs(node));
   showText(node, text, kind);
   if (!working) keep(rootGraph().id, id, { text, kind, about: about.get(node) });
-}
-
-function fail(id, node, text) {
-  dropPictures(id, node);
-  say(id, node, text.trim(), "failed");
 }
 
 /** Show which texts are about other inputs than those of now. */
@@ -108,18 +110,28 @@ function noteQueued(ours, refused) {
   const queue = api.queuePrompt;
   api.queuePrompt = function (...values) {
     const speaking = [...everyNode()].filter(([, node]) => ours(node));
-    const about = new Map(speaking.map(([id, node]) => [id, inputs(node)]));
-    const whose = { workflow: openWorkflow(), graph: rootGraph().id, about };
+    const nodes = new Map(speaking.map(([id, node]) => [id, { node, about: inputs(node) }]));
+    const whose = { workflow: openWorkflow(), graph: rootGraph().id, nodes };
     const answer = queue.apply(this, values);
     answer.then(
       ({ prompt_id, node_errors }) => {
         queued.set(prompt_id, whose);
+        if (queued.size > MOST) queued.delete(queued.keys().next().value);
         refused(node_errors);
       },
       (error) => refused(error.response?.node_errors),
     );
     return answer;
   };
+}
+
+/**
+ * Whether a node is one that was queued. Its workflow may have been loaded anew since, by an undo;
+ * and while another one is being loaded, nodes of that one are there already.
+ */
+function isFrom({ workflow, nodes }, id, node) {
+  const then = nodes.get(id);
+  return then?.node === node || (workflow === openWorkflow() && then?.about === inputs(node));
 }
 
 const openWorkflow = () => app.extensionManager.workflow?.activeWorkflow;
