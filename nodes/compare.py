@@ -16,7 +16,7 @@ from .comparison import compared, pictures_of, plot_of
 from .guided import guided_model, linked_guider
 from .limits import within_limits
 from .named import named_schedules, parsed_names
-from .plot import beside
+from .plot import below
 from .preview import preview
 from .schema import (
     denoise_input,
@@ -207,12 +207,9 @@ class AYSCompare(io.ComfyNode):
         plot = plot_of(found)
         shown: dict[str, Any] = {"text": [text]}
         drawings = [image for image in (plot, pictures) if image is not None]
-        for image in drawings:
-            drawn = preview(image, cls)
-            together = [*shown.get("images", []), *drawn.get("images", [])]
-            shown = {**drawn, **shown, "images": together}
         if drawings:
-            host.show_picture(cls.hidden.unique_id, beside(*drawings))
+            # One picture: of several, the page shows thumbnails whose texts nobody can read.
+            shown |= preview(below(*drawings), cls)
         plot = BLANK if plot is None else plot
         images = plot if pictures is None else pictures
         return io.NodeOutput(found.best.candidate.sigmas, text, plot, images, ui=shown)

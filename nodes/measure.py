@@ -13,7 +13,8 @@ from ..schedules.saved import MODEL
 from . import host
 from .candidates import starts
 from .early import account, early_request, how_it_ended
-from .report import comparison, report_text, snapped
+from .plotted import BEST_GIVEN
+from .report import best_given, comparison, report_text, snapped
 from .task import Task
 
 __all__ = ["METHODS", "measured"]
@@ -137,6 +138,8 @@ def _figures(task: Task, result: Result) -> dict[str, Any]:
     }
     if task.loaded_from is not None:
         figures[MODEL] = task.loaded_from
+    if (had := best_given(result)) is not None:
+        figures[BEST_GIVEN] = had.candidate.name
     if task.profile is not None:
         # So that it can be merged again; without one, the request's seed tells the noises.
         figures[NOISES] = as_ranges(task.profile.noises)

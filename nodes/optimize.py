@@ -17,7 +17,8 @@ from .guided import guided_model, linked_guider
 from .kept import waiting
 from .limits import shortened, within_limits
 from .measure import METHODS
-from .plot import beside, plot_schedules
+from .plot import plot_schedules
+from .plotted import plotted
 from .preview import preview
 from .profile import AYS_PROFILE, fitting_profile
 from .request import Request
@@ -80,9 +81,9 @@ class AYSOptimize(io.ComfyNode):
                 io.Int.Input(
                     "budget",
                     default=4000,
-                    min=0,  # the page counts steps from here: 100, 200, ...
+                    min=0,
                     max=10_000_000,
-                    step=100,
+                    step=100,  # of the arrows: our page extension takes any number that is typed
                     tooltip="How many model calls to spend. One image of 20 steps takes 20 calls "
                     "(each worth two network evaluations when cfg is not 1), so 4000 calls take "
                     "as long as 200 such images. More calls give a surer choice.",
@@ -92,8 +93,8 @@ class AYSOptimize(io.ComfyNode):
                     default=0.0,
                     min=0.0,
                     max=10_000.0,
-                    step=1.0,
-                    round=0.1,
+                    step=1.0,  # of the arrows, as above
+                    round=0.01,
                     tooltip="The most minutes to spend, also on all of more_steps together; 0: no "
                     "limit. When time is short, fewer schedules are tried and the best one so far "
                     "is taken. For a surer choice, queue again with more minutes.",
@@ -270,9 +271,8 @@ class AYSOptimize(io.ComfyNode):
         # The report is in the history too, for clients that link nothing to its output.
         more = [further.saved for further in found[1:]]
         shown: dict[str, Any] = {"text": [text], **carry(*place, answer.saved, more=more)}
-        plot = plot_schedules({schedule.name: schedule.sigmas}, tasks[0].given)
+        plot = plot_schedules(*plotted(answer.saved, tasks[0].given))
         if plot is not None:
-            host.show_picture(cls.hidden.unique_id, beside(plot))
             shown |= preview(plot, cls)
         attached, second = _attached(model, second_guider, schedule, guided, request)
         return io.NodeOutput(attached, schedule.sigmas, text, second, ui=shown)

@@ -11,7 +11,9 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-__all__ = ["preview"]
+__all__ = ["ASPECT", "preview"]
+
+ASPECT = "ays_aspect"  # height by width: our page extension makes room for the picture
 
 log = logging.getLogger("align_your_steps")
 
@@ -20,7 +22,7 @@ def preview(image: Tensor, cls: type[io.ComfyNode]) -> dict[str, Any]:
     """An image [B, H, W, 3] for a node's `ui`; nothing, and a log line, if it cannot be written."""
     try:
         shown: dict[str, Any] = ui.PreviewImage(image, cls=cls).as_dict()
-        return shown
+        return {**shown, ASPECT: [image.shape[1] / image.shape[2]]}
     except OSError as error:
         log.warning(
             "There is no picture under the node, because ComfyUI cannot write it: %s. Free some "

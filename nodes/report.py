@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping
 
 from ..optimizer import Result
+from ..optimizer.select import Score
 from ..profiles import MeasuredProfile
 from ..schedules import SavedSchedule
 from ..schedules.text import TOOLS, paste_hint, paste_text
 from . import host
 
-__all__ = ["comparison", "for_other_tools", "report_text", "snapped"]
+__all__ = ["best_given", "comparison", "for_other_tools", "report_text", "snapped"]
 
 ROWS = 20  # candidates listed
 NAMED = 5  # of those that failed in the same way
@@ -141,13 +142,12 @@ def _criterion(result: Result) -> str:
 
 def comparison(result: Result) -> str:
     """What was gained over the best schedule that was given, on seeds that did not choose."""
-    gain = result.gain
+    gain, given = result.gain, best_given(result)
     if result.error.candidate.given:
         return f"Nothing found is better than {result.method}."
-    if gain is None:
+    if gain is None or given is None:
         return "No standard schedule could be compared."
-    given = [score for score in result.scores if score.candidate.given]
-    had = min(given, key=lambda score: score.place).candidate.name
+    had = given.candidate.name
     if not gain.sure:
         seeds = "seed" if gain.noises == 1 else "seeds"
         return f"About {_change(gain.ratio)} error than {had} (on {gain.noises} {seeds} only)."
@@ -155,6 +155,12 @@ def comparison(result: Result) -> str:
         f"{_change(gain.ratio)} error than {had}, the best standard schedule here (between "
         f"{_change(gain.high)} and {_change(gain.low)}, on {gain.noises} seeds)."
     )
+
+
+def best_given(result: Result) -> Score | None:
+    """The best of what the user already had; None if none of it could be compared."""
+    given = [score for score in result.scores if score.candidate.given]
+    return min(given, key=lambda score: score.place, default=None)
 
 
 def _change(ratio: float) -> str:

@@ -54,7 +54,7 @@ from .model import (
 )
 from .pair import GuidedPair, boundary_level, pair_levels, with_model
 from .pictures import decoded
-from .progress import Progress, show_picture, show_text
+from .progress import Progress, show_text
 from .routes import add_routes
 from .running import call_with_prompts, running_node
 from .samplers import JudgedSampler, judged_sampler, sampler_names
@@ -107,7 +107,6 @@ __all__ = [
     "sampler_names",
     "scheduler_category",
     "scheduler_names",
-    "show_picture",
     "show_text",
     "simple_schedule",
     "start_level",

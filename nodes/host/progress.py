@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import logging
 import math
-import textwrap
 import time
 from collections.abc import Callable
-from html import escape
 from types import TracebackType
 from typing import Any
 
 import comfy.model_management
 import comfy.utils
+from comfy_execution.utils import get_executing_context
 from PIL.Image import Image
 from torch import Tensor
 
 from ...optimizer import CONTINUED, Deadline
 
-__all__ = ["Progress", "finish_running", "show_picture", "show_text"]
+__all__ = ["Progress", "finish_running", "show_text"]
 
 CALLS_BEFORE_ESTIMATE = 10
 BETWEEN_PREVIEWS = 1.0  # seconds, at least
 PREVIEW_SIZE = 512  # pixels: the host makes it so large
-LINE = 50  # characters of text under a node that fit into one of its default width
+SAID = "ays.said"  # the page's event of a text under a node
 PHASES = {
     "reference": "many-step references",
     "profile": "measuring the model",
@@ -35,7 +34,6 @@ PHASES = {
 Draw = Callable[[Tensor], Image | None]
 
 _running: list[Progress] = []  # the host runs one node at a time: at most one
-_previewed: set[str | None] = set()  # nodes under which the page shows a preview of the work
 
 log = logging.getLogger("align_your_steps")
 
@@ -69,6 +67,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         _running.append(self)
+        show_text(self.node_id, "starting", "working")  # the page drops what the last run has shown
         return self
 
     def __exit__(
@@ -126,7 +125,7 @@ class Progress:
             text = f"finishing with the best so far\n{text}"
         elif math.isfinite(left := self._seconds_left(rows)):
             text += f"\nabout {_duration(left)} left"
-        show_text(self.node_id, self.label + text)
+        show_text(self.node_id, self.label + text, "working")
 
     def _seconds_left(self, rows: int) -> float:
         """Until the budget or the time of this part is spent; infinite if nobody knows."""
@@ -156,7 +155,6 @@ class Progress:
             return None
         if image is None:
             return None
-        _previewed.add(self.node_id)
         return "PNG", image, PREVIEW_SIZE
 
     def finish(self) -> None:
@@ -181,34 +179,22 @@ def finish_running() -> bool:
     return bool(_running)
 
 
-def show_picture(node_id: str | None, picture: Image) -> None:
-    """Show what a node puts out in the place of its preview, if it has one.
+def show_text(node_id: str | None, text: str, kind: str = "done") -> None:
+    """Show a few lines of text under a node, on the page that has queued it.
 
-    The page goes on showing the last preview, whatever the node puts out.
-    """
-    if node_id in _previewed:
-        _previewed.discard(node_id)
-        bar = comfy.utils.ProgressBar(1, node_id=node_id)
-        bar.update_absolute(1, 1, ("PNG", picture, max(picture.size)))
+    The page takes it as it is, and for no markup.
 
-
-def show_text(node_id: str | None, text: str) -> None:
-    """Show a few lines of text under a node.
-
-    Long ones are broken between words: some pages break them where a line is full.
+    kind: "working" for what is true only until the next text, "done" for what the page keeps
     """
     from server import PromptServer
 
     server: Any = getattr(PromptServer, "instance", None)
     if server is not None and node_id is not None:
-        # The page takes it for HTML, and names come from files and workflows that others made.
-        lines = [_wrapped(line) for line in text.split("\n")]
-        server.send_progress_text(escape("\n".join(lines), quote=False), node_id)
-
-
-def _wrapped(line: str) -> str:
-    """A line broken between words, and nowhere else: names and paths are to be copied."""
-    return textwrap.fill(line, LINE, break_long_words=False, break_on_hyphens=False)
+        context = get_executing_context()
+        prompt_id = None if context is None else context.prompt_id
+        client = server.client_id  # None for a prompt of nobody's: told to all, shown by no page
+        said = {"node": node_id, "prompt": prompt_id, "text": text, "kind": kind, "client": client}
+        server.send_sync(SAID, said, client)
 
 
 def _duration(seconds: float) -> str:

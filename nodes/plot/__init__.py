@@ -4,7 +4,7 @@
     panel.py      axes for noise levels and for step sizes
     schedules.py  noise levels over steps, and the size of every step
     errors.py     the same levels beside the measured errors, ranked
-    pictures.py   decoded images side by side, each under its name; pictures beside each other
+    pictures.py   decoded images side by side, each under its name; pictures below each other
     preview.py    the small curve that is shown while a node works
 
 matplotlib is imported when the first picture is drawn: a host without these nodes in its workflow
@@ -12,8 +12,8 @@ never pays for it.
 """
 
 from .errors import plot_errors
-from .pictures import beside, picture_row
+from .pictures import below, picture_row
 from .preview import preview_curve
 from .schedules import plot_schedules
 
-__all__ = ["beside", "picture_row", "plot_errors", "plot_schedules", "preview_curve"]
+__all__ = ["below", "picture_row", "plot_errors", "plot_schedules", "preview_curve"]

@@ -1,4 +1,4 @@
-"""Decoded images side by side, each under its name; pictures beside each other."""
+"""Decoded images side by side, each under its name; pictures below each other."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import math
 from collections.abc import Mapping
 
 import torch
-from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from .schedules import ROW
 from .sheet import BACKGROUND, WIDTH, Sheet, have_matplotlib, own_style, shortened
 
-__all__ = ["beside", "picture_row"]
+__all__ = ["below", "picture_row"]
 
 MOST_COLUMNS = 3  # more would leave no room for the names
 GAP = 4  # points between images
+WIDEST = 1800  # pixels of pictures below each other
 LEAST_DOTS = 2  # pixels a point, for names that can be read
 
 
@@ -48,20 +49,17 @@ def picture_row(images: Mapping[str, Tensor]) -> Tensor:
     return page
 
 
-def beside(*images: Tensor) -> Image.Image:
-    """Images [1, H, W, 3] beside each other, as high as the highest."""
-    pages = [
-        Image.fromarray((255.0 * image[0].cpu().clamp(0.0, 1.0)).round().byte().numpy())
-        for image in images
-    ]
-    height = max(page.height for page in pages)
-    pages = [page.resize((round(page.width * height / page.height), height)) for page in pages]
-    whole = Image.new("RGB", (sum(page.width for page in pages), height))
-    left = 0
-    for page in pages:
-        whole.paste(page, (left, 0))
-        left += page.width
-    return whole
+def below(*images: Tensor) -> Tensor:
+    """Images [1, H, W, 3] below each other, [1, H, W, 3], as wide as the widest, up to a limit."""
+    width = min(max(image.shape[2] for image in images), WIDEST)
+    scaled = []
+    for image in images:
+        height = round(image.shape[1] * width / image.shape[2])
+        columns = image.detach().to("cpu", torch.float32).movedim(-1, 1)
+        if columns.shape[-1] != width:
+            columns = functional.interpolate(columns, (height, width), mode="bicubic")
+        scaled.append(columns.clamp(0.0, 1.0).movedim(1, -1))
+    return torch.cat(scaled, dim=1)
 
 
 def _names(

@@ -23,10 +23,7 @@ __all__ = ["draw_levels", "plot_schedules"]
 LEFT = 38.0  # of the axes: the labels of their ticks are left of it
 ROW, SAMPLE, GAP = 14.0, 20.0, 5.0  # of the legend: its rows, the drawn line, the space after it
 TITLE, LEVELS, SIZES, TICKS = 17.0, 96.0, 40.0, 15.0  # heights from top to bottom
-PUBLISHED = Style("#e69f00", (0, (4, 2)), width=0.9, alpha=0.8)
-OTHERS = Style("#8d959e", width=0.9, alpha=0.7)
-# Names of background curves begin so if they are published tables.
-PUBLISHED_NAME = "AYS "
+OTHERS = Style("#7d858e", width=0.7, alpha=0.5)  # curves of the background
 
 
 def plot_schedules(
@@ -35,7 +32,7 @@ def plot_schedules(
     """An image [1, H, W, 3] of noise levels over steps, and of step sizes.
 
     schedules: levels [n] by name; the first stands out
-    muted: curves for the background, named in the legend as groups only
+    muted: curves for the background, which the legend names all at once
 
     None, with a line in the log, where matplotlib is missing.
     """
@@ -48,7 +45,8 @@ def plot_schedules(
 def draw_schedules(schedules: Mapping[str, Tensor], muted: Mapping[str, Tensor]) -> Sheet:
     """The page of `plot_schedules`."""
     looks = dict(zip(schedules, styles(len(schedules)), strict=True))
-    legend = [*looks.items(), *_groups(muted)]
+    others = [("1 other" if len(muted) == 1 else f"{len(muted)} others", OTHERS)] if muted else []
+    legend = [*looks.items(), *others]
     columns, room = _columns([name for name, _ in legend])
     rows = -(-len(legend) // columns)
     bottom = TITLE + LEVELS + TITLE + SIZES
@@ -85,8 +83,8 @@ def draw_levels(
     curves = [*schedules.values(), *muted.values()]
     linear = is_linear(curves)
     axes = sheet.axes(LEFT, top, WIDTH - MARGIN, bottom)
-    for name, sigmas in muted.items():
-        axes.plot(levels_of(sigmas, linear), **_muted(name).line())
+    for sigmas in muted.values():
+        axes.plot(levels_of(sigmas, linear), **OTHERS.line())
     for name, sigmas in schedules.items():
         axes.plot(levels_of(sigmas, linear), **looks[name].line(len(sigmas)))
     values = [level for sigmas in curves for level in levels_of(sigmas, linear)]
@@ -109,9 +107,9 @@ def _draw_sizes(
 ) -> None:
     """The panel of step sizes, each between the two levels of its step."""
     axes = sheet.axes(LEFT, top, WIDTH - MARGIN, bottom)
-    for name, sigmas in muted.items():
+    for sigmas in muted.values():
         sizes = step_sizes(sigmas, linear)
-        axes.plot(_between(sizes), sizes, **_muted(name).line())
+        axes.plot(_between(sizes), sizes, **OTHERS.line())
     values: list[float] = []
     for name, sigmas in schedules.items():
         sizes = step_sizes(sigmas, linear)
@@ -138,15 +136,6 @@ def _steps(curves: Sequence[Tensor], linear: bool) -> int:
     """The last step at which something is drawn."""
     drawn = [[level == level for level in levels_of(sigmas, linear)] for sigmas in curves]
     return max(len(marks) - 1 - marks[::-1].index(True) for marks in drawn if any(marks))
-
-
-def _muted(name: str) -> Style:
-    return PUBLISHED if name.startswith(PUBLISHED_NAME) else OTHERS
-
-
-def _groups(muted: Mapping[str, Tensor]) -> list[tuple[str, Style]]:
-    labels = {OTHERS: "ComfyUI's schedulers", PUBLISHED: "published tables"}
-    return [(labels[style], style) for style in dict.fromkeys(map(_muted, muted))]
 
 
 def _columns(names: Sequence[str]) -> tuple[int, float]:

@@ -1,7 +1,7 @@
 """A page to draw on, measured in points from its top left corner, and the texts on it.
 
 WIDTH points are about the width of a node on the host's page, so a point is a pixel there: text of
-9 points is as large as the page's own small print.
+10 points is as large as the page's own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 WIDTH, MARGIN = 300.0, 8.0
-SMALL = 9.0  # size of all text, in points
+SMALL = 10.0  # size of all text, in points
 DOTS = 3  # pixels a point
 BACKGROUND, TEXT, FAINT, LINES = "#1f1f1f", "#e6e6e6", "#a3aab2", "#4a4f55"
 UNKNOWN = "□"  # for what no font here can draw

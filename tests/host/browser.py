@@ -260,7 +260,7 @@ class HostPage:
 
     def text(self, pattern: str) -> str:
         """The text under a node in which a regular expression is found; waits until it is shown."""
-        return self.page.locator(".dom-widget", has_text=re.compile(pattern)).first.inner_text()
+        return self.page.locator(".ays-text", has_text=re.compile(pattern)).first.inner_text()
 
     def progress(self, title: str) -> str:
         """What the page says about the node that runs; waits until it is under way."""

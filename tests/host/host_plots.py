@@ -235,7 +235,9 @@ def linked_table() -> dict[str, Any]:
 def sent_for(text: str) -> str:
     """What the page receives for a text under a node."""
     sent: list[str] = []
-    instance = SimpleNamespace(send_progress_text=lambda text, node_id: sent.append(text))
+    instance = SimpleNamespace(
+        client_id="page", send_sync=lambda event, said, client: sent.append(said["text"])
+    )
     sys.modules["server"] = SimpleNamespace(PromptServer=SimpleNamespace(instance=instance))
     nodes.host.show_text("1", text)
     del sys.modules["server"]

@@ -13,7 +13,8 @@ import aiohttp
 
 __all__ = ["Listener"]
 
-PREVIEW, TEXT = 1, 3  # the host's numbers of binary messages
+PREVIEW = 1  # the host's number of such binary messages
+SAID = "ays.said"  # our JSON message of a text
 
 
 class Listener:
@@ -62,10 +63,9 @@ class Listener:
             if message.type is aiohttp.WSMsgType.TEXT:
                 told = json.loads(message.data)
                 self.messages.append((told["type"], told["data"]))
+                if told["type"] == SAID:
+                    self.texts.append(told["data"]["text"])
                 continue
             (kind,) = struct.unpack(">I", message.data[:4])
-            if kind == TEXT:
-                (length,) = struct.unpack(">I", message.data[4:8])
-                self.texts.append(message.data[8 + length :].decode())
-            elif kind == PREVIEW:
+            if kind == PREVIEW:
                 self.previews.append(message.data[8:])

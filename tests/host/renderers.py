@@ -105,7 +105,7 @@ class ClassicNodes:
 
     def text(self, node: str, pattern: str) -> Locator:
         """The text under a node that a regular expression is found in."""
-        return self.page.locator(".dom-widget", has_text=re.compile(pattern)).first
+        return self.page.locator(".dom-widget .ays-text", has_text=re.compile(pattern)).first
 
     def picture_width(self, node: str) -> int:
         """Pixels of the picture in a node; waits until it is loaded."""
@@ -166,7 +166,7 @@ class VueNodes:
 
     def text(self, node: str, pattern: str) -> Locator:
         """The text in a node that a regular expression is found in."""
-        return self.node(node).locator(".lg-node-widgets", has_text=re.compile(pattern)).first
+        return self.node(node).locator(".ays-text", has_text=re.compile(pattern)).first
 
     def picture_width(self, node: str) -> int:
         """Pixels of the picture in a node; waits until it is loaded."""

@@ -301,9 +301,13 @@ def test_pictures_are_shown_when_a_vae_is_linked(server: ComfyServer) -> None:
     graph["images"] = {"class_type": "PreviewImage", "inputs": {"images": ["compare", 3]}}
     graph["plot"] = {"class_type": "PreviewImage", "inputs": {"images": ["compare", 2]}}
     outputs = server.run(graph)["outputs"]
-    plot, pictures = (image_of(server, one) for one in outputs["compare"]["images"])
-    assert image_of(server, *outputs["images"]["images"]) == pictures
-    assert image_of(server, *outputs["plot"]["images"]) == plot != pictures
+    plot, pictures, shown = (
+        image_of(server, *outputs[node]["images"]) for node in ("plot", "images", "compare")
+    )
+    # One picture under the node: the plot, and the pictures below it.
+    below = round(pictures.height * plot.width / pictures.width)
+    assert shown.size == (plot.width, plot.height + below)
+    assert shown.crop((0, 0, *plot.size)).tobytes() == plot.tobytes()
     # The host's own picture of the seed is among them, whatever stands around it.
     alone = image_graph("karras")
     alone["decoded"] = {

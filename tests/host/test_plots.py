@@ -11,7 +11,7 @@ import pytest
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
 
 SCRIPT = Path(__file__).with_name("host_plots.py")
-SMALLEST_TEXT = 9.0  # pixels at the width of a node
+SMALLEST_TEXT = 10.0  # pixels at the width of a node
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_axes_are_labelled(found: dict[str, Any]) -> None:
     assert {"noise level (sigma)", "step size: sigma − next sigma", "shift 3"} <= flow
     assert "final 0 not shown" not in flow
     assert "error: distance to the many-step picture" in plots["errors of 5 curves"]["texts"]
-    assert {"ComfyUI's schedulers", "published tables"} <= set(plots["one long name"]["texts"])
+    assert "6 others" in plots["one long name"]["texts"]
 
 
 def test_names_are_no_formulas_and_are_told_apart(found: dict[str, Any]) -> None:
@@ -109,9 +109,8 @@ def test_examples_of_the_nodes_give_what_they_print(found: dict[str, Any]) -> No
     assert found["doctests"]["failed"] == 0
 
 
-def test_text_under_a_node_is_no_html(found: dict[str, Any]) -> None:
-    expected = "&lt;img src=x onerror=alert(1)&gt; &amp; 1 &lt; 2\n2 &gt; 1"
-    assert found["sent"] == expected
+def test_text_under_a_node_is_sent_as_it_is(found: dict[str, Any]) -> None:
+    assert found["sent"] == "<img src=x onerror=alert(1)> & 1 < 2\n2 > 1"  # shown as text
 
 
 @pytest.mark.parametrize(

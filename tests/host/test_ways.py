@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from align_your_steps.tests.host import ways
 from align_your_steps.tests.host.browser import open_page
 from align_your_steps.tests.host.get_front_end import NEWEST
 from align_your_steps.tests.host.server import REPOSITORY, ComfyServer
@@ -29,8 +32,18 @@ def test_both_renderers_of_the_newest_front_end_are_among_the_ways() -> None:
     [("1.32.9", True, False), ("1.32.9", False, True), ("1.39.99", True, False),
      ("1.40.0", True, True), ("1.58.1", True, True)],
 )  # fmt: skip
-def test_the_table_is_read_by_version_and_renderer(version: str, vue: bool, expected: bool) -> None:
-    assert can("text under a node", version, vue) is expected
+def test_the_table_is_read_by_version_and_renderer(
+    version: str, vue: bool, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "table.md"
+    row = "| text under a node | Nodes 2.0 | | 1.39 | read it in the log |"
+    table.write_text("\n".join([ways.COLUMNS, "|---|---|---|---|---|", row]), encoding="utf-8")
+    monkeypatch.setattr(ways, "TABLE", table)
+    lacks.cache_clear()
+    try:
+        assert can("text under a node", version, vue) is expected
+    finally:
+        lacks.cache_clear()
 
 
 def test_what_the_table_does_not_name_is_an_error() -> None:
