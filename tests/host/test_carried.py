@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +17,6 @@ from align_your_steps.tests.host.test_nodes import (
     STEPS,
     network_rows,
     optimize_graph,
-    saved_files,
 )
 from PIL import Image
 from torch import Tensor
@@ -29,18 +26,10 @@ PROPERTY = "ays_schedule"
 IDS = itertools.count(5)
 
 
-@pytest.fixture(scope="module")
-def stranger(host_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
-    with ComfyServer(host_path, tmp_path_factory.mktemp("away")) as started:
-        yield started
-
-
 @pytest.fixture
-def away(stranger: ComfyServer) -> ComfyServer:
+def away(empty_server: ComfyServer) -> ComfyServer:
     """A server on which no schedule is saved."""
-    for file in saved_files(stranger):
-        file.unlink()
-    return stranger
+    return empty_server
 
 
 @pytest.fixture

@@ -152,10 +152,8 @@ def test_ksampler_samples_with_the_optimised_schedule(
     assert 0 < network_rows(server) <= 2 * (BUDGET + STEPS)
 
 
-def test_an_equal_prompt_after_a_restart_makes_no_call(
-    new_server: Callable[..., ComfyServer],
-) -> None:
-    server = new_server()
+def test_an_equal_prompt_after_a_restart_makes_no_call(empty_server: ComfyServer) -> None:
+    server = empty_server
     first = shown(server.run(optimize_graph()))
     server.restart()
     entry = server.run(optimize_graph())
@@ -192,10 +190,8 @@ def test_the_budget_is_never_exceeded(server: ComfyServer) -> None:
         assert 0 < network_rows(server) <= 500, sampler
 
 
-def test_cancel_leaves_the_host_answering_and_no_file(
-    new_server: Callable[..., ComfyServer],
-) -> None:
-    server = new_server()
+def test_cancel_leaves_the_host_answering_and_no_file(empty_server: ComfyServer) -> None:
+    server = empty_server
     server.get("/ays_test/delay?ms=20")
     prompt_id = server.queue(optimize_graph())
     server.until(lambda: server.get("/ays_test/calls")["calls"] > 20)
@@ -244,10 +240,8 @@ def test_an_attached_schedule_answers_any_number_of_steps(server: ComfyServer, s
     assert (levels.diff() < 0).all()
 
 
-def test_auto_finds_what_was_saved_for_this_model_only(
-    new_server: Callable[..., ComfyServer],
-) -> None:
-    server = new_server()
+def test_auto_finds_what_was_saved_for_this_model_only(empty_server: ComfyServer) -> None:
+    server = empty_server
     optimised = shown(server.run(optimize_graph(name="mine")))
     assert shown(server.run(scheduler_graph(steps=STEPS))) == optimised
     measured_for = "(measured for dpmpp_2m, 5 steps, cfg 3, latent 1x8x8)"
@@ -266,10 +260,8 @@ def test_auto_finds_what_was_saved_for_this_model_only(
     assert shown(server.run(patched)) == other
 
 
-def test_other_numbers_of_steps_come_from_the_same_measurement(
-    new_server: Callable[..., ComfyServer],
-) -> None:
-    server = new_server()
+def test_other_numbers_of_steps_come_from_the_same_measurement(empty_server: ComfyServer) -> None:
+    server = empty_server
     server.run(optimize_graph(name="measured once"))
     (file,) = saved_files(server)
     saved = read_saved(file, with_tensors=False).schedule

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +101,9 @@ def test_a_cancelled_optimisation_continues_with_the_same_result(
 
 
 def test_a_killed_server_continues_after_its_restart(
-    new_server: Callable[..., ComfyServer], whole: tuple[dict[str, Any], int]
+    empty_server: ComfyServer, whole: tuple[dict[str, Any], int]
 ) -> None:
-    server = new_server()
+    server = empty_server
     expected, rows = whole
     begun(server, LATE, seed=SEED)
     process = server._process
