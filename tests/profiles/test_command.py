@@ -124,6 +124,20 @@ def test_two_files_become_one_that_comfyui_lists(script: Path, folder: Path) -> 
     assert read_saved(folder / "all.safetensors", with_tensors=False).schedule.name == "all"
 
 
+def test_a_name_that_the_console_lacks_is_written_out(
+    script: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1251:strict")
+    monkeypatch.setenv("PYTHONUTF8", "1")  # of the arguments
+    done = subprocess.run(
+        [sys.executable, str(script), *TWO, "--name", "Имя 語"],
+        cwd=folder, capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "Written as 'Имя \\u8a9e' to" in done.stdout.decode("cp1251")
+    assert "Имя 語" in Store([folder]).list()
+
+
 def test_the_module_is_the_same_command(folder: Path, tmp_path: Path) -> None:
     package = tmp_path / "package"
     package.mkdir()
