@@ -7,7 +7,10 @@ noises, and the ratio of their errors on k counts:
     ratio = exp( mean_k log( e_k of ours without k / e_k of theirs without k ) )
 
 The geometric mean of ratios is what a typical seed gains; a mean of errors is owned by few seeds.
-Its interval is Student's t on the logarithms.
+Its interval is Student's t on the logarithms, which rare seeds whose picture changes altogether
+make skew: on six exact mixtures (5 steps, dpmpp_2m) that of 90 % covered the gain on 4,000 fresh
+noises in 67 to 87 % of draws of 4 to 20 noises, that of 98 % in 81 to 97 %, 92 % on average. So
+the latter is the one that is told.
 
 Values of the distribution of samples (law.py) are no errors of single noises: only their means are.
 There the ratio of means counts, with the jackknife's interval.
@@ -25,7 +28,7 @@ __all__ = ["Gain"]
 
 LEAST = 1e-12  # of an error: a run may end where its reference does
 SURE = 8  # noises from which on a gain is told without "about"
-INTERVAL = 0.90
+STUDENT = 0.98  # of Student's t, for an interval that holds nine times in ten
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def _quantile(count: int) -> float:
     """Student's t for the interval from so many values."""
     from scipy.special import stdtrit  # takes a while to load
 
-    return float(stdtrit(count - 1, 0.5 + INTERVAL / 2.0))
+    return float(stdtrit(count - 1, 0.5 + STUDENT / 2.0))
 
 
 def _logs(errors: Sequence[Sequence[float]]) -> np.ndarray:

@@ -132,16 +132,22 @@ def test_candidate_with_infinite_errors_never_wins():
     assert winner.candidate.name == "good"
 
 
-def test_score_is_the_mean_and_its_standard_error():
+def test_score_shows_what_chooses_the_geometric_mean_and_its_standard_error():
     score = Score(Candidate("a", torch.tensor([1.0, 0.0])), [1.0, 2.0, 6.0])
     assert score.mean == pytest.approx(3.0)
-    assert score.standard_error == pytest.approx(math.sqrt(7.0 / 3.0))
+    assert score.figure == score.rank(3) == pytest.approx(12.0 ** (1 / 3))
+    logs = torch.tensor([1.0, 2.0, 6.0]).log()
+    assert score.standard_error == pytest.approx(score.figure * float(logs.std()) / math.sqrt(3.0))
 
 
-@pytest.mark.parametrize("errors", [[1.0, 2.0, 6.0], [0.0, 5.0], [0.3, 0.1, 40.0, 0.2]])
-def test_rank_lies_between_the_geometric_mean_and_the_mean(errors):
-    score = Score(Candidate("a", torch.tensor([1.0, 0.0])), errors)
-    assert math.prod(errors) ** (1 / len(errors)) < score.rank(len(errors)) < score.mean
+def test_score_of_values_that_only_add_up_shows_their_mean():
+    score = Score(Candidate("a", torch.tensor([1.0, 0.0])), [-1.0, 2.0, 6.0], additive=True)
+    assert score.figure == score.rank(3) == score.mean == pytest.approx(7.0 / 3.0)
+    assert score.standard_error == pytest.approx(math.sqrt(37.0 / 9.0))
+
+
+def test_rank_of_an_error_of_nothing_is_nothing():
+    assert Score(Candidate("a", torch.tensor([1.0, 0.0])), [0.0, 0.0]).rank(2) < 1e-9
 
 
 def test_rank_of_equal_errors_is_their_size_and_scales_with_it():
@@ -155,7 +161,7 @@ def test_rank_of_equal_errors_is_their_size_and_scales_with_it():
 def test_rank_reads_the_first_noises_only():
     candidate = Candidate("a", torch.tensor([1.0, 0.0]))
     assert Score(candidate, [4.0, 4.0, 9.0, math.inf]).rank(2) == pytest.approx(4.0)
-    assert Score(candidate, [4.0, 9.0]).rank(2) == pytest.approx(2.5**2)
+    assert Score(candidate, [4.0, 9.0]).rank(2) == pytest.approx(6.0)
     assert Score(candidate, [4.0, math.inf]).rank(2) == math.inf
 
 
