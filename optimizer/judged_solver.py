@@ -30,6 +30,7 @@ class JudgedSolver:
     denoise:         (x [B, ...], sigma [B]) -> E[x_0 | x], in EDM coordinates, through the meter
     run:             what is judged by paired errors; of a stochastic solver its deterministic twin
     stochastic:      the solver itself where the distribution of its samples can be judged
+    name:            of a built-in solver; None: it is the caller's
     stand_in:        the built-in deterministic solver that it is most like
     order:           1 or 2
     calls_per_step:  denoiser calls
@@ -45,6 +46,7 @@ class JudgedSolver:
     denoise: Denoiser
     run: Solver
     stochastic: StochasticSolver | None
+    name: str | None
     stand_in: str
     order: int
     calls_per_step: int
@@ -91,11 +93,11 @@ class JudgedSolver:
         order = order or (1 if solver in FIRST_ORDER else 2)
         stochastic: StochasticSolver | None
         if isinstance(solver, str):
-            name = DETERMINISTIC_TWIN.get(solver, solver)
-            run = builtin_solver(name, metered)
-            stochastic = stochastic_solver(solver, metered) if solver != name else None
+            twin = DETERMINISTIC_TWIN.get(solver, solver)
+            run = builtin_solver(twin, metered)
+            stochastic = stochastic_solver(solver, metered) if solver != twin else None
         else:
-            name = "euler" if order == 1 else "heun" if calls > 1 else "dpmpp_2m"
+            twin = "euler" if order == 1 else "heun" if calls > 1 else "dpmpp_2m"
             run = solver if meter else _charged(solver, calls, own)
             # Without a common meter nobody would know what its runs cost.
             stochastic = getattr(solver, "stochastic", None) if meter else None
@@ -111,7 +113,8 @@ class JudgedSolver:
             denoise=metered,
             run=run,
             stochastic=stochastic,
-            stand_in=name,
+            name=solver if isinstance(solver, str) else None,
+            stand_in=twin,
             order=order,
             calls_per_step=calls,
             own_level=getattr(solver, "own_level", edm_level),
