@@ -1,0 +1,444 @@
+"""The calibrated sampler: fitted to the loaded model, chosen and judged on noise it has not seen.
+
+1. References of some noises, by fine steps of UniPC of order 3, which has a third of the error of
+   the exponential method of order 3 at equal calls.
+2. The start: of the given curves, the one from which a fit ends nearest by a model of the denoiser
+   that costs no call: linear about the references, D = D_ref + (x - x_ref) / (1 + t²), the slope of
+   unit Gaussian data. The same model tells which textbook pairs are likeliest to be hard to beat.
+3. The fit (calibration.py): greedy, then joint steps, each of which needs as many noises as steps.
+4. The choice, on fresh noises: what each stage of the fit has left, beside the likeliest pairs of
+   textbook sampler and curve. The least geometric mean of errors wins.
+5. The truth, on noises that neither has seen: the winner's error over that of the best pair, noise
+   by noise. Its geometric mean is the gain that is told. If it tells of none, the pair is returned.
+
+All calls count: one for each row of each batch that the denoiser is given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+from .calibration import (
+    DIRECTIONS,
+    HISTORY,
+    Elements,
+    Move,
+    Path,
+    Run,
+    greedy,
+    joint_step,
+    run,
+    tangents,
+)
+from .coordinate import spread
+from .meter import NotFiniteError
+from .multistep import TEXTBOOK, Multistep, textbook
+
+__all__ = ["Calibrated", "Gain", "Lab", "Plan", "calibrate"]
+
+ELEMENTS = 4096  # of a latent that a fit is made on
+START = "dpmpp_2m"  # whose weights the fit is drawn toward
+REFERENCE = "unipc_3"
+STREAM = 0  # of the elements kept
+RACED = "choice"
+
+
+class Lab(Protocol):
+    """What a calibration needs of its surroundings.
+
+    shape:      of one sample
+    batch_size: rows of a call at most
+    """
+
+    shape: tuple[int, ...]
+    batch_size: int
+
+    def noise(self, indices: range) -> Tensor:
+        """Unit noises [K, ...] by their numbers."""
+
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """D [B, ...] of x [B, ...] in EDM coordinates at one EDM level sigma [B]: B calls."""
+
+    def fits(self, rows: int) -> bool:
+        """Whether so many more calls may be spent; asked before every stage."""
+
+    def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What a stage finds: recalled if a stage of that key is known, else measured."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The winner's error over the best pair's, on noises that neither fit nor choice has seen.
+
+    ratio:     geometric mean over noises
+    low, high: its 90 % interval, of Student's t on the logarithms
+    improved:  share of the noises with a smaller error
+    noises:    how many
+    """
+
+    ratio: float
+    low: float
+    high: float
+    improved: float
+    noises: int
+
+    @staticmethod
+    def of(ours: Tensor, theirs: Tensor) -> Gain:
+        """The gain that errors [N] on the same noises tell.
+
+        >>> Gain.of(torch.tensor([1.0, 1.0, 1.0]), torch.tensor([2.0, 2.0, 2.0])).ratio
+        0.5
+        """
+        logs = (ours.double().log() - theirs.double().log()).numpy()
+        count, mean = len(logs), float(logs.mean())
+        if count < 2:
+            return Gain(math.exp(mean), 0.0, math.inf, float((logs < 0).mean()), count)
+        half = float(stats.t.ppf(0.95, count - 1) * logs.std(ddof=1) / count**0.5)
+        ends = (math.exp(value) for value in (mean - half, mean + half))
+        return Gain(math.exp(mean), *ends, float((logs < 0).mean()), count)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The sampler found, and what was measured on the way.
+
+    sampler:    the winner, in EDM units
+    name:       of the winner: "greedy", "joint 1", …, or a pair's
+    pair, pair_name: the best of the raced pairs of textbook sampler and curve
+    fitted:     every stage of the fit, by name
+    errors:     of all that were raced, by name, one for each noise of the choice
+    gain:       None: there were no calls left for the truth
+    """
+
+    sampler: Multistep
+    name: str
+    pair: Multistep
+    pair_name: str
+    fitted: dict[str, Multistep] = field(repr=False)
+    errors: dict[str, list[float]] = field(repr=False)
+    gain: Gain | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a budget is spent.
+
+    reference: steps of a reference run
+    noises:    that the fit is made on
+    rounds:    joint steps
+    pairs:     of textbook sampler and curve in the race
+    choice, truth: noises of both
+    """
+
+    reference: int
+    noises: int
+    rounds: int
+    pairs: int
+    choice: int
+    truth: int
+
+    @staticmethod
+    def of(budget: int, steps: int) -> Plan:
+        """The plan for a number of calls.
+
+        Raises ValueError where the least that is honest does not fit.
+        """
+        reference = max(24, 2 * steps + 12) if budget < AMPLE * steps else max(30, 3 * steps + 6)
+        pairs = 2 if budget < 100 * steps else 3 if budget < AMPLE * steps else 5
+        judged = reference + 2 * steps
+        truth = max(2, min(16, int(TRUTH_SHARE * budget / judged)))
+        raced = reference + (pairs + 2) * steps
+        choice = max(2, min(8, int(CHOICE_SHARE * budget / raced)))
+        left = budget - truth * judged - choice * (reference + pairs * steps)
+        plans = []
+        for rounds in range(MOST_ROUNDS + 1):
+            fit = left - choice * (1 + rounds) * steps
+            once = reference + steps + rounds * Plan.round_cost(steps)
+            noises = min(MOST_NOISES, fit // once)
+            if noises >= max(2, rounds * steps):
+                plans.append(Plan(reference, noises, rounds, pairs, choice, truth))
+        if not plans:
+            least = 2 * (reference + steps) + 2 * raced + 2 * judged
+            raise ValueError(
+                f"The budget was {budget} calls: at {steps} steps a calibration takes "
+                f"{least} at least, and 1000 are usual. Raise the budget."
+            )
+        return plans[-1]
+
+    @staticmethod
+    def round_cost(steps: int) -> int:
+        """Calls of a joint step, a noise: tangents, and the run that tries it."""
+        return steps + DIRECTIONS * (steps - 1) + steps
+
+
+AMPLE = 250  # times the steps: a budget for longer references
+TRUTH_SHARE, CHOICE_SHARE = 0.16, 0.16
+MOST_ROUNDS, MOST_NOISES = 3, 32
+
+
+def calibrate(
+    lab: Lab,
+    curves: Mapping[str, Sequence[float]],
+    *,
+    budget: int,
+    lowest: float,
+    told: bool = True,
+    whole: bool = False,
+    elements: Tensor | None = None,
+    model_level: Callable[[float], float] = float,
+    plan: Plan | None = None,
+) -> Calibrated:
+    """Fit, choose and judge a sampler.
+
+    Arguments:
+        lab: the denoiser, noise, and who counts.
+        curves: EDM levels [n+1] by name, descending and ending in 0, all from the same first level.
+        budget: calls to plan with; `lab.fits` may allow less.
+        lowest: the model's lowest EDM level.
+        told: whether the model may be told other levels than its input is at: not with a mask.
+        whole: whether the last row adds up to 1: with a mask, so that what is kept is kept.
+        elements: indices of those of a flattened sample that a run can change; None: all.
+        model_level: the level at which the model answers, of one that it is told.
+        plan: in the place of the budget's own.
+
+    Raises ValueError for a budget that is too small, NotFiniteError for references that are no
+    numbers.
+    """
+    steps = len(next(iter(curves.values()))) - 1
+    plan = plan or Plan.of(budget, steps)
+    bench = _Bench(lab, _kept(lab.shape, elements), lowest, plan.reference, curves)
+    fit = range(plan.noises)
+    path = bench.path(fit)
+    best = bench.likely(path, plan.pairs)
+    fitted = _fitted(bench, fit, path, plan.rounds, best.start, told, whole, model_level)
+
+    first = plan.noises + plan.choice
+    raced = {**fitted, **best.pairs}
+    errors = bench.errors(raced, range(plan.noises, first))
+    scores = {name: float(e.log().mean()) for name, e in errors.items()}
+    winner = min(fitted, key=lambda name: scores[name])
+    pair = min(best.pairs, key=lambda name: scores[name])
+    both = {winner: raced[winner], pair: raced[pair]}
+    seen = bench.errors(both, range(first, first + plan.truth))
+    gain = Gain.of(seen[winner], seen[pair]) if len(seen) == 2 else None
+    if scores[winner] > scores[pair] or (gain is not None and gain.ratio >= 1.0):
+        winner = pair
+        gain = gain and Gain(1.0, 1.0, 1.0, 0.0, gain.noises)
+    return Calibrated(
+        raced[winner],
+        winner,
+        raced[pair],
+        pair,
+        fitted,
+        {name: e.tolist() for name, e in errors.items()},
+        gain,
+    )
+
+
+def _kept(shape: Sequence[int], elements: Tensor | None) -> Tensor:
+    """Indices of the elements that a fit is made on."""
+    counted = np.arange(math.prod(shape)) if elements is None else elements.numpy()
+    chosen = np.random.default_rng(STREAM).permutation(counted)[:ELEMENTS]
+    return torch.from_numpy(np.sort(chosen))
+
+
+@dataclass(frozen=True)
+class _Likely:
+    """A start for the fit, and the textbook pairs to race."""
+
+    start: Multistep
+    pairs: dict[str, Multistep]
+
+
+class _Bench:
+    """Stages of runs in a lab, on the elements that are kept."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        kept: Tensor,
+        lowest: float,
+        reference: int,
+        curves: Mapping[str, Sequence[float]],
+    ):
+        self.lab, self.kept, self.lowest = lab, kept, lowest
+        self.curves = {name: [float(t) for t in levels] for name, levels in curves.items()}
+        highest = next(iter(self.curves.values()))[0]
+        fine = [*spread(highest, lowest, reference), 0.0]
+        self.reference = textbook(REFERENCE, fine)
+        self.ends: dict[range, Tensor] = {}
+
+    def denoise(self, x: Tensor, level: float) -> Tensor:
+        """D of any number of rows at one level, in batches."""
+        parts = [
+            self.lab.denoise(rows, rows.new_full((len(rows),), level))
+            for rows in x.split(self.lab.batch_size)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def elements(self, x: Tensor) -> Tensor:
+        """The kept elements [K, E] in double precision, on the CPU."""
+        return x.flatten(1)[:, self.kept.to(x.device)].cpu().double()
+
+    def path(self, noises: range) -> Path:
+        """The references of noises, with what they visited."""
+        visited: list[tuple[Tensor, Tensor]] = []
+
+        def noting(x: Tensor, sigma: Tensor) -> Tensor:
+            D = self.denoise(x, float(sigma[0]))
+            visited.append((self.elements(x), self.elements(D)))
+            return D
+
+        def measure() -> dict[str, Tensor]:
+            end = self.elements(self.reference(noting, self.lab.noise(noises)))
+            t = torch.tensor(self.reference.told, dtype=torch.float64)[:, None, None]
+            x, D = (torch.stack(part) for part in zip(*visited, strict=True))
+            return {"outputs": D.flip(0), "noises": ((x - D) / t).flip(0), "end": end}
+
+        found = self.lab.once(f"path {noises}", measure)
+        _check(found["end"])
+        log_levels = np.log(self.reference.told[::-1])
+        return Path(log_levels, found["outputs"], found["noises"], found["end"])
+
+    def end(self, noises: range) -> Tensor:
+        """The references' end points [K, E]."""
+
+        def measure() -> dict[str, Tensor]:
+            return {"end": self.elements(self.reference(self._rows, self.lab.noise(noises)))}
+
+        if noises not in self.ends:
+            self.ends[noises] = self.lab.once(f"reference {noises}", measure)["end"]
+            _check(self.ends[noises])
+        return self.ends[noises]
+
+    def errors(self, samplers: Mapping[str, Multistep], noises: range) -> dict[str, Tensor]:
+        """RMS errors [N] of samplers by name; infinite where a run's end is no number."""
+        end = self.end(noises)
+        found = {}
+        for name, sampler in samplers.items():
+
+            def measure(sampler: Multistep = sampler) -> dict[str, Tensor]:
+                return {"x": self.elements(sampler(self._rows, self.lab.noise(noises)))}
+
+            x = self.lab.once(f"{name} {noises}", measure)["x"]
+            error = (x - end).square().mean(1).sqrt()
+            found[name] = torch.where(error.isfinite(), error, math.inf).clamp_min(1e-12)
+        return found
+
+    def _rows(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.denoise(x, float(sigma[0]))
+
+    def likely(self, path: Path, count: int) -> _Likely:
+        """By the linear model about references: the best start, and the best pairs."""
+
+        def linear(x: Tensor, level: float) -> Tensor:
+            state, D = path.at([level])
+            return D[0] + (x - state[0]) / (1.0 + level**2)
+
+        def rows(x: Tensor, sigma: Tensor) -> Tensor:
+            return linear(x, float(sigma[0]))
+
+        def missed(end: Tensor) -> float:
+            return float((end - path.end).norm(dim=1).clamp_min(1e-12).log().mean())
+
+        state, D = path.at(self.reference.told[:1])
+        noise = state[0] / self.reference.levels[0]
+        starts, pairs = {}, {}
+        for curve, levels in self.curves.items():
+            start = textbook(START, levels)
+            starts[curve] = missed(greedy(linear, start, noise, path, lambda x: x)[1].end)
+            for name in TEXTBOOK:
+                sampler = textbook(name, levels)
+                pairs[f"{name} {curve}"] = missed(sampler(rows, noise)), sampler
+        self.predicted = starts, {name: score for name, (score, _) in pairs.items()}
+        chosen = sorted(pairs, key=lambda name: pairs[name][0])[:count]
+        best = min(starts, key=lambda name: starts[name])
+        return _Likely(
+            textbook(START, self.curves[best]), {name: pairs[name][1] for name in chosen}
+        )
+
+
+def _fitted(
+    bench: _Bench,
+    noises: range,
+    path: Path,
+    rounds: int,
+    start: Multistep,
+    told: bool,
+    whole: bool,
+    model_level: Callable[[float], float],
+) -> dict[str, Multistep]:
+    """What each stage of the fit leaves, by name."""
+    noise = bench.lab.noise(noises)
+
+    def begun() -> dict[str, Tensor]:
+        return _tensors(*greedy(bench.denoise, start, noise, path, bench.elements, whole))
+
+    sampler, made = _sampler(bench.lab.once(f"greedy {noises}", begun))
+    found = {"greedy": sampler}
+    total: Tensor | None = None
+    for k in range(1, rounds + 1):
+        move = Move.of(sampler, told, whole)
+        move = Move(move.shape, move.total if total is None else total)
+        if not bench.lab.fits(len(noises) * Plan.round_cost(sampler.steps)):
+            break
+
+        def measure(sampler: Multistep = sampler, made: Run = made) -> dict[str, Tensor]:
+            return {
+                "tangents": tangents(
+                    bench.denoise, sampler, noise, made, bench.elements, bench.lowest, model_level
+                )
+            }
+
+        natural = bench.lab.once(f"tangents {k} {noises}", measure)["tangents"]
+        step = joint_step(move.shape @ natural, made.end - path.end, move)
+        moved = move.moved(sampler, step, bench.lowest)
+
+        def trial(moved: Multistep = moved) -> dict[str, Tensor]:
+            return _tensors(moved, run(bench.denoise, moved, noise, bench.elements))
+
+        moved, tried = _sampler(bench.lab.once(f"joint {k} {noises}", trial))
+        if _log_error(tried, path) >= _log_error(made, path):
+            break
+        sampler, made, total = moved, tried, move.total + step
+        found[f"joint {k}"] = sampler
+    return found
+
+
+def _log_error(made: Run, path: Path) -> float:
+    """The mean log distance of a run's ends from the references; infinite where it is no number."""
+    error = float((made.end - path.end).norm(dim=1).clamp_min(1e-12).log().mean())
+    return error if math.isfinite(error) else math.inf
+
+
+def _tensors(sampler: Multistep, made: Run) -> dict[str, Tensor]:
+    """A sampler and its run as tensors; `_sampler` is the inverse."""
+    return {
+        "levels": torch.tensor(sampler.levels, dtype=torch.float64),
+        "told": torch.tensor(sampler.told, dtype=torch.float64),
+        "sizes": torch.tensor([len(row) for row in sampler.weights]),
+        "weights": torch.tensor([b for row in sampler.weights for b in row], dtype=torch.float64),
+        "end": made.end,
+        **{f"output {i}": D for i, D in enumerate(made.outputs)},
+    }
+
+
+def _sampler(found: Mapping[str, Tensor]) -> tuple[Multistep, Run]:
+    levels, told = (tuple(found[name].tolist()) for name in ("levels", "told"))
+    rows = found["weights"].split(found["sizes"].tolist())
+    sampler = Multistep(levels, told, tuple(tuple(row.tolist()) for row in rows))
+    return sampler, Run([found[f"output {i}"] for i in range(len(told))], found["end"])
+
+
+def _check(end: Tensor) -> None:
+    """Raise NotFiniteError unless references ended in numbers."""
+    if not bool(end.isfinite().all()):
+        raise NotFiniteError("The reference runs' end points are no numbers", np.array([]))
