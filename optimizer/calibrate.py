@@ -2,14 +2,15 @@
 
 1. References of some noises, by fine steps of UniPC of order 3, which has a third of the error of
    the exponential method of order 3 at equal calls.
-2. The start: of the given curves, the one from which a fit ends nearest by a model of the denoiser
-   that costs no call: linear about the references, D = D_ref + (x - x_ref) / (1 + t²), the slope of
-   unit Gaussian data. The same model tells which textbook pairs are likeliest to be hard to beat.
+2. A model of the denoiser that costs n calls a noise: linear about each noise's reference, with
+   the slopes that one textbook run beside it shows. It tells from which curve a fit ends nearest,
+   and which textbook pairs are likeliest to be hard to beat.
 3. The fit (calibration.py): greedy, then joint steps, each of which needs as many noises as steps.
-4. The choice, on fresh noises: what each stage of the fit has left, beside the likeliest pairs of
+4. The race, on fresh noises: what each stage of the fit has left, beside the likeliest pairs of
    textbook sampler and curve. The least geometric mean of errors wins.
-5. The truth, on noises that neither has seen: the winner's error over that of the best pair, noise
-   by noise. Its geometric mean is the gain that is told. If it tells of none, the pair is returned.
+5. The gain that is told: for every noise of the race, winner and best pair are chosen by the other
+   noises, and the ratio of their errors on this one counts. So no ratio is of a noise that has been
+   used to choose. If their geometric mean tells of no gain, the pair is returned.
 
 All calls count: one for each row of each batch that the denoiser is given.
 """
@@ -28,14 +29,14 @@ from torch import Tensor
 
 from .calibration import (
     DIRECTIONS,
-    HISTORY,
-    Elements,
+    Linear,
     Move,
     Path,
     Run,
     greedy,
     joint_step,
     run,
+    slopes,
     tangents,
 )
 from .coordinate import spread
@@ -47,8 +48,6 @@ __all__ = ["Calibrated", "Gain", "Lab", "Plan", "calibrate"]
 ELEMENTS = 4096  # of a latent that a fit is made on
 START = "dpmpp_2m"  # whose weights the fit is drawn toward
 REFERENCE = "unipc_3"
-STREAM = 0  # of the elements kept
-RACED = "choice"
 
 
 class Lab(Protocol):
@@ -76,7 +75,7 @@ class Lab(Protocol):
 
 @dataclass(frozen=True)
 class Gain:
-    """The winner's error over the best pair's, on noises that neither fit nor choice has seen.
+    """The winner's error over the best pair's, on noises that had no part in either's choice.
 
     ratio:     geometric mean over noises
     low, high: its 90 % interval, of Student's t on the logarithms
@@ -92,18 +91,25 @@ class Gain:
 
     @staticmethod
     def of(ours: Tensor, theirs: Tensor) -> Gain:
-        """The gain that errors [N] on the same noises tell.
+        """The gain of samplers with errors [A, N] over others with errors [B, N] on N noises.
 
-        >>> Gain.of(torch.tensor([1.0, 1.0, 1.0]), torch.tensor([2.0, 2.0, 2.0])).ratio
+        >>> Gain.of(torch.tensor([[1.0, 1.0, 1.0]]), torch.tensor([[2.0, 2.0, 2.0]])).ratio
         0.5
         """
-        logs = (ours.double().log() - theirs.double().log()).numpy()
+        logs = (_unseen(ours) - _unseen(theirs)).numpy()
         count, mean = len(logs), float(logs.mean())
         if count < 2:
             return Gain(math.exp(mean), 0.0, math.inf, float((logs < 0).mean()), count)
         half = float(stats.t.ppf(0.95, count - 1) * logs.std(ddof=1) / count**0.5)
         ends = (math.exp(value) for value in (mean - half, mean + half))
         return Gain(math.exp(mean), *ends, float((logs < 0).mean()), count)
+
+
+def _unseen(errors: Tensor) -> Tensor:
+    """The log error [N] on every noise of the sampler that is best on the others."""
+    logs = errors.double().log()
+    others = logs.sum(1, keepdim=True) - logs if logs.shape[1] > 1 else logs
+    return logs.gather(0, others.argmin(0, keepdim=True))[0]
 
 
 @dataclass(frozen=True)
@@ -114,8 +120,8 @@ class Calibrated:
     name:       of the winner: "greedy", "joint 1", …, or a pair's
     pair, pair_name: the best of the raced pairs of textbook sampler and curve
     fitted:     every stage of the fit, by name
-    errors:     of all that were raced, by name, one for each noise of the choice
-    gain:       None: there were no calls left for the truth
+    errors:     of all that were raced, by name, one for each noise of the race
+    gain:       of the winner over the pair
     """
 
     sampler: Multistep
@@ -124,7 +130,7 @@ class Calibrated:
     pair_name: str
     fitted: dict[str, Multistep] = field(repr=False)
     errors: dict[str, list[float]] = field(repr=False)
-    gain: Gain | None
+    gain: Gain
 
 
 @dataclass(frozen=True)
@@ -135,15 +141,14 @@ class Plan:
     noises:    that the fit is made on
     rounds:    joint steps
     pairs:     of textbook sampler and curve in the race
-    choice, truth: noises of both
+    race:      noises of the race
     """
 
     reference: int
     noises: int
     rounds: int
     pairs: int
-    choice: int
-    truth: int
+    race: int
 
     @staticmethod
     def of(budget: int, steps: int) -> Plan:
@@ -151,22 +156,20 @@ class Plan:
 
         Raises ValueError where the least that is honest does not fit.
         """
-        reference = max(24, 2 * steps + 12) if budget < AMPLE * steps else max(30, 3 * steps + 6)
-        pairs = 2 if budget < 100 * steps else 3 if budget < AMPLE * steps else 5
-        judged = reference + 2 * steps
-        truth = max(2, min(16, int(TRUTH_SHARE * budget / judged)))
-        raced = reference + (pairs + 2) * steps
-        choice = max(2, min(8, int(CHOICE_SHARE * budget / raced)))
-        left = budget - truth * judged - choice * (reference + pairs * steps)
+        ample = budget >= AMPLE * steps
+        reference = max(30, 3 * steps + 6) if ample else max(24, 2 * steps + 10)
+        pairs = 3 if ample else 2
         plans = []
         for rounds in range(MOST_ROUNDS + 1):
-            fit = left - choice * (1 + rounds) * steps
-            once = reference + steps + rounds * Plan.round_cost(steps)
-            noises = min(MOST_NOISES, fit // once)
+            raced = reference + (pairs + 1 + rounds) * steps
+            race = max(FEWEST_RACED, min(MOST_RACED, int(RACE_SHARE * budget / raced)))
+            fitted = reference + steps + rounds * Plan.round_cost(steps)
+            left = budget - race * raced - PROBED * steps
+            noises = min(MOST_NOISES, left // fitted)
             if noises >= max(2, rounds * steps):
-                plans.append(Plan(reference, noises, rounds, pairs, choice, truth))
+                plans.append(Plan(reference, noises, rounds, pairs, race))
         if not plans:
-            least = 2 * (reference + steps) + 2 * raced + 2 * judged
+            least = FEWEST_RACED * (reference + 3 * steps) + PROBED * steps + 2 * fitted
             raise ValueError(
                 f"The budget was {budget} calls: at {steps} steps a calibration takes "
                 f"{least} at least, and 1000 are usual. Raise the budget."
@@ -175,13 +178,17 @@ class Plan:
 
     @staticmethod
     def round_cost(steps: int) -> int:
-        """Calls of a joint step, a noise: tangents, and the run that tries it."""
-        return steps + DIRECTIONS * (steps - 1) + steps
+        """Calls of a joint step, a noise: tangents, and runs that try it."""
+        return steps + DIRECTIONS * (steps - 1) + TRIALS * steps
 
 
 AMPLE = 250  # times the steps: a budget for longer references
-TRUTH_SHARE, CHOICE_SHARE = 0.16, 0.16
+RACE_SHARE = 0.35
+FEWEST_RACED, MOST_RACED = 3, 20
 MOST_ROUNDS, MOST_NOISES = 3, 32
+PROBED = 6  # noises that slopes are measured on
+TRIALS = 2  # runs that try a joint step, at most: the whole one, and a shorter one
+SHORTER = 0.4
 
 
 def calibrate(
@@ -217,25 +224,21 @@ def calibrate(
     bench = _Bench(lab, _kept(lab.shape, elements), lowest, plan.reference, curves)
     fit = range(plan.noises)
     path = bench.path(fit)
-    best = bench.likely(path, plan.pairs)
-    fitted = _fitted(bench, fit, path, plan.rounds, best.start, told, whole, model_level)
+    start, pairs = bench.likely(path, plan)
+    fitted = _fitted(bench, fit, path, plan.rounds, start, told, whole, model_level)
 
-    first = plan.noises + plan.choice
-    raced = {**fitted, **best.pairs}
-    errors = bench.errors(raced, range(plan.noises, first))
+    errors = bench.errors({**fitted, **pairs}, range(plan.noises, plan.noises + plan.race))
     scores = {name: float(e.log().mean()) for name, e in errors.items()}
     winner = min(fitted, key=lambda name: scores[name])
-    pair = min(best.pairs, key=lambda name: scores[name])
-    both = {winner: raced[winner], pair: raced[pair]}
-    seen = bench.errors(both, range(first, first + plan.truth))
-    gain = Gain.of(seen[winner], seen[pair]) if len(seen) == 2 else None
-    if scores[winner] > scores[pair] or (gain is not None and gain.ratio >= 1.0):
-        winner = pair
-        gain = gain and Gain(1.0, 1.0, 1.0, 0.0, gain.noises)
+    pair = min(pairs, key=lambda name: scores[name])
+    ours, theirs = (torch.stack([errors[name] for name in names]) for names in (fitted, pairs))
+    gain = Gain.of(ours, theirs)
+    if gain.ratio >= 1.0:
+        winner, gain = pair, Gain(1.0, 1.0, 1.0, 0.0, gain.noises)
     return Calibrated(
-        raced[winner],
+        {**fitted, **pairs}[winner],
         winner,
-        raced[pair],
+        pairs[pair],
         pair,
         fitted,
         {name: e.tolist() for name, e in errors.items()},
@@ -246,16 +249,8 @@ def calibrate(
 def _kept(shape: Sequence[int], elements: Tensor | None) -> Tensor:
     """Indices of the elements that a fit is made on."""
     counted = np.arange(math.prod(shape)) if elements is None else elements.numpy()
-    chosen = np.random.default_rng(STREAM).permutation(counted)[:ELEMENTS]
+    chosen = np.random.default_rng(0).permutation(counted)[:ELEMENTS]
     return torch.from_numpy(np.sort(chosen))
-
-
-@dataclass(frozen=True)
-class _Likely:
-    """A start for the fit, and the textbook pairs to race."""
-
-    start: Multistep
-    pairs: dict[str, Multistep]
 
 
 class _Bench:
@@ -274,6 +269,8 @@ class _Bench:
         highest = next(iter(self.curves.values()))[0]
         fine = [*spread(highest, lowest, reference), 0.0]
         self.reference = textbook(REFERENCE, fine)
+        steps = len(next(iter(self.curves.values()))) - 1
+        self.probe = textbook(START, [*spread(highest, lowest, steps)[:steps], 0.0])
         self.ends: dict[range, Tensor] = {}
 
     def denoise(self, x: Tensor, level: float) -> Tensor:
@@ -336,34 +333,36 @@ class _Bench:
     def _rows(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self.denoise(x, float(sigma[0]))
 
-    def likely(self, path: Path, count: int) -> _Likely:
-        """By the linear model about references: the best start, and the best pairs."""
+    def likely(self, path: Path, plan: Plan) -> tuple[Multistep, dict[str, Multistep]]:
+        """By the linear model: the best start for the fit, and the likeliest pairs to be best."""
+        noises = range(min(PROBED, plan.noises))
+        path = path.first(len(noises))
+        noise = self.lab.noise(noises)
 
-        def linear(x: Tensor, level: float) -> Tensor:
-            state, D = path.at([level])
-            return D[0] + (x - state[0]) / (1.0 + level**2)
+        def probed() -> dict[str, Tensor]:
+            made = run(self.denoise, self.probe, noise, self.elements)
+            return {"slopes": slopes(self.probe, noise, made, path, self.elements)}
 
-        def rows(x: Tensor, sigma: Tensor) -> Tensor:
-            return linear(x, float(sigma[0]))
+        linear = Linear(path, self.probe.told, self.lab.once(f"probe {noises}", probed)["slopes"])
+        start = self.elements(noise)
+        samplers = {
+            f"{name} {curve}": textbook(name, levels)
+            for curve, levels in self.curves.items()
+            for name in TEXTBOOK
+        }
+        missed = {
+            name: path.log_error(run(linear, sampler, start, _same).end)
+            for name, sampler in samplers.items()
+        }
+        starts = [textbook(START, levels) for levels in self.curves.values()]
+        ends = [greedy(linear, one, start, path, _same)[1].end for one in starts]
+        best = min(range(len(starts)), key=lambda k: path.log_error(ends[k]))
+        likeliest = sorted(samplers, key=lambda name: missed[name])[: plan.pairs]
+        return starts[best], {name: samplers[name] for name in likeliest}
 
-        def missed(end: Tensor) -> float:
-            return float((end - path.end).norm(dim=1).clamp_min(1e-12).log().mean())
 
-        state, D = path.at(self.reference.told[:1])
-        noise = state[0] / self.reference.levels[0]
-        starts, pairs = {}, {}
-        for curve, levels in self.curves.items():
-            start = textbook(START, levels)
-            starts[curve] = missed(greedy(linear, start, noise, path, lambda x: x)[1].end)
-            for name in TEXTBOOK:
-                sampler = textbook(name, levels)
-                pairs[f"{name} {curve}"] = missed(sampler(rows, noise)), sampler
-        self.predicted = starts, {name: score for name, (score, _) in pairs.items()}
-        chosen = sorted(pairs, key=lambda name: pairs[name][0])[:count]
-        best = min(starts, key=lambda name: starts[name])
-        return _Likely(
-            textbook(START, self.curves[best]), {name: pairs[name][1] for name in chosen}
-        )
+def _same(x: Tensor) -> Tensor:
+    return x
 
 
 def _fitted(
@@ -400,23 +399,21 @@ def _fitted(
 
         natural = bench.lab.once(f"tangents {k} {noises}", measure)["tangents"]
         step = joint_step(move.shape @ natural, made.end - path.end, move)
-        moved = move.moved(sampler, step, bench.lowest)
+        for length in (1.0, SHORTER)[:TRIALS]:
+            moved = move.moved(sampler, length * step, bench.lowest)
 
-        def trial(moved: Multistep = moved) -> dict[str, Tensor]:
-            return _tensors(moved, run(bench.denoise, moved, noise, bench.elements))
+            def trial(moved: Multistep = moved) -> dict[str, Tensor]:
+                return _tensors(moved, run(bench.denoise, moved, noise, bench.elements))
 
-        moved, tried = _sampler(bench.lab.once(f"joint {k} {noises}", trial))
-        if _log_error(tried, path) >= _log_error(made, path):
+            key = f"joint {k} by {length} {noises}"
+            moved, tried = _sampler(bench.lab.once(key, trial))
+            if path.log_error(tried.end) < path.log_error(made.end):
+                break
+        else:
             break
-        sampler, made, total = moved, tried, move.total + step
+        sampler, made, total = moved, tried, move.total + length * step
         found[f"joint {k}"] = sampler
     return found
-
-
-def _log_error(made: Run, path: Path) -> float:
-    """The mean log distance of a run's ends from the references; infinite where it is no number."""
-    error = float((made.end - path.end).norm(dim=1).clamp_min(1e-12).log().mean())
-    return error if math.isfinite(error) else math.inf
 
 
 def _tensors(sampler: Multistep, made: Run) -> dict[str, Tensor]:

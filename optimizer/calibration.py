@@ -35,9 +35,20 @@ import torch
 from torch import Tensor
 
 from .multistep import Multistep
-from .surrogate import lagrange
+from .surrogate import SIGNIFICANT, SLOPES, lagrange
 
-__all__ = ["Elements", "Move", "Path", "Run", "greedy", "joint_step", "run", "tangents"]
+__all__ = [
+    "Elements",
+    "Linear",
+    "Move",
+    "Path",
+    "Run",
+    "greedy",
+    "joint_step",
+    "run",
+    "slopes",
+    "tangents",
+]
 
 HISTORY = 4  # outputs that a fitted row mixes at most
 GREEDY_RIDGE = 3e-3  # of every diagonal element, toward the start's weights
@@ -74,6 +85,17 @@ class Path:
         D, noise = torch.tensordot(at, self.outputs, 1), torch.tensordot(at, self.noises, 1)
         return D + torch.from_numpy(t)[:, None, None] * noise, D
 
+    def first(self, count: int) -> Path:
+        """The path of the first so many noises."""
+        return Path(
+            self.log_levels, self.outputs[:, :count], self.noises[:, :count], self.end[:count]
+        )
+
+    def log_error(self, end: Tensor) -> float:
+        """The mean log distance of end points [K, E]; infinite where they are no numbers."""
+        error = float((end - self.end).norm(dim=1).clamp_min(1e-12).log().mean())
+        return error if math.isfinite(error) else math.inf
+
     def targets(self, levels: Sequence[float]) -> list[Tensor]:
         """x_ref at the levels t_1 … t_n, the last of which is 0."""
         return [*self.at(levels[1:-1])[0], self.end]
@@ -94,6 +116,45 @@ def run(denoise: At, sampler: Multistep, noise: Tensor, elements: Elements) -> R
         outputs.append(denoise(x, s))
         x = sampler.step(i, x, outputs[::-1])
     return Run(outputs, elements(x))
+
+
+class Linear:
+    """A denoiser without calls, linear about each noise's reference: D_ref + c (x - x_ref).
+
+    slopes: [S, K] c at S descending levels; beyond them the nearest counts
+    """
+
+    def __init__(self, path: Path, levels: Sequence[float], slopes: Tensor):
+        self.path, self.known = path, slopes.numpy()[::-1]
+        self.log_levels = np.log(levels)[::-1]
+
+    def __call__(self, x: Tensor, level: float) -> Tensor:
+        state, D = self.path.at([level])
+        log_level = math.log(level)
+        slope = [np.interp(log_level, self.log_levels, known) for known in self.known.T]
+        return D[0] + torch.tensor(np.array(slope))[:, None] * (x - state[0])
+
+
+def slopes(
+    sampler: Multistep, noise: Tensor, made: Run, path: Path, elements: Elements
+) -> Tensor:
+    """<dD, dx> / <dx, dx> [n, K] along a run beside the references.
+
+    Where dx is no more than SIGNIFICANT of D, that would be a ratio of rounding errors: it is that
+    of unit Gaussian data, 1 / (1 + t²).
+    """
+    found = []
+    x = sampler.levels[0] * noise
+    for i, s in enumerate(sampler.told):
+        state, D = path.at([s])
+        dx, dD = elements(x) - state[0], elements(made.outputs[i]) - D[0]
+        squared = dx.square().sum(1)
+        usual = torch.full_like(squared, 1.0 / (1.0 + s * s))
+        usable = squared > SIGNIFICANT**2 * D[0].square().sum(1)
+        ratio = (dx * dD).sum(1) / squared.clamp_min(1e-300)
+        found.append(torch.where(usable, ratio.clamp(*SLOPES), usual))
+        x = sampler.step(i, x, made.outputs[i::-1])
+    return torch.stack(found)
 
 
 # -- greedy ---------------------------------------------------------------------------------
