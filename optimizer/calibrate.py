@@ -46,7 +46,7 @@ from .multistep import TEXTBOOK, Multistep, textbook
 __all__ = ["Calibrated", "Gain", "Lab", "Plan", "calibrate"]
 
 ELEMENTS = 4096  # of a latent that a fit is made on
-START = "dpmpp_2m"  # whose weights the fit is drawn toward
+START = "unipc_2"  # whose weights the fit is drawn toward
 REFERENCE = "unipc_3"
 
 
@@ -142,6 +142,7 @@ class Plan:
     rounds:    joint steps
     pairs:     of textbook sampler and curve in the race
     race:      noises of the race
+    starts:    curves that the greedy fit is made from
     """
 
     reference: int
@@ -149,6 +150,7 @@ class Plan:
     rounds: int
     pairs: int
     race: int
+    starts: int = 1
 
     @staticmethod
     def of(budget: int, steps: int) -> Plan:
@@ -159,15 +161,16 @@ class Plan:
         ample = budget >= AMPLE * steps
         reference = max(30, 3 * steps + 6) if ample else max(24, 2 * steps + 10)
         pairs = 3 if ample else 2
+        starts = 3 if ample else 1
         plans = []
         for rounds in range(MOST_ROUNDS + 1):
             raced = reference + (pairs + 1 + rounds) * steps
             race = max(FEWEST_RACED, min(MOST_RACED, int(RACE_SHARE * budget / raced)))
-            fitted = reference + steps + rounds * Plan.round_cost(steps)
+            fitted = reference + starts * steps + rounds * Plan.round_cost(steps)
             left = budget - race * raced - PROBED * steps
             noises = min(MOST_NOISES, left // fitted)
             if noises >= max(2, rounds * steps):
-                plans.append(Plan(reference, noises, rounds, pairs, race))
+                plans.append(Plan(reference, noises, rounds, pairs, race, starts))
         if not plans:
             least = FEWEST_RACED * (reference + 3 * steps) + PROBED * steps + 2 * fitted
             raise ValueError(
@@ -183,7 +186,7 @@ class Plan:
 
 
 AMPLE = 250  # times the steps: a budget for longer references
-RACE_SHARE = 0.35
+RACE_SHARE = 0.25
 FEWEST_RACED, MOST_RACED = 3, 20
 MOST_ROUNDS, MOST_NOISES = 3, 32
 PROBED = 6  # noises that slopes are measured on
@@ -224,8 +227,8 @@ def calibrate(
     bench = _Bench(lab, _kept(lab.shape, elements), lowest, plan.reference, curves)
     fit = range(plan.noises)
     path = bench.path(fit)
-    start, pairs = bench.likely(path, plan)
-    fitted = _fitted(bench, fit, path, plan.rounds, start, told, whole, model_level)
+    starts, pairs = bench.likely(path, plan)
+    fitted = _fitted(bench, fit, path, plan.rounds, starts, told, whole, model_level)
 
     errors = bench.errors({**fitted, **pairs}, range(plan.noises, plan.noises + plan.race))
     scores = {name: float(e.log().mean()) for name, e in errors.items()}
@@ -333,8 +336,8 @@ class _Bench:
     def _rows(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self.denoise(x, float(sigma[0]))
 
-    def likely(self, path: Path, plan: Plan) -> tuple[Multistep, dict[str, Multistep]]:
-        """By the linear model: the best start for the fit, and the likeliest pairs to be best."""
+    def likely(self, path: Path, plan: Plan) -> tuple[list[Multistep], dict[str, Multistep]]:
+        """By the linear model: the best starts for the fit, and the likeliest pairs to be best."""
         noises = range(min(PROBED, plan.noises))
         path = path.first(len(noises))
         noise = self.lab.noise(noises)
@@ -356,9 +359,9 @@ class _Bench:
         }
         starts = [textbook(START, levels) for levels in self.curves.values()]
         ends = [greedy(linear, one, start, path, _same)[1].end for one in starts]
-        best = min(range(len(starts)), key=lambda k: path.log_error(ends[k]))
+        best = sorted(range(len(starts)), key=lambda k: path.log_error(ends[k]))[: plan.starts]
         likeliest = sorted(samplers, key=lambda name: missed[name])[: plan.pairs]
-        return starts[best], {name: samplers[name] for name in likeliest}
+        return [starts[k] for k in best], {name: samplers[name] for name in likeliest}
 
 
 def _same(x: Tensor) -> Tensor:
@@ -370,7 +373,7 @@ def _fitted(
     noises: range,
     path: Path,
     rounds: int,
-    start: Multistep,
+    starts: Sequence[Multistep],
     told: bool,
     whole: bool,
     model_level: Callable[[float], float],
@@ -378,10 +381,14 @@ def _fitted(
     """What each stage of the fit leaves, by name."""
     noise = bench.lab.noise(noises)
 
-    def begun() -> dict[str, Tensor]:
-        return _tensors(*greedy(bench.denoise, start, noise, path, bench.elements, whole))
+    begun = []
+    for k, start in enumerate(starts):
 
-    sampler, made = _sampler(bench.lab.once(f"greedy {noises}", begun))
+        def measure(start: Multistep = start) -> dict[str, Tensor]:
+            return _tensors(*greedy(bench.denoise, start, noise, path, bench.elements, whole))
+
+        begun.append(_sampler(bench.lab.once(f"greedy {k} {noises}", measure)))
+    sampler, made = min(begun, key=lambda pair: path.log_error(pair[1].end))
     found = {"greedy": sampler}
     total: Tensor | None = None
     for k in range(1, rounds + 1):
@@ -390,14 +397,14 @@ def _fitted(
         if not bench.lab.fits(len(noises) * Plan.round_cost(sampler.steps)):
             break
 
-        def measure(sampler: Multistep = sampler, made: Run = made) -> dict[str, Tensor]:
+        def differentiate(sampler: Multistep = sampler, made: Run = made) -> dict[str, Tensor]:
             return {
                 "tangents": tangents(
                     bench.denoise, sampler, noise, made, bench.elements, bench.lowest, model_level
                 )
             }
 
-        natural = bench.lab.once(f"tangents {k} {noises}", measure)["tangents"]
+        natural = bench.lab.once(f"tangents {k} {noises}", differentiate)["tangents"]
         step = joint_step(move.shape @ natural, made.end - path.end, move)
         for length in (1.0, SHORTER)[:TRIALS]:
             moved = move.moved(sampler, length * step, bench.lowest)
