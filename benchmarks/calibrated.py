@@ -2,7 +2,7 @@
 
     python -m align_your_steps.benchmarks.calibrated mixtures --budgets 500 1000 4000
     python -m align_your_steps.benchmarks.calibrated networks | flow | half | interval
-    python -m align_your_steps.benchmarks.calibrated mixtures --tuning    # what the plan was made on
+    python -m align_your_steps.benchmarks.calibrated mixtures --tuning   # the plan was made on them
 
 A cell is a problem, a number of steps and a budget, of which every call of a calibration counts:
 references, fit and race. Pairs are the six samplers of `multistep.TEXTBOOK` × the host's and the
@@ -47,7 +47,7 @@ __all__ = ["TEST", "TUNING", "Bench", "Case", "LocalLab"]
 
 HELD_OUT = 3_000_003  # a stream that no calibration draws from
 FINE = 200  # steps of the references that all are compared with
-NOISES = 1024
+NOISES = 512
 STEPS = (5, 8, 12)
 BUDGETS = (500, 1000, 4000)
 SHIFTS = (1.0, 2.0, 3.0, 5.0)
@@ -217,6 +217,7 @@ class Bench:
         ours = self.errors(found.sampler)
         against = self.errors(found.pair)
         difference = ours - against
+        error = float(difference.std()) / len(ours) ** 0.5
         return {
             "problem": self.name, "steps": steps, "budget": budget, "seed": seed, "calls": calls,
             "seconds": seconds, "winner": found.name, "raced": found.pair_name, "best": name,
@@ -225,7 +226,7 @@ class Bench:
             "improved": float((ours < best).double().mean()),
             "told": dataclasses.asdict(found.gain),
             "gain": float((ours.log() - against.log()).mean().exp()),
-            "worse_z": float(difference.mean() / (difference.std() / len(ours) ** 0.5).clamp_min(1e-30)),
+            "worse_z": float(difference.mean()) / error if error else 0.0,
             "sampler": found.sampler.to_plain(),
         }  # fmt: skip
 
@@ -301,14 +302,14 @@ def measured(
 
 
 def intervals(benches: Sequence[Bench], budget: int, count: int) -> None:
-    """How often the told interval covers the gain on fresh noise, and how often a result is worse."""
+    """Count intervals that cover the gain on fresh noise, and results that are worse there."""
     covered = worse = 0
     for k in range(count):
         bench, steps = benches[k % len(benches)], STEPS[k // len(benches) % len(STEPS)]
         cell = bench.cell(steps, budget, seed=1000 + k)
         told = cell["told"]
         assert isinstance(told, dict)
-        covered += told["low"] <= cell["gain"] <= told["high"]  # type: ignore[operator]
+        covered += told["low"] <= cell["gain"] <= told["high"]
         worse += cell["worse_z"] > 3.0  # type: ignore[operator]
     print(f"{budget} calls: {covered} of {count} intervals cover the gain on fresh noise; "
           f"{worse} results are worse than the raced pair by 3 standard errors")  # fmt: skip

@@ -101,8 +101,8 @@ class Gain:
         if count < 2:
             return Gain(math.exp(mean), 0.0, math.inf, float((logs < 0).mean()), count)
         half = float(stats.t.ppf(0.95, count - 1) * logs.std(ddof=1) / count**0.5)
-        ends = (math.exp(value) for value in (mean - half, mean + half))
-        return Gain(math.exp(mean), *ends, float((logs < 0).mean()), count)
+        low, high = math.exp(mean - half), math.exp(mean + half)
+        return Gain(math.exp(mean), low, high, float((logs < 0).mean()), count)
 
 
 def _unseen(errors: Tensor) -> Tensor:

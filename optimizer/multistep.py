@@ -12,7 +12,7 @@ The exact step with D frozen is r x + (1 - r) D, so Σ_j b_ij = 1 for every text
     exponential_3               exponential Adams-Bashforth of order 3 (Zhang and Chen 2022, arXiv
                                 2204.13902); its order 2 is RES, the host's res_multistep
     ipndm                       Adams-Bashforth of order 4 on (x - D) / t as if levels were evenly
-                                spaced (Liu et al. 2022, arXiv 2202.09778); its rows hold all outputs
+                                spaced (Liu et al. 2022, arXiv 2202.09778); rows hold all outputs
     unipc_2, unipc_3            UniPC, B(h) = e^h - 1 (Zhao et al. 2023, arXiv 2302.04867): the
                                 corrector moves x_i along outputs only, so it is part of the row
 
@@ -80,7 +80,8 @@ class Multistep:
 
     def __call__(self, denoise: Denoiser, noise: Tensor) -> Tensor:
         """The end points [B, ...] of unit noise [B, ...]: one call a step."""
-        x, outputs = self.levels[0] * noise, []
+        x = self.levels[0] * noise
+        outputs: list[Tensor] = []
         for i in range(self.steps):
             outputs = [denoise(x, noise.new_full((len(x),), self.told[i])), *outputs]
             x = self.step(i, x, outputs)
@@ -176,7 +177,9 @@ def ipndm(levels: Sequence[float]) -> list[Row]:
     whose shares `u[i]` are followed.
     """
     n = len(levels) - 1
-    u, slopes, rows = [np.zeros(n)], [], []
+    u = [np.zeros(n)]
+    slopes: list[np.ndarray] = []
+    rows: list[Row] = []
     for i, (t, t_next) in enumerate(pairwise(levels)):
         slopes = [u[i] - np.eye(n)[i] / t, *slopes]
         if t_next == 0.0:

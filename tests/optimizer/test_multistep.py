@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -70,12 +71,17 @@ def test_exponential_of_order_2_is_res() -> None:
 def test_ipndm_is_adams_bashforth_on_its_slopes(levels: list[float]) -> None:
     x, slopes = levels[0] * NOISE, []
     a = ((1,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
-    for i, (t, t_next) in enumerate(zip(levels, levels[1:], strict=False)):
+    for i, (t, t_next) in enumerate(pairwise(levels)):
         D = MIXTURE.denoise(x, x.new_full((4,), t))
         slopes = [(x - D) / t, *slopes]
         slope = sum(w * d for w, d in zip(a[min(i, 3)], slopes, strict=False))
         x = D if t_next == 0 else x + (t_next - t) * slope
     torch.testing.assert_close(textbook("ipndm", levels)(MIXTURE.denoise, NOISE), x)
+
+
+def moment(k: int, h: float) -> float:
+    """The integral of u^k e^{-h (1 - u)} over a step."""
+    return float(quad(lambda u: u**k * math.exp(-h * (1.0 - u)), 0.0, 1.0)[0])
 
 
 @pytest.mark.parametrize("order", [2, 3])
@@ -98,11 +104,10 @@ def test_unipc_predicts_and_corrects(order: int, levels: list[float]) -> None:
         ratios = [(clock[i - k] - clock[i]) / h for k in range(1, p)]
         D1 = [(outputs[-1 - k] - outputs[-1]) / r for k, r in zip(range(1, p), ratios, strict=True)]
         # The integrals of u^k e^{-h (1 - u)}, over those of 1.
-        right = [
-            -h * quad(lambda u, k=k: u**k * math.exp(-h * (1 - u)), 0, 1)[0] / math.expm1(-h)
-            for k in range(1, p + 1)
-        ]
-        rho = np.linalg.solve(np.vander(ratios, p - 1, True).T, right[:-1]) if p > 2 else [0.5] * (p - 1)
+        right = [moment(k, h) * h / -math.expm1(-h) for k in range(1, p + 1)]
+        rho = [0.5] * (p - 1)
+        if p > 2:
+            rho = np.linalg.solve(np.vander(ratios, p - 1, True).T, right[:-1])
         predicted = base - math.expm1(-h) * sum(
             (w * d for w, d in zip(rho, D1, strict=True)), torch.zeros_like(x)
         )
@@ -147,12 +152,12 @@ def test_order_of_convergence_on_gaussian_data(name: str, order: int) -> None:
 
 @pytest.mark.parametrize("name", TEXTBOOK)
 def test_weights_are_the_same_for_a_flow(name: str) -> None:
-    """x' = s'/s x + (1 - s'/s) Σ b D in the host's units is the EDM step, for x = (1-s) x_0 + s e."""
+    """For x = (1 - s) x_0 + s e the EDM step is x' = s'/s x + (1 - s'/s) Σ b D."""
     s = np.array([0.999, 0.9, 0.7, 0.4, 0.2, 0.05, 0.0])
     sampler = textbook(name, FLOW.edm(s).tolist())
     expected = sampler(MIXTURE.denoise, NOISE)
 
-    x, outputs = s[0] * (NOISE + (1 - s[0]) / s[0] * 0.0), []
+    x, outputs = s[0] * NOISE, []  # what the host starts from: (1 - s) t = s
     for i, row in enumerate(sampler.weights):
         t = s[i] / (1.0 - s[i])
         outputs = [MIXTURE.denoise(x / (1.0 - s[i]), x.new_full((4,), t)), *outputs]
