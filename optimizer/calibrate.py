@@ -167,12 +167,14 @@ class Plan:
             raced = reference + (pairs + 1 + rounds) * steps
             race = max(FEWEST_RACED, min(MOST_RACED, int(RACE_SHARE * budget / raced)))
             fitted = reference + starts * steps + rounds * Plan.round_cost(steps)
-            left = budget - race * raced - PROBED * steps
-            noises = min(MOST_NOISES, left // fitted)
+            left = budget - race * raced
+            noises = min(MOST_NOISES, (left - PROBED * steps) // fitted)
+            if noises < PROBED:
+                noises = left // (fitted + steps)
             if noises >= max(2, rounds * steps):
                 plans.append(Plan(reference, noises, rounds, pairs, race, starts))
         if not plans:
-            least = FEWEST_RACED * (reference + 3 * steps) + PROBED * steps + 2 * fitted
+            least = FEWEST_RACED * (reference + 3 * steps) + 2 * (fitted + steps)
             raise ValueError(
                 f"The budget was {budget} calls: at {steps} steps a calibration takes "
                 f"{least} at least, and 1000 are usual. Raise the budget."
@@ -189,7 +191,7 @@ AMPLE = 250  # times the steps: a budget for longer references
 RACE_SHARE = 0.25
 FEWEST_RACED, MOST_RACED = 3, 20
 MOST_ROUNDS, MOST_NOISES = 3, 32
-PROBED = 6  # noises that slopes are measured on
+PROBED = 4  # noises that slopes are measured on
 TRIALS = 2  # runs that try a joint step, at most: the whole one, and a shorter one
 SHORTER = 0.4
 

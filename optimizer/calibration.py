@@ -52,8 +52,8 @@ __all__ = [
 ]
 
 HISTORY = 4  # outputs that a fitted row mixes at most
-GREEDY_RIDGE = 3e-3  # of every diagonal element, toward the start's weights
-RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean diagonal element, toward the greedy sampler
+GREEDY_RIDGE = 6e-6  # × n³, of every diagonal element, toward the start's weights
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean diagonal element of the normal matrix
 USUAL_RIDGE = 1e-2  # where no noise can be left out
 DIRECTIONS = 2  # along which J is measured
 STATE_MOVE = 0.03  # length of such a move, relative to the output
@@ -181,18 +181,22 @@ def greedy(
     kept: list[Tensor] = []
     rows: list[tuple[float, ...]] = []
     targets = path.targets(start.levels)
+    ridge = GREEDY_RIDGE * start.steps**3
     for i, (t, t_next) in enumerate(pairwise(start.levels)):
         outputs.append(denoise(x, start.told[i]))
         kept = [elements(outputs[-1]), *kept][:HISTORY]
         r = t_next / t
         goal = (targets[i] - r * elements(x)) / (1.0 - r)
-        row = _nearest(torch.stack(kept), goal, start.weights[i], whole and t_next == 0.0)
+        last = whole and t_next == 0.0
+        row = _nearest(torch.stack(kept), goal, start.weights[i], ridge, last)
         rows.append(row)
         x = r * x + (1.0 - r) * sum(b * D for b, D in zip(row, outputs[::-1], strict=False))
     return replace(start, weights=tuple(rows)), Run(outputs, elements(x))
 
 
-def _nearest(basis: Tensor, goal: Tensor, row: Sequence[float], whole: bool) -> tuple[float, ...]:
+def _nearest(
+    basis: Tensor, goal: Tensor, row: Sequence[float], ridge: float, whole: bool
+) -> tuple[float, ...]:
     """The weights [h] with which outputs [h, K, E] mix nearest to goals [K, E].
 
     Unknowns are the weight of the newest output and those of the others' differences from it.
@@ -209,7 +213,7 @@ def _nearest(basis: Tensor, goal: Tensor, row: Sequence[float], whole: bool) -> 
     weighted = moves / missed.norm(dim=1).clamp_min(1e-9)[:, None]
     A = torch.tensordot(weighted, moves, ([1, 2], [1, 2]))
     g = torch.tensordot(weighted, missed, ([1, 2], [0, 1]))
-    A = A + torch.diag(A.diagonal() * GREEDY_RIDGE + 1e-12 * A.diagonal().max())
+    A = A + torch.diag(A.diagonal() * ridge + 1e-12 * A.diagonal().max())
     return tuple((first + torch.linalg.solve(A, g) @ shape).tolist())
 
 
