@@ -45,7 +45,8 @@ from .multistep import TEXTBOOK, Multistep, textbook
 
 __all__ = ["Calibrated", "Gain", "Lab", "Plan", "calibrate"]
 
-ELEMENTS = 4096  # of a latent that a fit is made on
+ELEMENTS = 2048  # of a latent that a fit is made on
+FEWER = 256  # that the linear model is run on
 START = "unipc_2"  # whose weights the fit is drawn toward
 REFERENCE = "unipc_3"
 
@@ -341,15 +342,18 @@ class _Bench:
     def likely(self, path: Path, plan: Plan) -> tuple[list[Multistep], dict[str, Multistep]]:
         """By the linear model: the best starts for the fit, and the likeliest pairs to be best."""
         noises = range(min(PROBED, plan.noises))
-        path = path.first(len(noises))
+        path = path.part(len(noises), FEWER)
         noise = self.lab.noise(noises)
+
+        def few(x: Tensor) -> Tensor:
+            return self.elements(x)[:, :FEWER]
 
         def probed() -> dict[str, Tensor]:
             made = run(self.denoise, self.probe, noise, self.elements)
-            return {"slopes": slopes(self.probe, noise, made, path, self.elements)}
+            return {"slopes": slopes(self.probe, noise, made, path, few)}
 
         linear = Linear(path, self.probe.told, self.lab.once(f"probe {noises}", probed)["slopes"])
-        start = self.elements(noise)
+        start = few(noise)
         samplers = {
             f"{name} {curve}": textbook(name, levels)
             for curve, levels in self.curves.items()

@@ -86,10 +86,14 @@ class Path:
         D, noise = torch.tensordot(at, self.outputs, 1), torch.tensordot(at, self.noises, 1)
         return D + torch.from_numpy(t)[:, None, None] * noise, D
 
-    def first(self, count: int) -> Path:
-        """The path of the first so many noises."""
+    def part(self, noises: int, elements: int) -> Path:
+        """The path of the first so many noises and elements."""
+        rows, columns = slice(noises), slice(elements)
         return Path(
-            self.log_levels, self.outputs[:, :count], self.noises[:, :count], self.end[:count]
+            self.log_levels,
+            self.outputs[:, rows, columns],
+            self.noises[:, rows, columns],
+            self.end[rows, columns],
         )
 
     def log_error(self, end: Tensor) -> float:
@@ -190,7 +194,9 @@ def greedy(
         last = whole and t_next == 0.0
         row = _nearest(torch.stack(kept), goal, start.weights[i], ridge, last)
         rows.append(row)
-        x = r * x + (1.0 - r) * sum(b * D for b, D in zip(row, outputs[::-1], strict=False))
+        x = r * x
+        for b, D in zip(row, outputs[::-1], strict=False):
+            x.add_(D, alpha=(1.0 - r) * b)
     return replace(start, weights=tuple(rows)), Run(outputs, elements(x))
 
 
@@ -243,7 +249,8 @@ def tangents(
         model_level: the level at which the model answers, of one that it is told.
     """
     n, count = sampler.steps, len(noise)
-    vectors = _Vectors(elements, [sampler.levels[0] * noise, *made.outputs])
+    most = 1 + 2 * n + (n - 1) * directions
+    vectors = _Vectors(elements, [sampler.levels[0] * noise, *made.outputs], most)
     levels = {i: i - 1 for i in range(1, n)}  # the unknowns by index
     told = {i: n - 1 + i for i in range(n)}
     rows = np.cumsum([2 * n - 1, *map(len, sampler.weights)])
@@ -282,22 +289,40 @@ def tangents(
 
 
 class _Vectors:
-    """Vectors [K, ...] of K noises' runs, and their kept elements [K, M, E]."""
+    """Vectors [K, ...] of K noises' runs, with kept elements [K, M, E] and products [K, M, M]."""
 
-    def __init__(self, elements: Elements, vectors: list[Tensor]):
-        self.elements, self.vectors = elements, list(vectors)
-        self.kept = torch.stack([elements(v) for v in vectors], 1)
+    def __init__(self, elements: Elements, vectors: list[Tensor], most: int):
+        self.elements, self.vectors = elements, []
+        kept = elements(vectors[0])
+        self._kept = kept.new_zeros(len(kept), most, kept.shape[1])
+        self._products = kept.new_zeros(len(kept), most, most)
+        for vector in vectors:
+            self.add(vector)
 
     @property
     def count(self) -> int:
         """Number of vectors M."""
         return len(self.vectors)
 
+    @property
+    def kept(self) -> Tensor:
+        """Their kept elements."""
+        return self._kept[:, : self.count]
+
+    @property
+    def products(self) -> Tensor:
+        """Their inner products on these."""
+        return self._products[:, : self.count, : self.count]
+
     def add(self, vector: Tensor) -> int:
         """Add a vector, and return its index."""
+        index = self.count
         self.vectors.append(vector)
-        self.kept = torch.cat([self.kept, self.elements(vector)[:, None]], 1)
-        return self.count - 1
+        self._kept[:, index] = self.elements(vector)
+        row = (self.kept @ self._kept[:, index, :, None])[..., 0]
+        self._products[:, index, : index + 1] = row
+        self._products[:, : index + 1, index] = row
+        return index
 
     def share(self, shares: dict[int, float]) -> Tensor:
         """Shares [1, 1, M] of the vectors."""
@@ -324,13 +349,12 @@ def _along(
 ) -> Tensor:
     """J dx as shares [K, U, M'], with J measured along the principal directions of all dx."""
     dx = vectors.padded(dx)
-    products = vectors.kept @ vectors.kept.mT  # [K, M, M]
-    squares, axes = torch.linalg.eigh(dx @ products @ dx.mT)
+    squares, axes = torch.linalg.eigh(dx @ vectors.products @ dx.mT)
     live = int((squares > 1e-12 * squares[:, -1:]).sum(1).max())
     count = min(directions, live)
     squares, axes = squares[:, -count:].flip(1), axes[:, :, -count:].flip(2)  # largest first
     unit = axes.mT @ dx / squares.clamp_min(1e-300).sqrt()[..., None]  # [K, Q, M]
-    shares = dx @ products @ unit.mT  # [K, U, Q]
+    shares = dx @ vectors.products @ unit.mT  # [K, U, Q]
     length = STATE_MOVE * vectors.elements(output).norm(dim=1)  # [K]
     across = (-1, *[1] * (x.ndim - 1))
     slopes, indices = [], []
@@ -338,8 +362,8 @@ def _along(
         move = vectors.mixed(unit[:, q] * length[:, None])
         answer = denoise(x + move, s) - output
         indices.append(vectors.add(answer / length.to(answer).reshape(across)))
-        direction = (unit[:, q, None] @ vectors.kept[:, : unit.shape[-1]])[:, 0]
-        slopes.append((direction * vectors.kept[:, -1]).sum(1))
+        products = vectors.products[:, -1, : unit.shape[-1]]
+        slopes.append((unit[:, q] * products).sum(1))
     slope = torch.stack(slopes[-2:]).mean(0).clamp(0.0, 1.0)
     rest = vectors.padded(slope[:, None, None] * (dx - shares @ unit))
     for q, index in enumerate(indices):

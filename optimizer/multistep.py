@@ -91,8 +91,10 @@ class Multistep:
     def step(self, i: int, x: Tensor, outputs: Sequence[Tensor]) -> Tensor:
         """x_{i+1} from x_i and the outputs up to D_i, the newest first."""
         r = self.levels[i + 1] / self.levels[i]
-        mixed = sum(b * D for b, D in zip(self.weights[i], outputs, strict=False) if b != 0.0)
-        return r * x + (1.0 - r) * mixed
+        moved = r * x
+        for b, D in zip(self.weights[i], outputs, strict=False):
+            moved.add_(D, alpha=(1.0 - r) * b)
+        return moved
 
     def history(self, i: int) -> int:
         """Number of outputs up to D_{i-1} that steps from i on still mix."""
