@@ -314,6 +314,7 @@ def pool_of(study: Study, solver: str, steps: int) -> list[tuple[str, Candidate]
             best = [s.candidate for s in result.scores if "refined" in s.candidate.name][:2]
             refined += best
     kept = [Candidate(name, levels, given=True) for name, levels in given.items()]
+    assert result.profile is not None
     measured = measured_candidates(
         result.profile, steps, VE, TABLE.sigma_max, starts=common["known"].starts, order=order
     )

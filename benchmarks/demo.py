@@ -77,6 +77,7 @@ def fresh_noise(count: int) -> Tensor:
 
 def fine_end_points(result: Result, denoise: Denoiser, noise: Tensor) -> Tensor:
     """What DPM-Solver++(2M) makes of the noise with many steps."""
+    assert result.profile is not None
     first, last = float(result.profile.sigmas[0]), float(result.profile.sigmas[-1])
     fine = torch.from_numpy(np.append(edm_schedule(FINE, first, last)[:-1], 0.0)).float()
     return builtin_solver("dpmpp_2m", denoise)(noise, fine, 0)

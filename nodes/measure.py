@@ -38,7 +38,7 @@ def measured(task: Task, progress: host.Progress, journal: Unfinished | None) ->
         schedule=Schedule(tuple(result.sigmas.tolist()), name, _provenance(task, result), others),
         identity=request.identity,
         request=(early_request(request) if result.ended_early else request).as_json(),
-        tensors=result.profile.to_tensors(),
+        tensors={} if result.profile is None else result.profile.to_tensors(),
         notes={
             "report": _report(task, result, early),
             **_figures(task, result),

@@ -77,6 +77,8 @@ def report_text(
 
 def _profile(result: Result, linked: MeasuredProfile | None) -> str:
     """How many samples the profile has, and where it comes from."""
+    if result.profile is None:
+        return "Profile: none is needed."
     count = result.profile.count
     samples = f"{count} sample{'' if count == 1 else 's'}"
     if linked is None:

@@ -10,7 +10,9 @@ from .coordinate import OwnLevel, edm_level
 from .meter import Meter
 from .profile import Denoiser
 from .solvers import (
+    CALIBRATED,
     DETERMINISTIC_TWIN,
+    LIKE_CALIBRATED,
     Solver,
     StochasticSolver,
     builtin_solver,
@@ -68,11 +70,11 @@ class JudgedSolver:
         """Gather what is known of a solver.
 
         Arguments:
-            solver: name of a built-in one, or a Solver, which may say `calls_per_step` (1 if not)
-                and `own_level` (that of EDM if not). One with an attribute `stochastic`, the
-                StochasticSolver whose deterministic twin it is, is judged by the distribution of
-                that one's samples, if both pass through a `meter`. A JudgedSolver is returned as
-                it is.
+            solver: name of a built-in one, "calibrated", or a Solver, which may say
+                `calls_per_step` (1 if not) and `own_level` (that of EDM if not). One with an
+                attribute `stochastic`, the StochasticSolver whose deterministic twin it is, is
+                judged by the distribution of that one's samples, if both pass through a `meter`.
+                A JudgedSolver is returned as it is.
             denoise: in EDM coordinates.
             reference: solver of the reference runs, which may say `order` (2 if not) and
                 `calls_per_step` (the solver's if not); None: of a built-in solver the third-order
@@ -93,9 +95,10 @@ class JudgedSolver:
         order = order or (1 if solver in FIRST_ORDER else 2)
         stochastic: StochasticSolver | None
         if isinstance(solver, str):
-            twin = DETERMINISTIC_TWIN.get(solver, solver)
+            twin = {CALIBRATED: LIKE_CALIBRATED, **DETERMINISTIC_TWIN}.get(solver, solver)
             run = builtin_solver(twin, metered)
-            stochastic = stochastic_solver(solver, metered) if solver != twin else None
+            noisy = solver in DETERMINISTIC_TWIN
+            stochastic = stochastic_solver(solver, metered) if noisy else None
         else:
             twin = "euler" if order == 1 else "heun" if calls > 1 else "dpmpp_2m"
             run = solver if meter else _charged(solver, calls, own)

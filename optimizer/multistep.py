@@ -31,9 +31,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .profile import Denoiser
+from .solvers import Solver
 
 __all__ = ["TEXTBOOK", "Multistep", "textbook"]
 
@@ -95,6 +97,24 @@ class Multistep:
         for b, D in zip(self.weights[i], outputs, strict=False):
             moved.add_(D, alpha=(1.0 - r) * b)
         return moved
+
+    def solver(self, denoise: Denoiser, sigmas: Tensor) -> Solver:
+        """A Solver that runs the sampler, for `sigmas`, its own levels in the caller's units.
+
+        It raises ValueError for other levels: these weights were fitted to none.
+        """
+
+        own = sigmas
+
+        def solve(noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
+            if sigmas.shape != own.shape or not torch.allclose(sigmas.cpu().float(), own):
+                raise ValueError(
+                    f"A calibrated sampler was given {len(sigmas)} levels that are not its own: "
+                    "run it with the sigmas of its result."
+                )
+            return self(denoise, noise)
+
+        return solve
 
     def history(self, i: int) -> int:
         """Number of outputs up to D_{i-1} that steps from i on still mix."""

@@ -24,6 +24,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from .calibrated import calibrated
 from .coordinate import VE, Coordinate
 from .judged_solver import JudgedSolver
 from .plan import Plan
@@ -31,9 +32,10 @@ from .problem import Problem
 from .profile import Denoiser
 from .result import Result
 from .session import Known, Session
-from .solvers import Solver
+from .solvers import CALIBRATED, Solver
 from .stages import (
     Verdict,
+    given_candidates,
     judge,
     measured_profile,
     measured_references,
@@ -70,7 +72,8 @@ def optimize(
         shape: of one sample, without the batch.
         sigma_max, sigma_min: ends of the model's noise levels, in the host's units.
         steps: number of steps n >= 1.
-        solver: name of a built-in solver, a Solver, or a JudgedSolver, whose denoiser counts then.
+        solver: name of a built-in solver, a Solver, or a JudgedSolver, whose denoiser counts then;
+            "calibrated" fits a whole sampler, levels and weights, see calibrate.py.
             A stochastic one is judged by the distribution of its samples or, if the budget is too
             small for that, by its deterministic twin's errors.
         candidates: schedules in the host's units that must not be beaten, by name or in order.
@@ -113,6 +116,9 @@ def optimize(
         coordinate.check_steps(steps, sigma_max)
         known.check(problem)
         lab = session.open(problem, budget, ranks, known)
+        if problem.solver.name == CALIBRATED:
+            _check_calibration(method, ranks.size)
+            return calibrated(lab, *given_candidates(candidates, problem), session.batch_size)
         whole_plan = Plan.of(
             problem,
             lab.ledger.granted,
@@ -138,6 +144,16 @@ def optimize(
             plan=plan,
             references=references,
             whole_plan=whole_plan,
+        )
+
+
+def _check_calibration(method: str, processes: int) -> None:
+    """Raise ValueError for what a calibration cannot be asked for."""
+    if method != "measured":
+        raise ValueError(f"method was '{method}': a calibrated sampler takes 'measured'.")
+    if processes > 1:
+        raise ValueError(
+            f"There were {processes} processes: a sampler is calibrated by one, without `ranks`."
         )
 
 

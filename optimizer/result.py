@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,11 +13,13 @@ from .candidates import edm_levels, from_edm, path_schedules
 from .coordinate import Coordinate
 from .gain import Gain
 from .klub import klub
+from .multistep import Multistep
 from .plan import Plan
-from .profile import Profile
+from .profile import Denoiser, Profile
 from .references import References
 from .refine import settled
-from .select import Score
+from .select import Candidate, Score
+from .solvers import Solver, builtin_solver
 from .stages import Verdict
 from .step_counts import at_steps, drawn_through
 from .surrogate import Surrogate
@@ -34,7 +37,8 @@ class Result:
     left_out:        given candidates that could not be used, with the reason
     failed:          candidates whose runs came out as NaN or infinity, with the noise levels; and
                      noises whose references did, before which the comparison ended
-    profile:         the denoiser's profile, in EDM units, measured or given
+    profile:         the denoiser's profile, in EDM units, measured or given; None: the sampler was
+                     calibrated, which takes none
     calls:           denoiser rows computed, by phase; on several ranks, by all of them
     noises:          number of initial noises the winner was run on
     criterion:       what the scores' errors are: "paired error", end points against a reference
@@ -48,6 +52,9 @@ class Result:
     surrogate:       what is known about schedules of other lengths; None: nothing
     ended_early:     whether a limit has changed what was done; if not, the result is the one that
                      would have been found without it
+    solver_name:     of the built-in solver, or "calibrated"; None: it was the caller's
+    sampler:         the calibrated one, in EDM units; None: the solver is a given one
+    plain:           beside a calibrated sampler the best of the given curves, for other samplers
     resumable:       whether one that ended early can go on from its journal: not if there was so
                      little time that it was planned in another way, with smaller batches
     """
@@ -57,7 +64,7 @@ class Result:
     scores: list[Score]
     left_out: dict[str, str]
     failed: dict[str, str]
-    profile: Profile
+    profile: Profile | None
     calls: dict[str, int]
     noises: int
     criterion: str
@@ -68,6 +75,20 @@ class Result:
     surrogate: Surrogate | None
     ended_early: bool
     resumable: bool
+    solver_name: str | None = None
+    sampler: Multistep | None = None
+    plain: Candidate | None = None
+
+    def solver(self, denoise: Denoiser) -> Solver:
+        """The Solver to run with `sigmas`, closed over a denoiser in EDM coordinates.
+
+        Raises ValueError where the solver was the caller's own.
+        """
+        if self.sampler is not None:
+            return self.sampler.solver(denoise, self.sigmas)
+        if self.solver_name is None:
+            raise ValueError("This schedule was made for a solver of your own: run that one.")
+        return builtin_solver(self.solver_name, denoise)
 
     @staticmethod
     def of(
@@ -106,6 +127,7 @@ class Result:
             surrogate=verdict.surrogate,
             ended_early=lab.ledger.ended_early,
             resumable=plan.budget == whole_plan.budget,
+            solver_name=plan.problem.solver.name,
         )
 
     def at_steps(self, steps: int) -> Tensor:
@@ -121,7 +143,7 @@ class Result:
         for solvers judged by the law of their samples, and for those that pass through no meter;
         and where the model knows fewer levels.
         """
-        if self.surrogate is None:
+        if self.surrogate is None or self.profile is None:
             raise ValueError(
                 "This result knows its own number of steps only: use the method 'measured', a "
                 "deterministic solver, and a built-in one or a meter."
@@ -150,7 +172,12 @@ class Result:
         return next(s for s in self.scores if s.candidate.sigmas is self.sigmas)
 
     def klub(self, sigmas: Tensor) -> float:
-        """The KLUB of a schedule that ends in 0, scored to the lowest measured level instead."""
+        """The KLUB of a schedule that ends in 0, scored to the lowest measured level instead.
+
+        NaN without a profile.
+        """
+        if self.profile is None:
+            return math.nan
         highest, lowest = float(self.profile.sigmas[0]), float(self.profile.sigmas[-1])
         levels = self.coordinate.finite_edm(sigmas[:-1].double().numpy())
         levels = np.minimum(levels, highest)

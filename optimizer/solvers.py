@@ -22,6 +22,7 @@ from .noise import generators, unit_noise
 from .profile import Denoiser
 
 __all__ = [
+    "CALIBRATED",
     "DETERMINISTIC_TWIN",
     "SOLVERS",
     "Solver",
@@ -32,6 +33,9 @@ __all__ = [
 ]
 
 SOLVER_NOISE = 2  # the noise stream of stochastic solvers
+
+# The name under which a whole sampler is fitted (calibrate.py), and what it is most like.
+CALIBRATED, LIKE_CALIBRATED = "calibrated", "dpmpp_2m"
 
 # The solver of the same order with its fresh noise switched off. Its errors find schedules for the
 # stochastic one; the law of its own samples (law.py) chooses among them and, for ddim_stochastic,

@@ -31,7 +31,15 @@ from .session import Known, Lab
 from .spectrum import gaussian_candidate
 from .surrogate import Surrogate, Track, joined, measured_slope
 
-__all__ = ["Verdict", "judge", "measured_profile", "measured_references", "refined", "suggested"]
+__all__ = [
+    "Verdict",
+    "given_candidates",
+    "judge",
+    "measured_profile",
+    "measured_references",
+    "refined",
+    "suggested",
+]
 
 Tracks = list[tuple[Track, Track] | None]
 
@@ -115,7 +123,7 @@ def suggested(
 
     Returns also those of the caller's that cannot be used, with the reason.
     """
-    given, left_out = _given(candidates, problem)
+    given, left_out = given_candidates(candidates, problem)
     coordinate, sigma_max = problem.coordinate, problem.sigma_max
     if method == "paper":
         starts = known.checked_starts(PAPER_STEPS)
@@ -134,7 +142,7 @@ def suggested(
     return given + distinct(found, given, coordinate), left_out
 
 
-def _given(
+def given_candidates(
     candidates: Mapping[str, object] | Sequence[object], problem: Problem
 ) -> tuple[list[Candidate], dict[str, str]]:
     """The caller's schedules that can be run, and why the others cannot."""

@@ -48,6 +48,7 @@ def swept(arena: Arena, start: str) -> dict[str, Any]:
     """The sweeps from one start, and what every solver makes of them."""
     stopped = {solver: arena.result(solver, STEPS, "paper") for solver in SOLVERS}
     profile = next(iter(stopped.values())).profile
+    assert profile is not None
     highest, lowest = float(profile.sigmas[0]), float(profile.sigmas[-1])
     first = {
         "time-uniform": time_uniform(STEPS, TABLE),

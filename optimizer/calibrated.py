@@ -1,0 +1,150 @@
+"""The calibrated sampler as an optimisation: its calls charged and recorded, its result told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .calibrate import Calibrated, Plan, calibrate
+from .multistep import Multistep
+from .noise import SELECTION, generators, unit_noise
+from .problem import Problem
+from .result import Result
+from .runner import CONTINUED
+from .search import edm_schedule
+from .select import Candidate, Score
+from .session import Lab
+
+__all__ = ["calibrated"]
+
+PHASES = {"path": "reference", "reference": "reference", "probe": "fit", "greedy": "fit"}
+PHASES |= {"tangents": "fit", "joint": "fit"}  # by the first word of a measurement; others compare
+
+
+def calibrated(
+    lab: Lab, given: list[Candidate], left_out: dict[str, str], batch_size: int
+) -> Result:
+    """Fit a whole sampler to the problem's denoiser, see calibrate.py.
+
+    Arguments:
+        given: curves to start from and to race against, with every textbook sampler.
+        left_out: those of the caller's that cannot be used, with the reason.
+
+    Raises ValueError for a budget that is too small.
+    """
+    problem = lab.problem
+    curves = {candidate.name: problem.edm(candidate) for candidate in given}
+    curves = curves or {"EDM": _edm_curve(problem)}
+    plan = Plan.of(lab.ledger.granted, problem.steps)
+    found = calibrate(
+        _Bound(lab, batch_size),
+        {name: levels.tolist() for name, levels in curves.items()},
+        budget=lab.ledger.granted,
+        lowest=problem.t_min,
+        elements=problem.elements,
+        model_level=_model_level(problem),
+        plan=plan,
+    )
+    return _result(lab, found, plan, left_out)
+
+
+def _edm_curve(problem: Problem) -> np.ndarray:
+    """The curve to start from where none is given, [n+1] EDM levels that end in 0."""
+    if problem.steps == 1:
+        return np.array([problem.t_max, 0.0])
+    return np.append(edm_schedule(problem.steps - 1, problem.t_max, problem.t_min), 0.0)
+
+
+def _model_level(problem: Problem) -> Callable[[float], float]:
+    """The EDM level at which the model answers, of one that it is told."""
+    table = problem.coordinate.table
+    if table is None:
+        return float
+    known = problem.coordinate.edm(table)
+
+    def nearest(t: float) -> float:
+        return float(known[np.abs(np.log(known) - np.log(t)).argmin()])
+
+    return nearest
+
+
+def _result(lab: Lab, found: Calibrated, plan: Plan, left_out: dict[str, str]) -> Result:
+    problem = lab.problem
+    samplers = {found.pair_name: found.pair, **found.fitted}
+    scores = [
+        Score(_candidate(problem, name, samplers.get(name), name not in found.fitted), errors)
+        for name, errors in found.errors.items()
+    ]
+    winner = next(score for score in scores if score.candidate.name == found.name)
+    lab.leader.lead(winner.candidate)
+    return Result(
+        sigmas=winner.candidate.sigmas,
+        method=found.name,
+        scores=sorted((score for score in scores if score.finite), key=lambda one: one.place),
+        left_out=left_out,
+        failed={},
+        profile=None,
+        calls=lab.ledger.spent,
+        noises=len(winner.errors),
+        criterion="paired error",
+        gain=found.gain,
+        reference_steps=plan.reference,
+        reference_error=float("nan"),
+        coordinate=problem.coordinate,
+        surrogate=None,
+        ended_early=lab.ledger.ended_early,
+        resumable=True,
+        solver_name=problem.solver.name,
+        sampler=found.sampler,
+        plain=_candidate(problem, found.pair_name, found.pair, True),
+    )
+
+
+def _candidate(problem: Problem, name: str, sampler: Multistep | None, given: bool) -> Candidate:
+    """A sampler's levels in the host's units; of one that is not known any more none."""
+    if sampler is None:
+        return Candidate(name, torch.empty(0), given)
+    levels = problem.coordinate.level(np.array(sampler.levels[:-1]))
+    levels = np.append(problem.sigma_max, levels[1:])
+    return Candidate(name, torch.from_numpy(np.append(levels, 0.0)).float(), given)
+
+
+class _Bound:
+    """What a calibration needs, of a laboratory."""
+
+    def __init__(self, lab: Lab, batch_size: int):
+        self._lab, self.batch_size = lab, batch_size
+        self.shape = tuple(lab.problem.shape)
+        self._phase = "reference"
+        self._stage = 0
+
+    def noise(self, indices: range) -> Tensor:
+        """Unit noises [K, ...] by their numbers."""
+        return unit_noise(generators(self._lab.problem.seed, SELECTION, indices), self.shape)
+
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """D [B, ...] at one EDM level, charged to the phase at hand."""
+        self._lab.ask()
+        with self._lab.ledger.charging(self._phase):
+            D = self._lab.problem.solver.denoise(x, sigma)
+        self._lab.tell(self._phase)
+        return D
+
+    def fits(self, rows: int) -> bool:
+        """Whether so many more calls may be spent."""
+        return self._lab.ledger.fits(rows)
+
+    def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What `measure` finds, or had found once before."""
+        self._phase = PHASES.get(key.split()[0], "candidates")
+        self._stage += 1
+        record, run = self._lab.record, f"{key}, batch {self.batch_size}"
+        known = record.recall(self._stage, run)
+        if known is None:
+            with self._lab.problem.solver.meter.forgetful():
+                return dict(record.make(self._phase, run, measure))
+        self._lab.tell(CONTINUED)
+        return dict(known)
