@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 HISTORY = 4  # outputs that a fitted row mixes at most
-GREEDY_RIDGE = 6e-6  # × n³, of every diagonal element, toward the start's weights
+GREEDY_RIDGE = 1e-5  # × n³, of every diagonal element, toward the start's weights
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean diagonal element of the normal matrix
 USUAL_RIDGE = 1e-2  # where no noise can be left out
 DIRECTIONS = 2  # along which J is measured
@@ -132,12 +132,21 @@ class Linear:
     def __init__(self, path: Path, levels: Sequence[float], slopes: Tensor):
         self.path, self.known = path, slopes.numpy()[::-1]
         self.log_levels = np.log(levels)[::-1]
+        self.lines: dict[float, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, x: Tensor, level: float) -> Tensor:
+        if level not in self.lines:
+            self.lines[level] = self._line(level)
+        slope, offset = self.lines[level]
+        return slope * x + offset
+
+    def _line(self, level: float) -> tuple[Tensor, Tensor]:
+        """c [K, 1] and D_ref - c x_ref [K, E] at a level."""
         state, D = self.path.at([level])
         log_level = math.log(level)
-        slope = [np.interp(log_level, self.log_levels, known) for known in self.known.T]
-        return D[0] + torch.tensor(np.array(slope))[:, None] * (x - state[0])
+        slopes = [np.interp(log_level, self.log_levels, known) for known in self.known.T]
+        slope = torch.tensor(np.array(slopes))[:, None]
+        return slope, D[0] - slope * state[0]
 
 
 def slopes(
