@@ -1,0 +1,188 @@
+"""A calibrated sampler by `optimize`: what it costs, tells, remembers and refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from align_your_steps.benchmarks.mixture import Mixture
+from align_your_steps.optimizer import FLOW, Result, builtin_solver
+from align_your_steps.optimizer.coordinate import spread
+from align_your_steps.optimizer.multistep import TEXTBOOK, Multistep, textbook
+from align_your_steps.optimizer.solvers import reference_solver
+from align_your_steps.tests.optimizer.laboratory import optimize_flat
+from align_your_steps.tests.optimizer.test_finish import At
+from align_your_steps.tests.optimizer.test_journal import InMemory, Interrupted
+from torch import Tensor
+
+DATA = Mixture.random(16, 4, seed=3)
+HIGH, LOW = 20.0, 0.05
+NOISE = torch.randn(400, 16, generator=torch.Generator().manual_seed(99))
+
+
+def curves(steps: int) -> dict[str, Any]:
+    """What a user has."""
+    karras = np.linspace(HIGH ** (1 / 7), LOW ** (1 / 7), steps) ** 7
+    return {
+        "exponential": [*np.geomspace(HIGH, LOW, steps + 1)[:-1], 0.0],
+        "karras": [*karras, 0.0],
+        "linear": [*np.linspace(HIGH, LOW, steps + 1)[:-1], 0.0],
+    }
+
+
+class Counted:
+    """A denoiser that counts its rows, and may be interrupted."""
+
+    def __init__(self, fails_at: float = math.inf) -> None:
+        self.rows, self.fails_at = 0, fails_at
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        if self.rows >= self.fails_at:
+            raise Interrupted
+        self.rows += len(x)
+        return DATA.denoise(x, sigma)
+
+
+def found(denoise: Any = DATA.denoise, steps: int = 5, **settings: Any) -> Result:
+    given = {"budget": 1000, "candidates": curves(steps), "seed": 1, **settings}
+    ends = {"sigma_max": HIGH, "sigma_min": LOW}
+    return optimize_flat(denoise, (16,), solver="calibrated", steps=steps, **ends, **given)
+
+
+def errors(solver: Any, sigmas: Any) -> Tensor:
+    """RMS errors on noise that nothing was fitted or chosen on."""
+    fine = torch.tensor(np.append(spread(HIGH, LOW, 200), 0.0)).float()
+    end = reference_solver(DATA.denoise)(NOISE, fine, 0)
+    return (solver(NOISE, sigmas, 0) - end).square().mean(1).sqrt()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 8])
+@pytest.mark.parametrize("budget", [500, 1000, 4000])
+def test_budget_is_kept_and_what_is_spent_is_told(steps: int, budget: int) -> None:
+    model = Counted()
+    result = found(model, steps, budget=budget)
+    assert model.rows == result.total_calls == sum(result.calls.values()) <= budget
+    assert len(result.sigmas) == steps + 1
+    assert result.sigmas[0] == HIGH and result.sigmas[-1] == 0.0
+    assert (result.sigmas.diff() < 0).all()
+
+
+@pytest.mark.parametrize("steps", [5, 8])
+def test_sampler_is_far_nearer_than_textbook_on_fresh_noise(steps: int) -> None:
+    result = found(steps=steps, budget=2000)
+    ours = errors(result.solver(DATA.denoise), result.sigmas)
+    pairs = [textbook(name, levels) for levels in curves(steps).values() for name in TEXTBOOK]
+    ratios = [
+        float((ours / errors(lambda x, *_, one=one: one(DATA.denoise, x), ())).log().mean().exp())
+        for one in pairs
+    ]
+    assert max(ratios) < 0.6  # of the best pair in hindsight, too
+
+
+def test_gain_is_measured_on_noise_that_neither_fitted_nor_chose() -> None:
+    result = found(budget=4000)
+    assert result.gain is not None and result.gain.ratio < 0.6
+    assert result.noises == result.gain.noises >= 8
+    assert result.error.figure == min(score.figure for score in result.scores)
+
+
+def test_result_holds_the_fitted_numbers_as_plain_data_that_json_can_save() -> None:
+    result = found()
+    assert result.sampler is not None
+    again = Multistep.from_plain(json.loads(json.dumps(result.sampler.to_plain())))
+    assert again == result.sampler
+    ends = (s(DATA.denoise, NOISE[:8]) for s in (again, result.sampler))
+    assert torch.equal(*ends)
+
+
+def test_result_keeps_the_best_plain_curve_for_other_samplers() -> None:
+    result = found()
+    assert result.plain is not None and result.plain.given
+    assert len(result.plain.sigmas) == 6 and result.plain.sigmas[-1] == 0.0
+
+
+def test_solver_of_a_result_runs_its_own_levels_only() -> None:
+    result = found()
+    solver = result.solver(DATA.denoise)
+    with pytest.raises(ValueError, match="not its own"):
+        solver(NOISE[:2], torch.tensor([HIGH, 1.0, 0.0]), 0)
+    plain = optimize_flat(
+        DATA.denoise, (16,), solver="euler", steps=4, budget=600, sigma_max=HIGH, sigma_min=LOW
+    )
+    expected = builtin_solver("euler", DATA.denoise)(NOISE[:4], plain.sigmas, 0)
+    assert torch.equal(plain.solver(DATA.denoise)(NOISE[:4], plain.sigmas, 0), expected)
+
+
+def test_solver_of_the_callers_is_not_a_results_to_give() -> None:
+    own = builtin_solver("dpmpp_2m", DATA.denoise)
+    result = optimize_flat(
+        DATA.denoise, (16,), solver=own, steps=4, budget=600, sigma_max=HIGH, sigma_min=LOW
+    )
+    with pytest.raises(ValueError, match="a solver of your own"):
+        result.solver(DATA.denoise)
+
+
+def test_same_seed_gives_the_same_sampler_whatever_the_size_of_a_call() -> None:
+    one, again, small = found(), found(), found(batch_size=3)
+    assert one.sampler == again.sampler
+    assert one.sampler is not None and small.sampler is not None
+    assert np.allclose(one.sampler.levels, small.sampler.levels, rtol=1e-3)
+
+
+@pytest.mark.parametrize("part", [0.5, 0.8])
+def test_interrupted_calibration_goes_on_where_it_was(part: float) -> None:
+    whole = Counted()
+    expected = found(whole)
+    journal = InMemory()
+    with pytest.raises(Interrupted):
+        found(Counted(part * whole.rows), journal=journal)
+    second = Counted()
+    again = found(second, journal=journal)
+    assert again.sampler == expected.sampler
+    assert again.calls == expected.calls
+    assert second.rows < whole.rows
+
+
+def test_limit_leaves_out_joint_steps_and_the_result_says_so() -> None:
+    result = found(budget=4000, finish=At(1500))
+    assert result.ended_early
+    assert result.total_calls < 3000
+    assert result.gain is not None and result.gain.ratio <= 1.0
+
+
+def test_flow_levels_are_in_the_models_units() -> None:
+    steps = 5
+    given = {"linear": np.linspace(1.0, 0.0, steps + 1)}
+    given["shifted"] = 3.0 * given["linear"] / (1.0 + 2.0 * given["linear"])
+    result = optimize_flat(
+        DATA.denoise, (16,), solver="calibrated", steps=steps, sigma_max=1.0, sigma_min=0.02,
+        budget=1000, candidates=given, coordinate=FLOW,
+    )  # fmt: skip
+    assert result.sigmas[0] == 1.0 and (result.sigmas.diff() < 0).all()
+    assert result.sampler is not None
+    inner = FLOW.edm(result.sigmas[1:-1].double().numpy())
+    assert np.allclose(inner, result.sampler.levels[1:-1], rtol=1e-4)
+    assert result.gain is not None and result.gain.ratio < 0.9
+
+
+def test_curves_that_cannot_be_used_are_left_out_and_none_is_needed() -> None:
+    result = found(candidates={"short": [HIGH, 0.0], "words": "karras"})
+    assert set(result.left_out) == {"short", "words"}
+    assert result.plain is not None and result.plain.name.endswith("EDM")
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"budget": 50}, "The budget was 50 calls: at 5 steps a calibration takes"),
+        ({"method": "paper"}, "a calibrated sampler takes 'measured'"),
+        ({"steps": 0}, "steps was 0"),
+    ],
+)
+def test_impossible_arguments_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        found(**settings)
