@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..optimizer import Result, builtin_solver, optimize
+from ..optimizer import Known, Result, builtin_solver, optimize
 from ..optimizer.coordinate import spread
 from ..optimizer.solvers import DETERMINISTIC_TWIN
 from ..optimizer.spectrum import output_variances
@@ -194,7 +194,7 @@ def _optimised(
     began = time.perf_counter()
     ours = optimize(
         candidates=dict(fixed(steps, TABLE)),
-        starts={"time-uniform": time_uniform(steps, TABLE)},
+        known=Known(starts={"time-uniform": time_uniform(steps, TABLE)}),
         **_common(arena, solver, steps, budget),
     )
     return ours, {
@@ -209,7 +209,8 @@ def _peers(arena: Arena, solver: str, steps: int, budget: int) -> dict[str, Foun
     """The schedules of other methods that optimise."""
     paper = optimize(
         method="paper",
-        starts={"time-uniform": time_uniform(10, TABLE)},  # its stages begin with 10 steps
+        # Its stages begin with 10 steps.
+        known=Known(starts={"time-uniform": time_uniform(10, TABLE)}),
         **_common(arena, solver, steps, budget),
     )
     return {

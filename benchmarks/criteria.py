@@ -44,7 +44,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from ..optimizer import SOLVERS, VE, Profile, measure_profile, optimize
+from ..optimizer import SOLVERS, VE, Known, Profile, measure_profile, optimize
 from ..optimizer.brownian import BrownianPath
 from ..optimizer.candidates import distinct, measured_candidates
 from ..optimizer.coordinate import spread
@@ -303,7 +303,7 @@ def pool_of(study: Study, solver: str, steps: int) -> list[tuple[str, Candidate]
         "steps": steps,
         "solver": solver,
         "candidates": dict(given),
-        "starts": {"time-uniform": time_uniform(steps, TABLE)},
+        "known": Known(starts={"time-uniform": time_uniform(steps, TABLE)}),
     }
     refined = []
     for seed in REFINED_SEEDS:
@@ -315,7 +315,7 @@ def pool_of(study: Study, solver: str, steps: int) -> list[tuple[str, Candidate]
             refined += best
     kept = [Candidate(name, levels, given=True) for name, levels in given.items()]
     measured = measured_candidates(
-        result.profile, steps, VE, TABLE.sigma_max, starts=common["starts"], order=order
+        result.profile, steps, VE, TABLE.sigma_max, starts=common["known"].starts, order=order
     )
     searched = list(islice(distinct(measured, kept), MEASURED))
     refined = distinct(refined, [])

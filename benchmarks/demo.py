@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from ..optimizer import Denoiser, Result, builtin_solver, edm_schedule, optimize
+from ..optimizer import Denoiser, Known, Result, builtin_solver, edm_schedule, optimize
 from ..schedules import PRESETS, at_steps, discrete_table, hand_made, preset_for_model
 from ..schedules.curves import time_uniform
 from .digits.network import load_digits
@@ -57,7 +57,7 @@ def main() -> None:
         steps=options.steps,
         solver=options.solver,
         candidates=given,
-        starts={"time-uniform": time_uniform(options.steps, table)},
+        known=Known(starts={"time-uniform": time_uniform(options.steps, table)}),
         budget=options.budget,
         seed=options.seed,
     )

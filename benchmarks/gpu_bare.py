@@ -119,7 +119,7 @@ class Bare:
 
     def _optimised(self, denoise: Denoiser) -> Any:
         """Beside the schedules that a user's would be compared with; `beta` is scipy's."""
-        from ..optimizer import optimize
+        from ..optimizer import Known, optimize
         from ..schedules.curves import CURVES, time_uniform
 
         table = self.table
@@ -135,7 +135,7 @@ class Bare:
                 for name, curve in CURVES.items()
                 if name != "beta"
             },
-            starts={"time-uniform": time_uniform(STEPS, table)},
+            known=Known(starts={"time-uniform": time_uniform(STEPS, table)}),
             budget=self.budget,
             seed=SEED,
         )

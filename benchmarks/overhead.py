@@ -41,7 +41,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..optimizer import Denoiser, Result, builtin_solver, optimize
+from ..optimizer import Denoiser, Known, Result, Session, builtin_solver, optimize
 from ..optimizer.coordinate import spread
 from ..optimizer.surrogate import ELEMENTS
 from ..schedules.curves import time_uniform
@@ -159,10 +159,10 @@ def optimised(
         steps=STEPS,
         solver=SOLVER,
         candidates=dict(fixed(STEPS, TABLE)),
-        starts={"time-uniform": time_uniform(STEPS, TABLE)},
+        known=Known(starts={"time-uniform": time_uniform(STEPS, TABLE)}),
         budget=budget,
         seed=SEED,
-        progress=progress,
+        session=Session(progress=progress),
     )
     result.at_step_counts(OTHER_STEPS)
     return result

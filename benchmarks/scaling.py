@@ -41,8 +41,9 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from ..optimizer import Denoiser, Ranks, optimize
-from ..optimizer.runs import COMPARED, FEWEST, PROFILE_LEVELS
+from ..optimizer import Denoiser, Known, Ranks, Session, optimize
+from ..optimizer.plan import FEWEST, PROFILE_LEVELS
+from ..optimizer.problem import COMPARED
 from ..optimizer.surrogate import ELEMENTS
 from ..schedules.curves import time_uniform
 from .bench import BUDGET
@@ -109,11 +110,11 @@ def optimised(case: Case, denoise: Denoiser, budget: int, ranks: Ranks | None) -
         steps=STEPS,
         solver=SOLVER,
         candidates=dict(fixed(STEPS, TABLE)),
-        starts={"time-uniform": time_uniform(STEPS, TABLE)},
+        known=Known(starts={"time-uniform": time_uniform(STEPS, TABLE)}),
         budget=budget,
         seed=SEED,
-        ranks=ranks,
-        least_batch=max(PROCESSES),  # one process plans as two do, however small the budget
+        # One process plans as two do, however small the budget.
+        session=Session(ranks=ranks, least_batch=max(PROCESSES)),
     )
     total, worked = time.perf_counter() - began, time.process_time() - worked
     exchanging = ranks.seconds - exchanged if ranks else 0.0
@@ -293,10 +294,11 @@ def _on_paper(case: dict[str, Any]) -> list[str]:
         "**A farm of hosts.** Nothing has to pass between hosts while they work. Each measures a "
         "profile on samples and noise of its own (`measure_profile` with another seed) and keeps "
         "it as a file (`Profile.to_tensors`); profiles add (`Profile.__add__`), with the samples "
-        "of all of them, and `optimize(profile=...)` takes the sum and spends no call on its own. "
-        "That scales as the number of hosts, but divides only the profile's 8 % of a budget; it "
-        "is for profiles of many more samples than one budget pays for. Whole optimisations, of "
-        "other models, prompts, solvers or step counts, are independent of one another, so a farm "
+        "of all of them, and `optimize(known=Known(profile=...))` takes the sum and spends no call "
+        "on its own. That scales as the number of hosts, but divides only the profile's 8 % of a "
+        "budget; it is for profiles of many more samples than one budget pays for. Whole "
+        "optimisations, of other models, prompts, solvers or step counts, are independent of one "
+        "another, so a farm "
         "of H hosts makes H of them in the time of one, and their results are files too. One "
         "schedule sooner is what ranks are for; hosts of different kinds should not be ranks of "
         "one optimisation, because all ranks must come to the same numbers to the last bit.",

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ..optimizer import Comparison
 from . import host
 from .choose import fingerprint
 from .compare_report import comparison_report
 from .comparison import compared, pictures_of, plot_of
-from .guided import guided_model, prompt_guider
+from .guided import guided_model, linked_guider
 from .limits import within_limits
 from .named import named_schedules, parsed_names
 from .plot import below
@@ -183,10 +184,8 @@ class AYSCompare(io.ComfyNode):
                 f"'{DEFAULT}', or link SIGMAS."
             )
         cfg, denoise = float(cfg), float(denoise)
-        if guider is None:
-            guider = prompt_guider(model, positive, negative, cfg)
+        guider = linked_guider(model, positive, negative, cfg, guider)
         measured_model = host.model_of(guider)
-        host.refuse_frames(measured_model)
         judged = host.judged_sampler(sampler_name, sampler, twin_alone=True)
         guided = guided_model(guider, judged, latent_image, steps, denoise)
         named = named_schedules(
@@ -205,19 +204,8 @@ class AYSCompare(io.ComfyNode):
             host.first_noise(measured_model, latent_image, seed),
             cls.hidden.unique_id,
         )
-        notes = [*named.notes, guided.note]
-        if denoise < 1.0:
-            notes.append(
-                f"at denoise {denoise:g} every named schedule starts at the noise level of "
-                f"'simple', {start:.4g}: from another one it would change more or less of the image"
-            )
-        pictures = None
-        if vae is not None:
-            try:
-                pictures = pictures_of(found, guided, vae)
-            except ValueError as error:
-                log.error("Compare Schedules has no pictures: %s", error)
-                notes.append(f"there are no pictures: {error}")
+        pictures, missing = _pictures(found, guided, vae)
+        notes = [*named.notes, guided.note, _common_start(start, denoise), missing]
         text = comparison_report(found, judged, noises, notes, named.left_out, warning)
         plot = plot_of(found)
         shown: dict[str, Any] = {"text": [text]}
@@ -228,3 +216,26 @@ class AYSCompare(io.ComfyNode):
         plot = BLANK if plot is None else plot
         images = plot if pictures is None else pictures
         return io.NodeOutput(found.best.candidate.sigmas, text, plot, images, ui=shown)
+
+
+def _common_start(start: float, denoise: float) -> str:
+    """A note on where the named schedules start; empty for the whole path."""
+    if denoise >= 1.0:
+        return ""
+    return (
+        f"at denoise {denoise:g} every named schedule starts at the noise level of 'simple', "
+        f"{start:.4g}: from another one it would change more or less of the image"
+    )
+
+
+def _pictures(
+    found: Comparison, guided: host.GuidedModel, vae: Any
+) -> tuple[torch.Tensor | None, str]:
+    """The pictures of the first noise, and a note if a VAE is linked and cannot make them."""
+    if vae is None:
+        return None, ""
+    try:
+        return pictures_of(found, guided, vae), ""
+    except ValueError as error:
+        log.error("Compare Schedules has no pictures: %s", error)
+        return None, f"there are no pictures: {error}"

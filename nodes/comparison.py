@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..optimizer import Comparison, compare
+from ..optimizer import Comparison, Session, compare
 from ..optimizer.compare import most_calls
 from . import host
 from .compare_report import verdict
@@ -46,18 +46,14 @@ def compared(
                     schedules=schedules,
                     sigma_max=start,
                     sigma_min=guided.levels.sigma_min,
-                    solver=solver,
+                    solver=guided.judged(),
                     noises=noises,
                     seed=seed,
                     first_noise=first_noise,
                     elements=elements,
                     coordinate=guided.levels.coordinate,
-                    reference=reference,
-                    batch_size=batch_size,
-                    meter=guided.meter,
-                    progress=progress,
+                    session=Session(progress, progress.better, batch_size=batch_size),
                     stop=lambda: progress.finish_requested,
-                    better=progress.better,
                 )
             )
         except BaseException as error:  # an interrupt is not an Exception on every host

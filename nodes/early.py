@@ -8,25 +8,25 @@ again. Otherwise the measurement goes on from where it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..optimizer import Result
 from ..schedules import SavedSchedule
 from . import host
+from .request import ENDED_EARLY, Request
 
 __all__ = ["account", "early_request", "equal_result", "how_it_ended"]
 
-NOTE = "ended early"  # in the notes of a result, and in its request
-
-Find = Callable[[Mapping[str, Any]], SavedSchedule | None]
+Find = Callable[[Request], SavedSchedule | None]
 
 
-def early_request(request: Mapping[str, Any]) -> dict[str, Any]:
+def early_request(request: Request) -> Request:
     """The request that a result of this request has if it ended early."""
-    return {**request, NOTE: True}
+    return replace(request, ended_early=True)
 
 
-def equal_result(find: Find, request: Mapping[str, Any], minutes: float) -> SavedSchedule | None:
+def equal_result(find: Find, request: Request, minutes: float) -> SavedSchedule | None:
     """The result to take for a request: the whole one, else one that ended early and is enough.
 
     find: gives the result of exactly a request, if there is one
@@ -35,7 +35,7 @@ def equal_result(find: Find, request: Mapping[str, Any], minutes: float) -> Save
     found = find(request)
     if found is None:
         early = find(early_request(request))
-        if early is not None and _is_enough(early.notes.get(NOTE), minutes):
+        if early is not None and _is_enough(early.notes.get(ENDED_EARLY), minutes):
             return early
     return found
 
@@ -43,7 +43,7 @@ def equal_result(find: Find, request: Mapping[str, Any], minutes: float) -> Save
 def how_it_ended(progress: host.Progress) -> dict[str, Any]:
     """What a result that ended early notes: its limit, what it took, whether the user ended it."""
     return {
-        NOTE: {
+        ENDED_EARLY: {
             "minutes": progress.minutes,
             "took": progress.took,
             "by hand": progress.finish_requested,

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 from . import host
 
-__all__ = ["guided_model", "prompt_guider"]
+__all__ = ["guidance_scale", "guided_model", "linked_guider"]
 
 log = logging.getLogger("align_your_steps")
 
 
-def prompt_guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
+def linked_guider(model: Any, positive: Any, negative: Any, cfg: float, guider: Any) -> Any:
+    """The guider that a node measures: the linked one, or KSampler's for the linked prompts.
+
+    Raises ValueError for one that cannot be made or run, and for a model that cannot be measured.
+    """
+    if guider is None:
+        guider = _prompt_guider(model, positive, negative, cfg)
+    host.refuse_frames(host.model_of(guider))
+    return guider
+
+
+def guidance_scale(guider: Any) -> float | None:
+    """The cfg of a GUIDER; None for one that has no single one."""
+    scale = getattr(guider, "cfg", None)
+    return scale if isinstance(scale, int | float) and math.isfinite(scale) else None
+
+
+def _prompt_guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
     """KSampler's guider for the linked prompts.
 
     Raises ValueError when a prompt is missing, or something else is linked in its place.

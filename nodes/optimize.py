@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import logging
-import math
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
 
+from ..schedules import Schedule
 from . import host
 from .carried import carried_by, carry
-from .guided import guided_model, prompt_guider
+from .find import Past
+from .guided import guided_model, linked_guider
 from .kept import waiting
 from .limits import shortened, within_limits
-from .plot import plot_schedules, preview_curve
+from .measure import METHODS
+from .plot import plot_schedules
 from .plotted import plotted
 from .preview import preview
 from .profile import AYS_PROFILE, fitting_profile
-from .result import METHODS, found_result, given_schedules, joined_results
+from .request import Request
+from .result import answers, joined
 from .schema import (
     MOST_STEPS,
     denoise_input,
@@ -28,6 +32,7 @@ from .schema import (
     steps_input,
     supported,
 )
+from .task import Answer, Task
 
 __all__ = ["AYSOptimize"]
 
@@ -218,76 +223,71 @@ class AYSOptimize(io.ComfyNode):
         cfg, denoise = float(cfg), float(denoise)
         counts = [steps, *_more(more_steps, steps)]
         progress = host.Progress(cls.hidden.unique_id, budget, len(counts), minutes)
-        scale: float | None = cfg
-        if guider is None:
-            guider = prompt_guider(model, positive, negative, cfg)
-        else:
-            scale = getattr(guider, "cfg", None)
-            scale = scale if isinstance(scale, int | float) and math.isfinite(scale) else None
+        guider = linked_guider(model, positive, negative, cfg, guider)
         if second_guider is None and second_model is not None:
             second_guider = host.with_model(guider, second_model)
-        measured_model = host.model_of(guider)
-        host.refuse_frames(measured_model)
         judged = host.judged_sampler(sampler_name, sampler)
         guided = guided_model(
             guider, judged, latent_image, steps, denoise, second_guider, boundary_step
         )
-        request = {
-            **_models(guider, second_guider, guided),
-            "cfg": scale,
-            "sampler": judged.name,
-            "sampler_options": judged.options,
-            "steps": steps,
-            "shape": guided.latent.sizes,
-            "latent": guided.latent.digest,
-            "denoise": denoise,
-            "method": method,
-            "budget": budget,
-            "seed": seed,
-        }
-        if profile is not None:  # without one, a request is what it was before there were any
+        request = Request.of(
+            guided, steps=steps, denoise=denoise, method=method, budget=budget, seed=seed
+        )
+        if profile is not None:
             profile = fitting_profile(profile, request)
-            request["profile"] = profile.profile.digest
-        again = reuse == REUSE[1]
-        found, given = [], []
+            request = replace(request, profile=profile.profile.digest)
+        tasks = [
+            Task(guided, replace(request, steps=count), _named(name, count, steps), profile)
+            for count in counts
+        ]
         place = cls.hidden.unique_id, cls.hidden.extra_pnginfo
-        came = carried_by(*place)
-        with progress:
-            for part, count in enumerate(counts):
-                if part > 0 and progress.finish_requested:
-                    break
-                own_name = name.strip()
-                if own_name and count != steps:
-                    own_name += f", {count} steps"
-                wanted = {**request, "steps": count}
-                warning = host.distilled_warning(guider, count)
-                given.append(given_schedules(guided.levels, count, denoise, judged.spare_level))
-                progress.part(part, f"{count} steps", partial(preview_curve, muted=given[-1]))
-                result = found_result(
-                    guided, wanted, given[-1], own_name, again, came, progress, warning, profile
-                )
-                found.append(result)
-        saved, text = joined_results(found)
-        if left_out := counts[len(found) :]:
-            listed = ", ".join(str(count) for count in left_out)
-            text += f"\n\nNot optimised for {listed} steps, because you asked to finish."
-        if _other_model(model, measured_model, saved.identity):
-            text = f"{OTHER_MODEL}\n\n{text}"
-            log.warning(OTHER_MODEL)
-        plot = plot_schedules(*plotted(saved, given[0]))
+        past = Past(host.store(), carried_by(*place), again=reuse == REUSE[1])
+        found = answers(tasks, past, progress)
+        answer = joined(found)
+        text = _text(answer, counts[len(found) :], model, host.model_of(guider))
+        schedule = answer.saved.schedule
         # The report is in the history too, for clients that link nothing to its output.
-        more = [result for result, _ in found[1:]]
-        shown: dict[str, Any] = {"text": [text], **carry(*place, saved, more=more)}
+        more = [further.saved for further in found[1:]]
+        shown: dict[str, Any] = {"text": [text], **carry(*place, answer.saved, more=more)}
+        plot = plot_schedules(*plotted(answer.saved, tasks[0].given))
         if plot is not None:
             shown |= preview(plot, cls)
-        measured = host.Measured(
-            denoise, judged.spare_level, guided.levels.sigma_min, request.get("boundary")
-        )
-        attached = host.attach(model, saved.schedule, measured)
-        second = attached
-        if second_guider is not None:
-            second = host.attach(second_guider.model_patcher, saved.schedule, measured)
-        return io.NodeOutput(attached, saved.schedule.sigmas, text, second, ui=shown)
+        attached, second = _attached(model, second_guider, schedule, guided, request)
+        return io.NodeOutput(attached, schedule.sigmas, text, second, ui=shown)
+
+
+def _named(name: str, count: int, steps: int) -> str:
+    """The typed name of the result for one of several numbers of steps; empty if none is typed."""
+    name = name.strip()
+    return f"{name}, {count} steps" if name and count != steps else name
+
+
+def _text(answer: Answer, left_out: Sequence[int], model: Any, measured: Any) -> str:
+    """The report, with what it cannot know: what was not begun, and what the model linked is."""
+    text = answer.report
+    if left_out:
+        listed = ", ".join(map(str, left_out))
+        text += f"\n\nNot optimised for {listed} steps, because you asked to finish."
+    if _other_model(model, measured, answer.saved.identity):
+        text = f"{OTHER_MODEL}\n\n{text}"
+        log.warning(OTHER_MODEL)
+    return text
+
+
+def _attached(
+    model: Any, second: Any, schedule: Schedule, guided: host.GuidedModel, request: Request
+) -> tuple[Any, Any]:
+    """The MODEL and that of a second guider, with the schedule; without one the first again."""
+    measured = host.Measured(
+        request.denoise,
+        guided.sampler.spare_level,
+        guided.levels.sigma_min,
+        request.boundary,
+    )
+    attached = host.attach(model, schedule, measured)
+    if second is None:
+        return attached, attached
+    return attached, host.attach(second.model_patcher, schedule, measured)
 
 
 def _more(text: str, steps: int) -> list[int]:
@@ -312,19 +312,6 @@ def _more(text: str, steps: int) -> list[int]:
             "takes the budget again."
         )
     return more
-
-
-def _models(guider: Any, second: Any, guided: host.GuidedModel) -> dict[str, Any]:
-    """What a request says about the models and their guidance."""
-    identity = host.model_identity(guider.model_patcher)
-    request: dict[str, Any] = {"identity": identity, "guidance": host.guidance_digest(guider)}
-    if isinstance(guided, host.GuidedPair):
-        request["second identity"] = host.model_identity(second.model_patcher)
-        request["second guidance"] = host.guidance_digest(second)
-        request["boundary"] = guided.boundary
-        if request["second identity"] is None:  # such a pair is never found again
-            request["identity"] = None
-    return request
 
 
 def _other_model(model: Any, measured: Any, identity: str | None) -> bool:

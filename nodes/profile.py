@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..profiles import Conditions, MeasuredProfile
+from .request import Request
 
 __all__ = ["AYS_PROFILE", "fitting_profile"]
 
 AYS_PROFILE = io.Custom("AYS_PROFILE")
 
 
-def fitting_profile(given: Any, request: Mapping[str, Any]) -> MeasuredProfile:
+def fitting_profile(given: Any, request: Request) -> MeasuredProfile:
     """What is linked, if it is a profile of what a request asks for.
 
     Raises ValueError, in a sentence, for anything else.
@@ -29,7 +29,7 @@ def fitting_profile(given: Any, request: Mapping[str, Any]) -> MeasuredProfile:
             f"The linked profile '{given.name}' is of a model that could not be identified, so "
             "nobody can tell whether it is this one: unlink it."
         )
-    difference = given.conditions.difference(Conditions.of(request))
+    difference = given.conditions.difference(Conditions.of(request.as_json()))
     if difference is not None:
         raise ValueError(f"The linked profile '{given.name}' and this node {difference}.")
     return given

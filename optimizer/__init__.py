@@ -10,14 +10,17 @@ from .compare import Comparison, compare
 from .coordinate import FLOW, VE, Coordinate, affine
 from .finish import Deadline, Finish
 from .journal import Journal
+from .judged_solver import JudgedSolver
 from .klub import klub, klub_standard_error
 from .meter import DenoiserError, Meter, NotFiniteError
-from .optimize import Result, optimize
+from .optimize import optimize
 from .paths import shortest_path
 from .profile import Denoiser, Profile, measure_profile
 from .ranks import LostRankError, RankError, Ranks
-from .runs import CONTINUED
+from .result import Result
+from .runner import CONTINUED
 from .search import coordinate_search, edm_schedule, subdivide
+from .session import Known, Session
 from .solvers import SOLVERS, Solver, builtin_solver
 
 __all__ = [
@@ -32,6 +35,8 @@ __all__ = [
     "DenoiserError",
     "Finish",
     "Journal",
+    "JudgedSolver",
+    "Known",
     "LostRankError",
     "Meter",
     "NotFiniteError",
@@ -39,6 +44,7 @@ __all__ = [
     "RankError",
     "Ranks",
     "Result",
+    "Session",
     "Solver",
     "affine",
     "builtin_solver",

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,17 +25,21 @@ from torch import Tensor
 from .candidates import checked_candidate
 from .coordinate import VE, Coordinate
 from .failures import FURTHER, reason
-from .fine import fine_levels, fine_steps
-from .meter import Meter, NotFiniteError
+from .fine import every_of_coarse, fine_steps
+from .judged_solver import JudgedSolver
+from .meter import NotFiniteError
+from .problem import Problem
 from .profile import Denoiser
-from .runs import Better, Progress, Runs
+from .ranks import OneProcess
+from .references import PairedErrors, References
+from .runner import Runner
 from .select import Candidate, Score
+from .session import Session
 from .solvers import Solver
 
 __all__ = ["Comparison", "compare", "most_calls"]
 
 BATCH = 4  # noises run together at most: the more, the longer until the comparison can end
-COARSE_STEPS = 8  # of the run from which the reference's own error is estimated, at least
 NEAR = 0.1  # of the first level: one so near is moved there
 SAME = 1e-6  # of the first level: rounding
 CLEAR = 2.0  # standard errors from which on a difference is taken for real
@@ -109,18 +113,14 @@ def compare(
     schedules: Mapping[str, object],
     sigma_max: float,
     sigma_min: float,
-    solver: str | Solver,
+    solver: str | Solver | JudgedSolver,
     noises: int = 8,
     seed: int = 0,
     first_noise: Tensor | None = None,
     elements: Tensor | None = None,
     coordinate: Coordinate = VE,
-    reference: Solver | None = None,
-    batch_size: int = 16,
-    meter: Meter | None = None,
-    progress: Progress | None = None,
+    session: Session | None = None,
     stop: Callable[[], bool] | None = None,
-    better: Better | None = None,
 ) -> Comparison:
     """Rank schedules by the distance between their end points and those of many steps.
 
@@ -130,8 +130,8 @@ def compare(
         noises: how many initial noises to run from.
         seed: the noises are those on which `optimize` with this seed refines and compares.
         first_noise: [...] unit noise in place of the first of them.
+        session: of which `progress`, `better` and `batch_size` count.
         stop: asked after every run: once it says yes, the comparison ends with what it has.
-        better: called with the levels of the best schedule so far, whenever it is another one.
 
     A schedule whose run comes out as NaN or infinity is left out. Noises whose reference does end
     the comparison with those before.
@@ -152,29 +152,33 @@ def compare(
     if noises < 1:
         raise ValueError(f"noises was {noises}: give at least 1.")
     running, left_out = _checked(schedules, sigma_max)
-    runs = Runs(
-        denoise, solver, reference, meter, shape, seed, 0, progress, None, elements, better=better
+    steps = max(len(score.candidate.sigmas) - 1 for score in running)
+    session = session or Session()
+    problem = Problem(
+        JudgedSolver.of(solver, denoise),
+        shape, sigma_max, sigma_min, steps, coordinate, elements, seed,
+    )  # fmt: skip
+    lab = replace(session, journal=None, finish=None).open(problem, 0, OneProcess())
+    batch = min(BATCH, session.batch_size, noises)
+    fine = problem.fine_levels(
+        fine_steps(steps, problem.solver.calls_per_step, problem.solver.reference_order)
     )
-    counts = [len(score.candidate.sigmas) - 1 for score in running]
-    steps, batch = max(counts), min(BATCH, batch_size, noises)
-    count = fine_steps(steps, runs.calls_per_step, runs.reference_order)
-    fine = fine_levels(count, coordinate, sigma_max, sigma_min)
-    every = _every(len(fine) - 1, steps)
-    runs.begin(fine, every, batch, steps, coordinate, noises, first_noise)
-    race = _Race(runs, running, left_out, stop or (lambda: False))
+    every = every_of_coarse(len(fine) - 1, steps)
+    references = References(Runner(lab, batch, noises=noises, first=first_noise), fine, every)
+    race = _Race(references, running, left_out, stop or (lambda: False))
     for number in range(-(-noises // batch)):
         race.run(number)
     if not race.running:
-        raise runs.failed.error()
+        raise lab.failed.error()
     return Comparison(
         scores=sorted(race.running, key=lambda score: score.mean),
         left_out=left_out,
         first_ends=race.first_ends,
         first_reference=race.first_reference,
-        calls=runs.spent,
-        calls_per_step=runs.calls_per_step,
+        calls=lab.ledger.spent,
+        calls_per_step=problem.solver.calls_per_step,
         reference_steps=len(fine) - 1,
-        reference_error=runs.reference_error,
+        reference_error=references.error,
     )
 
 
@@ -190,7 +194,7 @@ def most_calls(
     Schedules that share their first levels take fewer.
     """
     fine = fine_steps(max(counts), calls_per_step, reference_order)
-    coarse = -(-fine // _every(fine, max(counts))) * calls_per_step
+    coarse = -(-fine // every_of_coarse(fine, max(counts))) * calls_per_step
     each = fine * reference_calls + sum(counts) * calls_per_step
     return noises * each + min(BATCH, noises) * coarse
 
@@ -206,12 +210,14 @@ class _Race:
 
     def __init__(
         self,
-        runs: Runs,
+        references: References,
         running: list[Score],
         left_out: dict[str, str],
         stop: Callable[[], bool],
     ):
-        self.runs, self.running, self.left_out, self.stop = runs, running, left_out, stop
+        self.references, self.running = references, running
+        self.left_out, self.stop = left_out, stop
+        self.errors, self.lab = PairedErrors(references), references.runner.lab
         self.first_ends: dict[str, Tensor] = {}
 
     def run(self, batch: int) -> None:
@@ -239,7 +245,7 @@ class _Race:
                 continue
             measured.append((score, errors))
             if first:
-                self.runs.lead(min(measured, key=lambda pair: sum(pair[1]))[0].candidate)
+                self.lab.leader.lead(min(measured, key=lambda pair: sum(pair[1]))[0].candidate)
         if first:
             names = [score.candidate.name for score in self.running]
             self.left_out.update({name: ENDED for name in names if name not in self.first_ends})
@@ -248,21 +254,21 @@ class _Race:
             for score, errors in measured:
                 score.errors.extend(errors)
             if measured:
-                self.runs.lead(min(self.running, key=lambda score: score.mean).candidate)
+                self.lab.leader.lead(min(self.running, key=lambda score: score.mean).candidate)
 
     def _add_reference(self, batch: int) -> None:
         """Run the reference; the first with a coarse run beside it, to tell its own error."""
         if batch > 0:
-            return self.runs.add_reference()
-        self.runs.add_tracked_reference()
-        self.first_reference = self.runs.whole.pop()[0].clone()
+            return self.references.add()
+        self.references.add_tracked()
+        self.first_reference = self.references.take_whole()[0][0].clone()
 
     def _errors(self, candidate: Candidate, batch: int) -> list[float] | None:
         """Errors on a batch; None for a schedule whose runs fail, which is left out."""
         try:
-            ends, errors = self.runs.end_points(candidate.sigmas, batch)
+            ends, errors = self.errors.end_points(candidate.sigmas, batch)
         except NotFiniteError as error:
-            self.runs.failed.add(candidate.sigmas, error.levels)
+            self.lab.failed.add(candidate.sigmas, error.levels)
             self.left_out[candidate.name] = reason(error.levels)
             return None
         if batch == 0:
@@ -307,11 +313,6 @@ def _comparable(name: str, levels: object, sigma_max: float) -> Candidate:
     if off <= SAME:  # what is run is what the caller would run, to the last bit
         candidate.sigmas[0] = torch.as_tensor(levels).flatten()[0]
     return candidate
-
-
-def _every(fine: int, steps: int) -> int:
-    """Which levels of the reference its coarse run takes."""
-    return max(1, fine // max(COARSE_STEPS, steps))
 
 
 def _nothing(left_out: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""How many steps a reference run takes, and at which levels.
+"""Number and levels of a reference run's steps.
 
 A second-order reference of 6 times the steps has about 1/36 of the error that is measured. A
 third-order one of 4 times the calls has 1 to 8 % of it on mixtures, of 3 times the calls 3 to 15 %,
@@ -13,7 +13,9 @@ from torch import Tensor
 
 from .coordinate import Coordinate, spread
 
-__all__ = ["fine_levels", "fine_steps"]
+__all__ = ["every_of_coarse", "fine_levels", "fine_steps"]
+
+COARSE_STEPS = 8  # of the coarse run beside a reference, at least
 
 
 def fine_levels(count: int, coordinate: Coordinate, sigma_max: float, sigma_min: float) -> Tensor:
@@ -26,6 +28,14 @@ def fine_levels(count: int, coordinate: Coordinate, sigma_max: float, sigma_min:
     fine = coordinate.level(spread(t_max, t_min, count))
     fine = coordinate.thinned(np.append(sigma_max, fine[1:]))
     return torch.from_numpy(np.append(fine, 0.0)).float()
+
+
+def every_of_coarse(fine: int, steps: int) -> int:
+    """Levels of a reference of so many steps that make one of the coarse run beside it.
+
+    steps: those of the runs that are judged
+    """
+    return max(1, fine // max(COARSE_STEPS, steps))
 
 
 def fine_steps(steps: int, calls_per_step: int, order: int, *, ample: bool = True) -> int:

@@ -29,14 +29,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .law_runs import FEWEST_NOISES, batch_cost, law_ends
-from .runs import Runs
+from .law_runs import LawRuns
+from .plan import FEWEST_NOISES, FIRST_LAW_SHARE
 from .select import Candidate, Score
 
 __all__ = ["law_errors", "law_scores"]
 
 CHUNK = 2**16  # elements that are worked on at once
-FIRST_SHARE = 0.4  # of the calls, for the first round
 FINALISTS = 4  # schedules of the first round that are compared in the second
 
 
@@ -94,48 +93,44 @@ def _squares(x: Tensor, y: Tensor) -> Tensor:
 
 def law_scores(
     candidates: Sequence[Candidate],
-    runs: Runs,
-    fine: Tensor,
+    runs: LawRuns,
     design: Callable[[Tensor], Candidate] | None,
 ) -> list[Score]:
     """Compare candidates by the law of their samples until the budget is spent.
 
     Arguments:
         runs: the budget allows one batch at least.
-        fine: levels of the fine runs, ending in 0.
         design: a further candidate, from the end points [K, E] of fine runs; None: there is none,
             and all are compared in one round.
 
     Returns scores with `law_errors`. Those on most noises were compared with each other, all on the
     same; the rest have dropped out before, on fewer.
     """
-    schedules = [candidate.sigmas for candidate in candidates]
-    if (
-        design is None
-        or (first := _first_batches(runs, fine, schedules)) * runs.batch < FEWEST_NOISES
-    ):
-        return _compared(candidates, runs, fine)[0]
-    scores, ends = _compared(candidates, runs, fine, first)
-    known = torch.cat([*(end.to(ends) for end in runs.ends), ends])
+    first = 0 if design is None else _first_batches(candidates, runs)
+    if design is None or first * runs.runner.batch < FEWEST_NOISES:
+        return _compared(candidates, runs)[0]
+    scores, ends = _compared(candidates, runs, first)
+    known = torch.cat([*(end.to(ends) for end in runs.known), ends])
     ranked = sorted(scores, key=lambda score: score.mean)
     # The best given one stays in, whatever its place.
     given = next((k for k, score in enumerate(ranked) if score.candidate.given), 0)
     last = max(given, FINALISTS - 1)
     kept = [*ranked[: FINALISTS - 1], *ranked[last : last + 1]]
-    finals, fresh = _compared([*(s.candidate for s in kept), design(known)], runs, fine)
+    finals, fresh = _compared([*(s.candidate for s in kept), design(known)], runs)
     if len(fresh) <= len(ends):  # only where a limit has ended it
         return scores
     return [*finals, *ranked[FINALISTS - 1 : last], *ranked[last + 1 :]]
 
 
-def _first_batches(runs: Runs, fine: Tensor, schedules: Sequence[Tensor]) -> int:
+def _first_batches(candidates: Sequence[Candidate], runs: LawRuns) -> int:
     """Batches of noise of the first round."""
-    share = FIRST_SHARE / batch_cost(runs, fine, schedules)
-    return runs.budget.decided(lambda rows: int(share * (rows - runs.made)))
+    share = FIRST_LAW_SHARE / runs.cost([candidate.sigmas for candidate in candidates])
+    ledger = runs.runner.lab.ledger
+    return ledger.decide(lambda rows: int(share * (rows - ledger.made)))
 
 
 def _compared(
-    candidates: Sequence[Candidate], runs: Runs, fine: Tensor, most: int | None = None
+    candidates: Sequence[Candidate], runs: LawRuns, most: int | None = None
 ) -> tuple[list[Score], Tensor]:
     """Scores of all candidates on the same noises, and the fine runs' end points.
 
@@ -145,7 +140,7 @@ def _compared(
     ends: list[list[Tensor]] = [[] for _ in candidates]
     schedules = [candidate.sigmas for candidate in candidates]
     while len(references) != most:
-        measured = law_ends(runs, fine, schedules)
+        measured = runs.ends(schedules)
         if measured is None:
             break
         references.append(measured[0])

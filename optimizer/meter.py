@@ -8,7 +8,8 @@ main memory: a device's own belongs to the model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -67,14 +68,13 @@ class Meter:
     rows:     rows really computed so far
     calls:    calls really computed so far
     remember: whether calls are kept, and equal ones answered from memory
-    observe:  called with (level, x, output) of every call, remembered or not; None: nobody is
     """
 
     def __init__(self, *, remember: bool = True, memory: int = MEMORY):
         self.rows = 0
         self.calls = 0
         self.remember = remember
-        self.observe: Callable[[float, Tensor, Tensor], None] | None = None
+        self._note: Callable[[float, Tensor, Tensor], None] | None = None
         self._memory = memory
         self._used = 0
         self._seen: dict[float, list[tuple[Tensor, Tensor]]] = {}
@@ -94,9 +94,31 @@ class Meter:
             output = self._compute(x, sigma, compute)
             if recall:
                 self._keep(x, sigma, output)
-        if self.observe is not None:
-            self.observe(sigma, x, output)
+        if self._note is not None:
+            self._note(sigma, x, output)
         return output
+
+    def charge(self, rows: int) -> None:
+        """Count rows that did not pass through here."""
+        self.rows += rows
+
+    @contextmanager
+    def observed(self, note: Callable[[float, Tensor, Tensor], None]) -> Iterator[None]:
+        """Call `note` with (level, x, output) of every call inside, remembered or not."""
+        self._note = note
+        try:
+            yield
+        finally:
+            self._note = None
+
+    @contextmanager
+    def forgetful(self) -> Iterator[None]:
+        """Remember no call inside: none of them is made twice."""
+        remember, self.remember = self.remember, False
+        try:
+            yield
+        finally:
+            self.remember = remember
 
     def forget(self) -> None:
         """Drop what is remembered, because the next runs start from other noise."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from .candidates import distinct, edm_levels, from_edm
 from .coordinate import Coordinate
 from .refine import Refinement, levenberg_marquardt, settled
-from .runs import Runs
 from .select import FAVOURITES, Candidate
 from .surrogate import Surrogate, Track
 
@@ -28,9 +27,11 @@ BLENDED, BLENDED_GIVEN = 4, 4  # schedules blended with each other, pair by pair
 def refined_pool(
     pool: Sequence[Candidate],
     surrogate: Surrogate,
-    runs: Runs,
     coordinate: Coordinate,
-    batches: int,
+    measure: Callable[[Candidate], Track | None],
+    *,
+    lead: Callable[[Candidate], None],
+    goes_on: Callable[[], bool],
 ) -> tuple[list[Candidate], Surrogate]:
     """The pool in the order in which to run it: the best given ones, refined ones, the others.
 
@@ -39,7 +40,10 @@ def refined_pool(
     the best results are run, and the best of all these runs is refined further.
 
     Arguments:
-        surrogate: made from the first `batches` batches of noise; real runs use the same.
+        measure: a real run on the noises that the surrogate is made from; None: none fits any
+            more, or it fails.
+        lead: told of the best so far.
+        goes_on: asked before every refinement without a call.
 
     Returns also the surrogate with the mean of its slopes and those of the best run: what is known
     about schedules of other lengths; compressed.
@@ -48,48 +52,59 @@ def refined_pool(
     ranked = ranked_by_prediction(pool, small, coordinate)
     sigma_max = float(ranked[0].sigmas[0])
 
-    def measure(levels: np.ndarray) -> Track | None:
-        return runs.track(from_edm("", levels, coordinate, sigma_max).sigmas, batches)
+    def candidate(name: str, levels: np.ndarray) -> Candidate:
+        return from_edm(name, levels, coordinate, sigma_max)
 
-    refinement = Refinement(surrogate, measure, coordinate)
+    refinement = Refinement(surrogate, lambda x: measure(candidate("", x)), coordinate)
+
     def run(levels: np.ndarray) -> None:
         refinement.run(levels)
         if refinement.tried:
-            runs.lead(from_edm("", refinement.best[0], coordinate, sigma_max))
+            lead(candidate("", refinement.best[0]))
 
-    runs.lead(ranked[0])
-    first = next((candidate for candidate in ranked if candidate.given), ranked[0])
+    lead(ranked[0])
+    first = next((one for one in ranked if one.given), ranked[0])
     run(edm_levels(first, coordinate))
     if refinement.tried:
         surrogate = surrogate.sloped(refinement.best[1])
         small = small.with_slope(surrogate.slope)
         ranked = ranked_by_prediction(pool, small, coordinate)
 
-    free: list[Candidate] = []
-    for start in ranked[:STARTS]:
-        if not runs.refining() and free:
-            break
-        levels = levenberg_marquardt(
-            small.residuals, edm_levels(start, coordinate), lowest=small.lowest
-        )
-        levels = settled(small.residuals, levels, coordinate)
-        name = f"{start.name}, refined on the surrogate"
-        free.append(from_edm(name, levels, coordinate, sigma_max))
-    free = distinct(ranked_by_prediction(free, small, coordinate), [], coordinate, APART)
-    for candidate in free[:TRIED]:
-        run(edm_levels(candidate, coordinate))
+    free = _free(ranked[:STARTS], small, coordinate, goes_on)
+    for found in free[:TRIED]:
+        run(edm_levels(found, coordinate))
     improved = []
     if refinement.tried:
         while refinement.improve():
-            runs.lead(from_edm("", refinement.best[0], coordinate, sigma_max))
+            lead(candidate("", refinement.best[0]))
         levels, track = refinement.best
-        improved = [from_edm("refined", levels, coordinate, sigma_max)]
+        improved = [candidate("refined", levels)]
         learnt = learnt.with_slope((learnt.slope + surrogate.sloped(track).slope) / 2.0)
 
-    given = [candidate for candidate in ranked if candidate.given]
-    searched = [candidate for candidate in ranked if not candidate.given]
+    given = [one for one in ranked if one.given]
+    searched = [one for one in ranked if not one.given]
     front = distinct([*improved, *free], given, coordinate)
     return [*given[:FAVOURITES], *front, *given[FAVOURITES:], *searched], learnt
+
+
+def _free(
+    starts: Sequence[Candidate],
+    surrogate: Surrogate,
+    coordinate: Coordinate,
+    goes_on: Callable[[], bool],
+) -> list[Candidate]:
+    """The starts refined on the surrogate alone, the best first, all apart from one another."""
+    found: list[Candidate] = []
+    for start in starts:
+        if not goes_on() and found:
+            break
+        levels = levenberg_marquardt(
+            surrogate.residuals, edm_levels(start, coordinate), lowest=surrogate.lowest
+        )
+        levels = settled(surrogate.residuals, levels, coordinate)
+        name = f"{start.name}, refined on the surrogate"
+        found.append(from_edm(name, levels, coordinate, float(start.sigmas[0])))
+    return distinct(ranked_by_prediction(found, surrogate, coordinate), [], coordinate, APART)
 
 
 def shortlist(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,66 +10,62 @@ from torch import Tensor
 
 from .meter import NotFiniteError
 from .profile import Profile, measure_profile
-from .runs import Runs
+from .references import References
 
 __all__ = ["profile_of"]
 
 
-def profile_of(runs: Runs, x_0: Tensor, sigmas: np.ndarray) -> Profile:
+def profile_of(references: References, x_0: Tensor, sigmas: np.ndarray) -> Profile:
     """The denoiser's profile on the given samples; on fewer where a limit leaves no time.
 
     Arguments:
-        runs: to whose budget the calls are charged.
+        references: measured before: its record and ledger are those of the profile, too.
         x_0: samples [N, ...].
         sigmas: [M] descending EDM levels.
 
     Raises NotFiniteError for outputs that are no numbers in single precision.
     """
+    runner = references.runner
+    lab = runner.lab
+    problem, ledger = lab.problem, lab.ledger
     levels = torch.from_numpy(sigmas)
 
     def enough() -> bool:
-        return runs.budget.finishing
+        return ledger.finishing
 
     def short_of_time(_: int) -> bool:
-        runs.tell("profile")
+        lab.tell("profile")
         return enough()
 
     def walk(samples: range) -> Profile:
         if not samples:
             none = torch.zeros(0, len(levels), len(levels), dtype=torch.float64)
-            return Profile(levels, none, none[:, 0], math.prod(runs.shape))
-        before, spent = runs.made, runs.spent.get("profile", 0)
-        try:
+            return Profile(levels, none, none[:, 0], problem.dim)
+        with ledger.charging("profile"):
             return measure_profile(
-                runs.denoise,
+                problem.solver.denoise,
                 x_0[samples.start : samples.stop],
                 levels,
-                seed=runs.seed,
-                batch_size=runs.batch,
+                seed=problem.seed,
+                batch_size=runner.batch,
                 progress=short_of_time,
                 paths=samples,
             )
-        finally:
-            runs.spent["profile"] = spent + runs.made - before
 
     def measure() -> Mapping[str, Tensor]:
-        runs.current = -1
-        runs.meter.forget()
-        remembers, runs.meter.remember = runs.meter.remember, False  # no path is walked twice
-        try:
-            profile = runs.ranks.profile(len(x_0), runs.batch, walk, runs.together, enough)
-        finally:
-            runs.meter.remember = remembers
+        runner.forget()
+        with problem.solver.meter.forgetful():
+            profile = lab.ranks.profile(len(x_0), runner.batch, walk, lab.record.together, enough)
         if len(wrong := profile.too_large):
-            at = runs.coordinate.level(wrong.numpy()).tolist()
+            at = problem.coordinate.level(wrong.numpy()).tolist()
             raise NotFiniteError("The model returned values too large to be measured", at)
         return profile.to_tensors(torch.float64)
 
     # Samples are end points of the references, so that their numbers say which ones they are.
-    what = f"profile of {len(x_0)} of {len(runs.ends)}"
-    profile = Profile.from_tensors(runs.once(what, -1, [levels], measure, gathered=True))
-    runs.ranks.kept = profile
+    what = f"profile of {len(x_0)} of {len(references.ends)}"
+    profile = Profile.from_tensors(runner.once(what, -1, [levels], measure, gathered=True))
+    lab.ranks.keep(profile)
     if profile.count < len(x_0):
-        runs.stages.drop()
-        runs.budget.ended_early = True
+        lab.record.drop()
+        ledger.cut_short()
     return profile

@@ -22,8 +22,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from torch import distributed as dist
 
 from .finish import Finish
 from .journal import Journal
+from .ledger import Ledger
 from .meter import NotFiniteError
 from .parts import joined_parts, packed, unpacked
 from .profile import Profile
@@ -38,10 +39,8 @@ from .profile import Profile
 if TYPE_CHECKING:  # a torch without torch.distributed has no such name
     from torch.distributed import ProcessGroup
 
-__all__ = ["LostRankError", "OneProcess", "RankError", "Ranks", "on_all_ranks"]
+__all__ = ["LostRankError", "OneProcess", "RankError", "Ranks"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Together = Callable[[str, Callable[[], Mapping[str, Tensor]]], Mapping[str, Tensor]]
 
 TIMEOUT = 1800.0  # seconds: the slowest model's first call is far below
@@ -68,7 +67,9 @@ class OneProcess:
     """One process that runs everything: what `optimize` is without ranks."""
 
     rank, size, apart = 0, 1, False
-    kept: Profile | None = None
+
+    def keep(self, profile: Profile) -> None:
+        """Nothing to keep it for: no other process can be lost."""
 
     def rows(self, count: int) -> slice:
         """Which rows of so many are this process' own."""
@@ -86,9 +87,9 @@ class OneProcess:
         return journal, finish
 
     def together(
-        self, what: str, measure: Callable[[], Mapping[str, Tensor]], spent: dict[str, int]
+        self, what: str, measure: Callable[[], Mapping[str, Tensor]], ledger: Ledger
     ) -> Mapping[str, Tensor]:
-        """What all ranks find in their rows of one batch of noise."""
+        """Measure the rows of one batch of noise: all are this process'."""
         return measure()
 
     def profile(
@@ -103,39 +104,16 @@ class OneProcess:
         return walk(range(count))
 
 
-class Ranks:
-    """The processes of a group, for `optimize`: every one of them makes this object and calls it.
-
-    Arguments:
-        group: of torch.distributed, already initialised; None: all processes.
-        timeout: seconds that a rank waits for the slowest. One that has not answered by then
-            counts as lost; one whose process has ended is noticed at once, and does not take so
-            long. It is longer than any batch of runs, the model's loading included. The timeout of
-            `init_process_group` plays no part: the object makes a gloo group of its own.
-
-    A rank's own device is for its denoiser to know: what passes between ranks is in main memory.
-    Nothing of an initialised torch.distributed is used unless this object is made: another part
-    of the same program may use it for its own ends. Where one process has failed, torchrun ends
-    the others too, perhaps before their error is read; the journal is as they left it.
+class _Exchange:
+    """One kind of exchange: everybody tells everybody, through a gloo group of its own.
 
     seconds: spent in exchanges so far, with waiting for the slowest rank
     bytes:   received in them so far
-    kept:    the profile that all ranks have measured of the last optimisation; None: none yet
 
-    Run on gloo with 2, 3 and 4 processes of one machine. It was not run beside nccl, where nothing
-    but the making of the group is different.
-
-    Raises RuntimeError where torch.distributed is missing, was not initialised or has no gloo, and
-    ValueError for a group that this process is not in.
-
-    Example: a script started with `torchrun --nproc-per-node 2 script.py`. Every process comes to
-    the same result.
-
-        torch.distributed.init_process_group("gloo")
-        result = optimize(denoise, shape, ..., ranks=Ranks())
+    Arguments as for `Ranks`, which are checked here.
     """
 
-    def __init__(self, group: ProcessGroup | None = None, *, timeout: float = TIMEOUT):
+    def __init__(self, group: ProcessGroup | None, timeout: float):
         if not dist.is_available():
             raise RuntimeError(
                 "This build of torch has no torch.distributed: install one that has, or leave out "
@@ -162,10 +140,137 @@ class Ranks:
         )
         self.rank, self.size = dist.get_rank(self.group), dist.get_world_size(self.group)
         self.timeout = timeout
+        self.seconds, self.bytes = 0.0, 0
+
+    def __call__(
+        self,
+        what: str,
+        data: Tensor,
+        status: int = GOES_ON,
+        *,
+        phase: str,
+        profile: Profile | None,
+    ) -> list[Tensor]:
+        """Exchange bytes [N_r]: everybody's, in the order of ranks.
+
+        Raises RankError, with the phase and the profile, where a rank is gone, has failed, or is at
+        another exchange than this.
+        """
+        label = int.from_bytes(hashlib.blake2b(what.encode(), digest_size=7).digest(), "big")
+        head = torch.tensor([status, len(data), label])
+        began = time.perf_counter()
+        try:
+            heads = torch.stack(self._gathered(head, [len(head)] * self.size))
+            statuses, lengths, labels = heads.T.tolist()
+            given = self._gathered(data, lengths)
+        except RuntimeError as error:
+            self._leave()
+            raise self._lost(phase, profile) from error
+        except BaseException:  # half an exchange: there can be no other
+            self._leave()
+            raise
+        self.seconds += time.perf_counter() - began
+        self.bytes += heads.nbytes + sum(lengths) - head.nbytes - len(data)
+        if status == FAILED:
+            return given
+        for rank, told in enumerate(given):
+            if statuses[rank] == FAILED:
+                raise RankError(
+                    f"Process {rank} of {self.size} has ended the optimisation during the phase "
+                    f"'{phase}': {unpacked(told)[1]}. Its own output says more.",
+                    profile,
+                )
+        if len(set(labels)) > 1:
+            raise RankError(
+                f"The {self.size} processes have come to different decisions during the phase "
+                f"'{phase}': give all of them the same arguments, and run them on machines "
+                "of one kind.",
+                profile,
+            )
+        return given
+
+    def _gathered(self, data: Tensor, lengths: list[int]) -> list[Tensor]:
+        """The numbers [N_r] of every rank, whose lengths are known."""
+        if self.group is None:
+            raise RuntimeError("The group was left.")
+        senders = [rank for rank, length in enumerate(lengths) if length]
+        padded = data.new_zeros(max(lengths))
+        padded[: len(data)] = data
+        given = [padded] * self.size
+        if len(senders) == 1:  # the others need not send as much
+            dist.broadcast(padded, self._global(senders[0]), group=self.group)
+        elif senders:
+            given = [torch.empty_like(padded) for _ in lengths]
+            dist.all_gather(given, padded, group=self.group)
+        return [one[:length] for one, length in zip(given, lengths, strict=True)]
+
+    def _global(self, rank: int) -> int:
+        """The number of a rank of the group among all processes."""
+        assert self.group is not None
+        return dist.get_global_rank(self.group, rank)
+
+    def _lost(self, phase: str, profile: Profile | None) -> LostRankError:
+        return LostRankError(
+            f"One of {self.size} processes is gone, or has not answered within {self.timeout:g} s, "
+            f"during the phase '{phase}'. Start again with the same journal, and with "
+            f"least_batch={self.size} if with fewer processes: what is recorded there is not "
+            "measured again.",
+            profile,
+        )
+
+    def _leave(self) -> None:
+        """End what is left of the group, so that a rank still waiting in it notices too."""
+        group, self.group = self.group, None
+        if group is not None:
+            dist.destroy_process_group(group)
+
+
+class Ranks:
+    """The processes of a group, for `optimize`: every one of them makes this object and calls it.
+
+    Arguments:
+        group: of torch.distributed, already initialised; None: all processes.
+        timeout: seconds that a rank waits for the slowest. One that has not answered by then
+            counts as lost; one whose process has ended is noticed at once, and does not take so
+            long. It is longer than any batch of runs, the model's loading included. The timeout of
+            `init_process_group` plays no part: the object makes a gloo group of its own.
+
+    A rank's own device is for its denoiser to know: what passes between ranks is in main memory.
+    Nothing of an initialised torch.distributed is used unless this object is made: another part
+    of the same program may use it for its own ends. Where one process has failed, torchrun ends
+    the others too, perhaps before their error is read; the journal is as they left it.
+
+    kept: the profile that all ranks have measured of the last optimisation; None: none yet
+
+    Run on gloo with 2, 3 and 4 processes of one machine. It was not run beside nccl, where nothing
+    but the making of the group is different.
+
+    Raises RuntimeError where torch.distributed is missing, was not initialised or has no gloo, and
+    ValueError for a group that this process is not in.
+
+    Example: a script started with `torchrun --nproc-per-node 2 script.py`. Every process comes to
+    the same result.
+
+        torch.distributed.init_process_group("gloo")
+        result = optimize(denoise, shape, ..., session=Session(ranks=Ranks()))
+    """
+
+    def __init__(self, group: ProcessGroup | None = None, *, timeout: float = TIMEOUT):
+        self._everybody = _Exchange(group, timeout)
+        self.rank, self.size = self._everybody.rank, self._everybody.size
         self.apart = False  # whether this rank is at its own rows now
         self.phase = "start"
         self.kept: Profile | None = None
-        self.seconds, self.bytes = 0.0, 0
+
+    @property
+    def seconds(self) -> float:
+        """Spent in exchanges so far, with waiting for the slowest rank."""
+        return self._everybody.seconds
+
+    @property
+    def bytes(self) -> int:
+        """Received in exchanges so far."""
+        return self._everybody.bytes
 
     def rows(self, count: int) -> slice:
         """Which rows of so many are this rank's own: parts as equal as can be, larger ones first.
@@ -213,21 +318,25 @@ class Ranks:
             _FirstFinish(self, finish) if limited else None,
         )
 
+    def keep(self, profile: Profile) -> None:
+        """Have a profile to return with the error, should a rank be lost."""
+        self.kept = profile
+
     def together(
-        self, what: str, measure: Callable[[], Mapping[str, Tensor]], spent: dict[str, int]
+        self, what: str, measure: Callable[[], Mapping[str, Tensor]], ledger: Ledger
     ) -> Mapping[str, Tensor]:
-        """What all ranks find in their rows of one batch of noise, joined.
+        """Measure this rank's rows of one batch of noise, and join what all have found.
 
         Arguments:
             what: is run, the same on all ranks: its phase and, after a comma, anything.
             measure: runs this rank's rows.
-            spent: rows by phase; those that `measure` adds become those of all ranks.
+            ledger: to which `measure` charges this rank's rows: those of the others are added.
 
         Raises NotFiniteError with the noise levels of all ranks where it raises one in any, and
         RankError where it raises anything else in another.
         """
         self.phase = what.split(",", 1)[0]
-        before, wrong = Counter(spent), None
+        before, wrong = Counter(ledger.spent), None
         found: Mapping[str, Tensor] = {}
         self.apart = True
         try:
@@ -236,11 +345,12 @@ class Ranks:
             wrong = [error.what, error.levels]
         finally:
             self.apart = False
-        rows = {phase: count - before[phase] for phase, count in spent.items()}
+        rows = {phase: count - before[phase] for phase, count in ledger.spent.items()}
         answers = self._exchange(what, packed(found, {"rows": rows, "wrong": wrong}))
         parts, said = zip(*map(unpacked, answers), strict=True)
-        for phase in dict.fromkeys(phase for one in said for phase in one["rows"]):
-            spent[phase] = before[phase] + sum(one["rows"].get(phase, 0) for one in said)
+        everybodys = sum((Counter(one["rows"]) for one in said), Counter())
+        phases = dict.fromkeys(phase for one in said for phase in one["rows"])
+        ledger.charge({phase: everybodys[phase] - rows.get(phase, 0) for phase in phases})
         if failed := [one["wrong"] for one in said if one["wrong"]]:
             raise NotFiniteError(failed[0][0], [level for _, levels in failed for level in levels])
         return joined_parts(parts)
@@ -289,77 +399,8 @@ class Ranks:
         return tensors if there else None
 
     def _exchange(self, what: str, data: Tensor, status: int = GOES_ON) -> list[Tensor]:
-        """What every rank gives, bytes [N_r].
-
-        Raises RankError where a rank is gone, has failed, or is at another exchange than this.
-        """
-        label = int.from_bytes(hashlib.blake2b(what.encode(), digest_size=7).digest(), "big")
-        head = torch.tensor([status, len(data), label])
-        began = time.perf_counter()
-        try:
-            heads = torch.stack(self._gathered(head, [len(head)] * self.size))
-            statuses, lengths, labels = heads.T.tolist()
-            given = self._gathered(data, lengths)
-        except BaseException:  # half an exchange: there can be no other
-            self._leave()
-            raise
-        self.seconds += time.perf_counter() - began
-        self.bytes += heads.nbytes + sum(lengths) - head.nbytes - len(data)
-        if status == FAILED:
-            return given
-        for rank, told in enumerate(given):
-            if statuses[rank] == FAILED:
-                raise RankError(
-                    f"Process {rank} of {self.size} has ended the optimisation during the phase "
-                    f"'{self.phase}': {unpacked(told)[1]}. Its own output says more.",
-                    self.kept,
-                )
-        if len(set(labels)) > 1:
-            raise RankError(
-                f"The {self.size} processes have come to different decisions during the phase "
-                f"'{self.phase}': give all of them the same arguments, and run them on machines "
-                "of one kind.",
-                self.kept,
-            )
-        return given
-
-    def _gathered(self, data: Tensor, lengths: list[int]) -> list[Tensor]:
-        """The numbers [N_r] of every rank, whose lengths are known."""
-        if self.group is None:
-            raise self._lost()
-        senders = [rank for rank, length in enumerate(lengths) if length]
-        padded = data.new_zeros(max(lengths))
-        padded[: len(data)] = data
-        given = [padded] * self.size
-        try:
-            if len(senders) == 1:  # the others need not send as much
-                dist.broadcast(padded, self._global(senders[0]), group=self.group)
-            elif senders:
-                given = [torch.empty_like(padded) for _ in lengths]
-                dist.all_gather(given, padded, group=self.group)
-        except RuntimeError as error:
-            raise self._lost() from error
-        return [one[:length] for one, length in zip(given, lengths, strict=True)]
-
-    def _global(self, rank: int) -> int:
-        """The number of a rank of the group among all processes."""
-        assert self.group is not None
-        return dist.get_global_rank(self.group, rank)
-
-    def _lost(self) -> LostRankError:
-        return LostRankError(
-            f"One of {self.size} processes is gone, or has not answered within {self.timeout:g} s, "
-            f"during the phase '{self.phase}'. Start again with the same journal, and with "
-            f"least_batch={self.size} if with fewer processes: what is recorded there is not "
-            "measured again.",
-            self.kept,
-        )
-
-    def _leave(self) -> None:
-        """End what is left of the group, so that a rank still waiting in it notices too."""
-        group, self.group = self.group, None
-        if group is not None:
-            dist.destroy_process_group(group)
+        """Exchange bytes, see `_Exchange`."""
+        return self._everybody(what, data, status, phase=self.phase, profile=self.kept)
 
 
 class _FirstJournal:
@@ -394,19 +435,3 @@ class _FirstFinish:
     def _left(self, rows: int) -> dict[str, Tensor]:
         assert self.finish is not None
         return {"left": torch.tensor(self.finish.left(rows), dtype=torch.float64)}
-
-
-def on_all_ranks(function: Callable[P, T]) -> Callable[P, T]:
-    """A function whose argument `ranks` may be None, inside their `whole`.
-
-    Arguments that are a number or a word have to be the same on all ranks.
-    """
-
-    @wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
-        ranks: Any = kwargs.get("ranks") or OneProcess()
-        plain = {name: x for name, x in kwargs.items() if isinstance(x, (int, float, str))}
-        with ranks.whole(repr(sorted(plain.items()))):
-            return function(*args, **{**kwargs, "ranks": ranks})
-
-    return wrapped

@@ -64,6 +64,11 @@ class Score:
         return (sum(error**0.5 for error in self.errors[:noises]) / noises) ** 2
 
     @property
+    def place(self) -> tuple[bool, int, float]:
+        """What scores are put in order by: those that are numbers, run most, of the least mean."""
+        return not self.finite, -len(self.errors), self.mean
+
+    @property
     def standard_error(self) -> float:
         """Standard error of the mean; NaN for fewer than two noises."""
         values = torch.tensor(self.errors, dtype=torch.float64)

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...optimizer import Denoiser, Result, builtin_solver, optimize
+from ...optimizer import Denoiser, Known, Result, builtin_solver, optimize
 from ...optimizer.coordinate import spread
 from ...optimizer.solvers import DETERMINISTIC_TWIN, Solver, reference_solver
 from ...schedules.curves import time_uniform
@@ -168,7 +168,7 @@ class Arena:
             steps=steps,
             solver=solver,
             candidates={} if paper else dict(fixed(steps, TABLE)),
-            starts={"time-uniform": time_uniform(10 if paper else steps, TABLE)},
+            known=Known(starts={"time-uniform": time_uniform(10 if paper else steps, TABLE)}),
             budget=budget,
             seed=self.seed,
             method=method,

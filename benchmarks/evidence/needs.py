@@ -11,7 +11,6 @@ is there already is not measured again.
 from __future__ import annotations
 
 import argparse
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,8 @@ import numpy as np
 import torch
 
 from ...optimizer import Result
+from ...optimizer import plan as plans
+from ...optimizer.fine import every_of_coarse
 from ..peers import fixed
 from ..problems import TABLE
 from ..record import read_lines
@@ -33,24 +34,22 @@ NETWORK, SCALE, SOLVERS, STEPS = "digits", 3.0, ("euler", "dpmpp_2m"), (5, 10)
 BUDGET, BUDGETS = 4000, (500, 1000, 2000, 4000, 8000)
 SHARES = (0.07, 0.13, 0.26, 0.5)  # of BUDGET; 0.26 is the optimiser's own
 
-# The package has a function of the module's name.
-optimizer: Any = importlib.import_module("...optimizer.optimize", __package__)
-
 
 @contextmanager
 def reference_share(share: float) -> Iterator[None]:
     """The optimiser with another share of the budget for references."""
-    own, optimizer.REFERENCE_SHARE = optimizer.REFERENCE_SHARE, share
+    own = plans.REFERENCE_SHARE
+    plans.REFERENCE_SHARE = share
     try:
         yield
     finally:
-        optimizer.REFERENCE_SHARE = own
+        plans.REFERENCE_SHARE = own
 
 
 def reference_noises(result: Result, steps: int) -> int:
     """Noises that schedules were refined on: the reference calls beside those compared with."""
     fine = result.reference_steps
-    coarse = -(-fine // max(1, fine // max(optimizer.COARSE_STEPS, steps)))
+    coarse = -(-fine // every_of_coarse(fine, steps))
     return round((result.calls["reference"] - result.noises * fine) / (fine + coarse))
 
 
@@ -82,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     path = options.output / "needs.jsonl"
-    own = optimizer.REFERENCE_SHARE
+    own = plans.REFERENCE_SHARE
     done = {(line["seed"], line["budget"], line["share"]) for line in read_lines(path)}
     wanted = {(budget, own) for budget in BUDGETS} | {(BUDGET, share) for share in SHARES}
     for seed in options.seeds:

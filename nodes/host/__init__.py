@@ -7,7 +7,9 @@
     reference.py    the sampler of the reference runs
     distilled.py    what to tell users of models distilled to few steps
     guidance.py     a GUIDER that can be watched, and what may be assumed of it
-    measure.py      a MODEL with its guidance, bound to the optimiser
+    guided_model.py a MODEL with its guidance, bound to the optimiser
+    watch.py        a GUIDER that is run, its calls counted, checked and remembered
+    probes.py       what short runs tell of a guided model before it is measured
     solver.py       sampling runs with one SAMPLER, as the optimiser calls them
     pictures.py     what a measured end point looks like
     walker.py       the sampler that evaluates the model along given points
@@ -33,9 +35,9 @@ from .environment import (
 )
 from .families import family, refuse_frames
 from .guidance import model_of
+from .guided_model import GuidedModel, make_guider
 from .identity import comparable_digest, guidance_digest, is_comparable, model_identity
 from .latents import LatentUse, first_noise, latent_use
-from .measure import GuidedModel, make_guider
 from .model import (
     NoiseLevels,
     host_schedule,

@@ -113,12 +113,9 @@ def comparable_digest(value: Any) -> str:
         return f"{NOT_COMPARABLE} {secrets.token_hex(8)}"
 
 
-def is_comparable(request: Mapping[str, Any]) -> bool:
-    """Whether a later request can be the same as this one: all in it could be described."""
-    digests = (value for value in request.values() if isinstance(value, str))
-    return request["identity"] is not None and not any(
-        digest.startswith(NOT_COMPARABLE) for digest in digests
-    )
+def is_comparable(digest: str) -> bool:
+    """Whether a digest can be that of something else: all in it could be described."""
+    return not digest.startswith(NOT_COMPARABLE)
 
 
 class _NotDescribed(ValueError):

@@ -4,39 +4,82 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import comfy.model_management
 import comfy.sampler_helpers
 import torch
 from torch import Tensor
 
-__all__ = ["SplitCalls", "is_out_of_memory", "largest_batch"]
+__all__ = ["Fitting", "is_out_of_memory", "largest_batch"]
 
 LARGEST_BATCH = 16
+
+T = TypeVar("T")
 
 log = logging.getLogger("align_your_steps")
 
 
-class SplitCalls:
-    """Makes calls in parts from when a device's memory has run out for all rows at once.
+class Fitting:
+    """Work in as many rows at once as fit into a device's memory.
 
-    A call's rows are answered one by one, so the parts are what the whole call would have been, but
-    for rounding: nothing that was measured before is lost.
-
-    rows: of the last part that was tried
-    most: rows that a part may have
+    rows: of the last call that was tried
+    most: rows that a part of a call may have
     """
 
     def __init__(self) -> None:
         self.rows = 0
         self.most = LARGEST_BATCH
 
-    def __call__(self, part: Callable[[slice], Tensor], rows: int) -> Tensor:
-        """What `part` gives for all rows [B, ...], asked for so many of them as fit.
+    def run(
+        self, run: Callable[[int], T], batch: int, forget: Callable[[], None], sizes: object
+    ) -> T:
+        """run(batch size), which begins again with half the rows whenever memory runs out.
 
-        Raises the host's error when memory runs out for a single row.
+        forget: drops what a run has left, before it begins again
+        sizes:  of one latent, for the error
+
+        Calls that may be split are, so that they do not come here. Raises ValueError when memory is
+        not enough for one row.
         """
+        while True:
+            self.rows = batch
+            try:
+                return run(batch)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Out of the handler: the exception holds on to what the failed call had computed.
+            forget()
+            comfy.model_management.soft_empty_cache()
+            if self.rows == 1:
+                comfy.model_management.unload_all_models()
+                raise ValueError(
+                    f"The device ran out of memory with a single latent of {sizes}: "
+                    "link a smaller latent, close what else uses the device, or start ComfyUI "
+                    "with --lowvram."
+                )
+            batch = self.rows // 2
+            log.warning(
+                "The device ran out of memory with %d latents at a time: the measurement starts "
+                "again with %d.",
+                self.rows,
+                batch,
+            )
+
+    def call(self, part: Callable[[slice], Tensor], rows: int, *, splits: bool) -> Tensor:
+        """What `part` gives for all rows [B, ...].
+
+        splits: whether it may be asked for so many of them at a time as fit. A call's rows are
+            answered one by one then, so the parts are what the whole call would have been, but for
+            rounding: nothing that was measured before is lost.
+
+        Raises the host's error when memory runs out for a call that does not split, or a single
+        row.
+        """
+        if not splits:
+            self.rows = rows
+            return part(slice(None))
         while (answers := self._parts(part, rows)) is None:
             # Out of the handler: the exception holds on to what the failed call had computed.
             comfy.model_management.soft_empty_cache()

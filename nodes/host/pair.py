@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .guided_model import GuidedModel
 from .latents import LatentUse
-from .measure import GuidedModel
 from .model import NoiseLevels, noise_levels, sampled_model, simple_schedule
 from .samplers import JudgedSampler
 from .scheduler import steps_of_the_first
@@ -95,8 +95,7 @@ class GuidedPair(GuidedModel):
         sampler: JudgedSampler,
     ):
         super().__init__(guider, levels, latent, sampler)
-        self.second = GuidedModel(second, levels, latent, sampler)
-        self.second.meter, self.second.calls = self.meter, self.calls
+        self.second = GuidedModel(second, levels, latent, sampler, beside=self)
         self.boundary = boundary
 
     @cached_property
@@ -110,9 +109,17 @@ class GuidedPair(GuidedModel):
         return min(super().batch_size, self.second.batch_size)
 
     def reference(self) -> HostSolver:
-        """The Solver of the reference runs."""
+        """The Solver of the reference runs: one level is the boundary, lest a step crosses it."""
         single = super().reference()
-        return _Reference(self, single.sampler, single.calls_per_step, single.order, fine=True)
+
+        def sample(noise: Tensor, sigmas: Tensor, sampler: Any, seed: int) -> Tensor:
+            first = steps_of_the_first(sigmas.tolist(), self.boundary)
+            if first < len(sigmas) - 1:
+                sigmas = sigmas.clone()
+                sigmas[first] = self.boundary
+            return single.sample(noise, sigmas, sampler, seed)
+
+        return dataclasses.replace(single, sample=sample)
 
     def run(
         self, noise: Tensor, start: Any, sigmas: Tensor, sampler: Any, seed: int, fine: bool
@@ -132,16 +139,3 @@ class GuidedPair(GuidedModel):
         if first < len(sigmas):
             outputs += self.second.walk(points, sigmas[first:])
         return outputs
-
-
-class _Reference(HostSolver):
-    """The reference of a pair: a level of its own lies on the boundary, lest a step crosses it."""
-
-    model: GuidedPair
-
-    def __call__(self, noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
-        first = steps_of_the_first(sigmas.tolist(), self.model.boundary)
-        if first < len(sigmas) - 1:
-            sigmas = sigmas.clone()
-            sigmas[first] = self.model.boundary
-        return super().__call__(noise, sigmas, seed)

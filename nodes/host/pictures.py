@@ -7,7 +7,7 @@ from typing import Any
 import comfy.model_management
 from torch import Tensor
 
-from .measure import GuidedModel
+from .guided_model import GuidedModel
 
 __all__ = ["decoded"]
 

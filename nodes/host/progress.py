@@ -157,6 +157,10 @@ class Progress:
             return None
         return "PNG", image, PREVIEW_SIZE
 
+    def finish(self) -> None:
+        """Ask the node to end with the best so far."""
+        self.finish_requested = True
+
     def stopped(self, text: str) -> None:
         """Say why the work ended early."""
         show_text(self.node_id, text)
@@ -171,7 +175,7 @@ class Progress:
 def finish_running() -> bool:
     """Ask the node that works now to end with the best so far; False: none does."""
     for progress in _running:
-        progress.finish_requested = True
+        progress.finish()
     return bool(_running)
 
 

@@ -6,7 +6,7 @@ switched off (eta = 0). The twin finds the schedules to choose among in any case
 steps all of the host's deterministic samplers come to one end point, so one accurate method
 computes the reference of them all (see reference.py). A sampler of another pack may come to
 another: it is its own reference. How often a sampler calls the denoiser is counted, not listed
-(GuidedModel.calls_per_step in measure.py).
+(calls_per_step in probes.py).
 
 Some samplers have no many-step result at all. Those that add noise to the denoiser's output again
 and again (lcm) or choose their own levels are refused. CFG++ is judged by its plain twin: its step

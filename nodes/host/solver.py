@@ -3,64 +3,65 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
 
 from ...optimizer.brownian import BrownianPath
-from ...optimizer.coordinate import OwnLevel, edm_level
+from ...optimizer.coordinate import Coordinate, OwnLevel, edm_level
 from ...optimizer.solvers import StochasticSolver
 
-if TYPE_CHECKING:
-    from .measure import GuidedModel
-
-__all__ = ["HostSolver"]
+__all__ = ["HostSolver", "Sample", "along"]
 
 
+class Sample(Protocol):
+    """One sampling run of the host with a SAMPLER: noise [B, ...], levels [n+1] -> x_0 [B, ...]."""
+
+    def __call__(self, noise: Tensor, sigmas: Tensor, sampler: Any, seed: int, /) -> Tensor:
+        """Run it."""
+
+
+@dataclass(frozen=True, eq=False)
 class HostSolver:
     """A Solver of the optimiser: one sampling run of the host.
 
-    noisy:     the stochastic SAMPLER whose twin `sampler` is; None: there is none, or none to run
-    own_level: in which the sampler measures its steps, of the EDM level
-    fine:      whether its runs take many steps
+    sample:         how a run is made
+    sampler:        the SAMPLER
+    calls_per_step: denoiser calls a step
+    order:          of convergence
+    own_level:      in which the sampler measures its steps, of the EDM level
+    stochastic:     the run of the sampler whose deterministic twin this is, along given noise;
+                    None: there is none, or none that can be run so
     """
 
-    def __init__(
-        self,
-        model: GuidedModel,
-        sampler: Any,
-        calls_per_step: int,
-        order: int,
-        noisy: Any = None,
-        own_level: OwnLevel = edm_level,
-        fine: bool = False,
-    ):
-        self.model = model
-        self.own_level = own_level
-        self.sampler = sampler
-        self.calls_per_step = calls_per_step
-        self.order = order
-        self.noisy = noisy
-        self.fine = fine
+    sample: Sample
+    sampler: Any
+    calls_per_step: int
+    order: int
+    own_level: OwnLevel = edm_level
+    stochastic: StochasticSolver | None = None
 
-    @property
-    def stochastic(self) -> StochasticSolver | None:
-        """(noise, sigmas, path) -> x_0: the stochastic sampler along given noise."""
-        return None if self.noisy is None else self._along
+    def __call__(self, noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
+        """(noise [B, ...], sigmas [n+1], seed) -> x_0 [B, ...]."""
+        return self.sample(noise, sigmas, self.sampler, seed)
 
-    def _along(self, noise: Tensor, sigmas: Tensor, path: BrownianPath) -> Tensor:
-        coordinate = self.model.levels.coordinate
 
+def along(sample: Sample, sampler: Any, coordinate: Coordinate) -> StochasticSolver:
+    """(noise, sigmas, path) -> x_0: the runs of a stochastic SAMPLER along given noise.
+
+    coordinate: host levels <-> EDM levels, in which a path knows its noise
+    """
+
+    def run(noise: Tensor, sigmas: Tensor, path: BrownianPath) -> Tensor:
         def unit_noise(s: Tensor, t: Tensor) -> Tensor:
             """What the host's samplers ask for a step from level s down to t."""
             levels = coordinate.finite_edm(np.array([float(s), float(t)]))
             return path.noise(*levels.tolist()).to(s)
 
-        sampler = copy.copy(self.noisy)
-        sampler.extra_options = {**sampler.extra_options, "noise_sampler": unit_noise}
-        return self.model.sample(noise, sigmas, sampler, seed=0)
+        noisy = copy.copy(sampler)
+        noisy.extra_options = {**sampler.extra_options, "noise_sampler": unit_noise}
+        return sample(noise, sigmas, noisy, 0)
 
-    def __call__(self, noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
-        """(noise [B, ...], sigmas [n+1], seed) -> x_0 [B, ...]."""
-        return self.model.sample(noise, sigmas, self.sampler, seed, fine=self.fine)
+    return run

@@ -4,7 +4,7 @@ import pytest
 import torch
 from align_your_steps.benchmarks import overhead
 from align_your_steps.benchmarks.overhead import MEAN, STD, Case, Network, Timed, near_two_values
-from align_your_steps.optimizer import runs
+from align_your_steps.optimizer.references import References
 from torch.distributions import Normal
 
 BUDGET = 600
@@ -111,14 +111,14 @@ def test_bare_calls_have_the_rows_of_those_inside():
 def test_refinement_noises_are_those_of_the_tracks(phases, monkeypatch):
     told, timed, _ = phases
     kept = []
-    tracked = runs.Runs.add_tracked_reference
+    tracked = References.add_tracked
 
-    def spy(self):
-        found = tracked(self)
+    def spy(self, check=None):
+        found = tracked(self, check)
         kept.append(found[0].x.shape)
         return found
 
-    monkeypatch.setattr(runs.Runs, "add_tracked_reference", spy)
+    monkeypatch.setattr(References, "add_tracked", spy)
     result = overhead.optimised(near_two_values, (2, 4), BUDGET)
     levels, noises = kept[0][0], sum(shape[1] for shape in kept)
     assert overhead.refinement_noises(told, timed.rows // timed.calls) == noises

@@ -8,9 +8,8 @@ import torch
 from align_your_steps.benchmarks import scaling
 from align_your_steps.benchmarks.overhead import near_two_values
 from align_your_steps.benchmarks.scaling import Case, Sleeping, bytes_a_noise, expected
-from align_your_steps.optimizer.coordinate import VE
 from align_your_steps.optimizer.parts import packed
-from align_your_steps.optimizer.runs import Runs
+from align_your_steps.tests.optimizer.laboratory import begun
 
 
 def process(total, rows=4000, exchanging=0.0, received=0, first=10.0):
@@ -57,13 +56,15 @@ def test_on_paper_ranks_halve_what_is_not_serial_if_they_divide_a_batch():
 
 
 def test_bytes_of_a_noise_are_those_that_a_rank_gives():
-    made = Runs(near_two_values, "dpmpp_2m", None, None, (4, 16, 16), 0, 10**6, None)
     fine = torch.linspace(5.0, 0.0, 13)
-    made.begin(fine, 3, 2, 4, VE)
+    made = begun(
+        near_two_values, "dpmpp_2m", fine, shape=(4, 16, 16), batch=2, every=3, steps=4,
+        budget=10**6,
+    )  # fmt: skip
     given = {}
-    once = made.once
-    made.once = lambda *args, **more: given.setdefault("found", once(*args, **more))
-    made.add_tracked_reference()
+    once = made.runner.once
+    made.runner.once = lambda *args, **more: given.setdefault("found", once(*args, **more))
+    made.references.add_tracked()
     expected_bytes = 2 * bytes_a_noise(4 * 16 * 16, 12, 4)
     header = 2000  # names, shapes, and the levels visited
     assert expected_bytes < len(packed(given["found"])) < expected_bytes + header

@@ -158,13 +158,10 @@ def main() -> None:
             sigma_max=levels.sigma_max,
             sigma_min=levels.sigma_min,
             steps=STEPS,
-            solver=solver,
+            solver=own.judged(),
             candidates=host.host_schedules(levels, STEPS, 1.0, spare_level=judged.spare_level),
             budget=BUDGET,
             coordinate=levels.coordinate,
-            reference=reference,
-            order=judged.order,
-            meter=own.meter,
         )
         return {
             **row,

@@ -88,13 +88,10 @@ def main() -> None:
             sigma_max=levels.sigma_max,
             sigma_min=levels.sigma_min,
             steps=STEPS,
-            solver=own.solver(),
+            solver=own.judged(),
             candidates={"spread": schedule(STEPS)},
             budget=BUDGET,
             coordinate=levels.coordinate,
-            reference=own.reference(),
-            order=own.sampler.order,
-            meter=own.meter,
         )
         return {
             "samplers": {n: runs(one) for n, one in solvers.items() if one.stochastic},

@@ -118,9 +118,8 @@ def main(cells: list[tuple[str, str]]) -> None:
 
     def first_call(own: host.GuidedModel, solver: Any, sigmas: Tensor) -> tuple[float, Tensor]:
         seen: list[tuple[float, Tensor]] = []
-        own.meter.observe = lambda level, x, _: seen.append((level, x))
-        solver(noise(4, seed=3), sigmas, seed=0)
-        own.meter.observe = None
+        with own.meter.observed(lambda level, x, _: seen.append((level, x))):
+            solver(noise(4, seed=3), sigmas, seed=0)
         return seen[0]
 
     def described(model: Any) -> dict[str, Any]:
@@ -147,13 +146,10 @@ def main(cells: list[tuple[str, str]]) -> None:
             sigma_max=own.levels.sigma_max,
             sigma_min=own.levels.sigma_min,
             steps=STEPS,
-            solver=own.solver(),
+            solver=own.judged(),
             candidates=others,
             budget=BUDGET,
             coordinate=own.levels.coordinate,
-            reference=own.reference(),
-            order=own.sampler.order,
-            meter=own.meter,
         )
 
     def limit(model: Any, test: Tensor) -> Tensor:

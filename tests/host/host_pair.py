@@ -117,13 +117,10 @@ def main() -> None:
             sigma_max=levels.sigma_max,
             sigma_min=levels.sigma_min,
             steps=STEPS,
-            solver=optimised.solver(),
+            solver=optimised.judged(),
             candidates=host.host_schedules(levels, STEPS, 1.0),
             budget=BUDGET,
             coordinate=levels.coordinate,
-            reference=optimised.reference(),
-            order=optimised.sampler.order,
-            meter=optimised.meter,
         )
         rows = METER.rows
         solver, models = both.solver(), (first, second)

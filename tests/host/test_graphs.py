@@ -23,6 +23,7 @@ from align_your_steps.tests.host.test_nodes import (
 )
 
 ASKED = Path(__file__).with_name("host_asked.py")
+KEPT = Path(__file__).parents[1] / "schedules" / "kept" / "0.2.0" / "pair.safetensors"
 
 
 def saved(server: ComfyServer, name: str) -> SavedSchedule:
@@ -178,6 +179,7 @@ def test_a_pair_is_measured_and_sampled_with_one_schedule(
     entry = server.run(pair_graph(prediction, name=name, **pair))
     assert 0 < network_rows(server) <= 2 * 600
     levels, result = shown(entry), saved(server, name)
+    assert list(result.request) == list(read_saved(KEPT, with_tensors=False).request)
     boundary = result.notes["boundary"]
     switch = sum(level > boundary for level in levels[:-1])
     assert 1 <= switch < STEPS

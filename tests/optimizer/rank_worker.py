@@ -16,8 +16,11 @@ from typing import Any
 
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import Profile, RankError, Ranks, Result, measure_profile, optimize
+from align_your_steps.optimizer import Profile, RankError, Ranks, Result, measure_profile
 from align_your_steps.optimizer.coordinate import spread
+from align_your_steps.optimizer.ledger import Ledger
+from align_your_steps.optimizer.meter import Meter
+from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from torch import Tensor, distributed
 
 DATA = Mixture.random(16, 4, seed=3)
@@ -77,7 +80,7 @@ class Rows:
 def run(model: Model, **settings: Any) -> Result:
     """One optimisation, small unless the settings say otherwise."""
     given = {"solver": "dpmpp_2m", "budget": 900, "steps": 4, "candidates": {"mine": MINE}}
-    return optimize(model, (16,), sigma_max=20.0, sigma_min=0.05, **{**given, **settings})
+    return optimize_flat(model, (16,), sigma_max=20.0, sigma_min=0.05, **{**given, **settings})
 
 
 def told(result: Result, model: Model) -> dict[str, Any]:
@@ -109,6 +112,11 @@ UNEVEN: dict[str, dict[str, Any]] = {  # 4 or 5 noises in a batch, but 3 at the 
     "uneven law": {"solver": "dpmpp_2m_sde", "budget": 3000},
     "few": {"solver": "euler", "budget": 400},
 }
+
+
+def empty() -> Ledger:
+    """One to which nothing is charged."""
+    return Ledger(0, Meter())
 
 
 def given_profile() -> Profile:
@@ -231,7 +239,8 @@ def four(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
             Ranks(both[1 - odd])
         except ValueError as error:
             refused = str(error)
-        found = mine.together("group", lambda: {"errors": torch.tensor([10.0 + ranks.rank])}, {})
+        mark = torch.tensor([10.0 + ranks.rank])
+        found = mine.together("group", lambda: {"errors": mark}, empty())
         limit = Rows(7 + ranks.rank) if mine.rank == 0 else None
         _, finish = mine.shared(None, limit)
         return {
@@ -245,7 +254,7 @@ def four(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
         for number in range(2):
             if number == 1 and ranks.rank == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
-            ranks.together(f"exchange, {number}", lambda: {"errors": torch.ones(1)}, {})
+            ranks.together(f"exchange, {number}", lambda: {"errors": torch.ones(1)}, empty())
 
     return {"groups": groups, "killed": exchange, "stays": lambda: time.sleep(STAYS) or {}}
 

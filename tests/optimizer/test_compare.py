@@ -12,9 +12,7 @@ from align_your_steps.optimizer import (
     Comparison,
     DenoiserError,
     builtin_solver,
-    compare,
     gaussian,
-    optimize,
 )
 from align_your_steps.optimizer.compare import most_calls
 from align_your_steps.optimizer.coordinate import VE
@@ -22,6 +20,7 @@ from align_your_steps.optimizer.fine import fine_levels, fine_steps
 from align_your_steps.optimizer.noise import SELECTION, generators, unit_noise
 from align_your_steps.optimizer.solvers import reference_solver
 from align_your_steps.schedules.curves import discrete_table, hand_made
+from align_your_steps.tests.optimizer.laboratory import compare_flat, optimize_flat
 from torch import Tensor
 
 TABLE = discrete_table()
@@ -33,7 +32,7 @@ GIVEN = hand_made(6, TABLE)
 
 def compared(denoise=DATA.denoise, schedules=GIVEN, **options) -> Comparison:
     defaults = {"solver": "dpmpp_2m", "sigma_max": HIGH, "sigma_min": LOW}
-    return compare(denoise, SHAPE, schedules=schedules, **{**defaults, **options})
+    return compare_flat(denoise, SHAPE, schedules=schedules, **{**defaults, **options})
 
 
 def errors_of(found: Comparison) -> dict[str, list[float]]:
@@ -92,7 +91,7 @@ def test_the_batch_size_changes_nothing() -> None:
 
 
 def test_optimize_reports_the_same_errors_for_the_same_noises() -> None:
-    result = optimize(
+    result = optimize_flat(
         DATA.denoise, SHAPE, sigma_max=HIGH, sigma_min=LOW, steps=6, solver="dpmpp_2m",
         candidates=GIVEN, budget=4000, seed=1,
     )  # fmt: skip
@@ -282,7 +281,7 @@ def test_a_flow_schedule_keeps_its_first_level_of_one() -> None:
             x = x + (below - s) * (x - D) / s
         return x
 
-    found = compare(
+    found = compare_flat(
         DATA.denoise, SHAPE, schedules=schedules, sigma_max=1.0, sigma_min=0.001, solver=solver,
         coordinate=FLOW, noises=4,
     )  # fmt: skip

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import Meter, NotFiniteError, Result, compare, optimize
+from align_your_steps.optimizer import Meter, NotFiniteError, Result
 from align_your_steps.optimizer.failures import Failures
 from align_your_steps.optimizer.select import Candidate, halving
 from align_your_steps.optimizer.solvers import builtin_solver
 from align_your_steps.schedules import Unfinished
+from align_your_steps.tests.optimizer.laboratory import compare_flat, optimize_flat
 from align_your_steps.tests.torture.failing import Fault
 from torch import Tensor
 
@@ -42,7 +43,7 @@ def at(level: float, kind: str = "nan", **how: Any) -> Model:
 
 def found(model: Any, **settings: Any) -> Result:
     settings = {"steps": 4, "solver": "dpmpp_2m", "budget": 900, "candidates": GIVEN, **settings}
-    return optimize(model, (16,), sigma_max=20.0, sigma_min=0.05, **settings)
+    return optimize_flat(model, (16,), sigma_max=20.0, sigma_min=0.05, **settings)
 
 
 @pytest.mark.parametrize("kind", ["nan", "inf", "minus inf"])
@@ -155,7 +156,7 @@ def test_noises_whose_reference_fails_end_the_comparison_with_those_before(
 
 def test_a_comparison_ends_before_noises_whose_reference_fails() -> None:
     def compared(model: Model) -> Any:
-        return compare(
+        return compare_flat(
             model, (16,), schedules=GIVEN, sigma_max=20.0, sigma_min=0.05, solver="euler",
             noises=12,
         )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.optimizer import Deadline, Result
-from align_your_steps.optimizer.runs import FEWEST
+from align_your_steps.optimizer.plan import FEWEST
 from align_your_steps.schedules.curves import hand_made
 from align_your_steps.tests.optimizer.test_journal import InMemory, Model, recorded, run, same
 from align_your_steps.tests.optimizer.test_optimize import TABLE, chosen_by

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import CONTINUED, Meter, Result, builtin_solver, optimize
+from align_your_steps.optimizer import CONTINUED, Meter, Result, builtin_solver
+from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from torch import Tensor
 
 BUDGET = 900
@@ -58,7 +59,7 @@ def run(model: Model, journal: InMemory | None = None, **settings: Any) -> Resul
         "candidates": {"mine": torch.tensor([20.0, 6.0, 1.5, 0.3, 0.0])},
         **settings,
     }
-    return optimize(model, (16,), sigma_max=20.0, sigma_min=0.05, journal=journal, **given)
+    return optimize_flat(model, (16,), sigma_max=20.0, sigma_min=0.05, journal=journal, **given)
 
 
 def same(one: Result, other: Result) -> None:
@@ -176,7 +177,7 @@ def test_a_solver_behind_a_meter_of_the_callers_continues_too() -> None:
 
     def measured(model: Model, journal: InMemory | None = None) -> Result:
         own = settings(model)
-        return optimize(
+        return optimize_flat(
             own.pop("denoise"), (16,), sigma_max=20.0, sigma_min=0.05, steps=STEPS, budget=BUDGET,
             journal=journal, **own,
         )  # fmt: skip

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import power_law
-from align_your_steps.optimizer import Meter, Result, builtin_solver, law, optimize
+from align_your_steps.optimizer import Meter, Result, builtin_solver, law
 from align_your_steps.optimizer.coordinate import VE
 from align_your_steps.optimizer.law import FINALISTS, law_errors
-from align_your_steps.optimizer.law_runs import FEWEST_NOISES
+from align_your_steps.optimizer.plan import FEWEST_NOISES
 from align_your_steps.optimizer.select import Candidate, Score
 from align_your_steps.optimizer.solvers import DETERMINISTIC_TWIN, stochastic_solver
 from align_your_steps.optimizer.spectrum import GAUSSIAN, gaussian_candidate, output_variances
 from align_your_steps.schedules.curves import discrete_table, hand_made
+from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from align_your_steps.tests.optimizer.test_finish import At
 
 TABLE = discrete_table()
@@ -28,7 +29,7 @@ def normal(*shape: int, seed: int) -> torch.Tensor:
 def found(denoise=DATA.denoise, **options) -> Result:
     defaults = {"solver": "dpmpp_2m_sde", "steps": 5, "budget": 4000}
     ends = {"sigma_max": HIGH, "sigma_min": LOW, "candidates": hand_made(5, TABLE)}
-    return optimize(denoise, (8,), **{**defaults, **ends, **options})
+    return optimize_flat(denoise, (8,), **{**defaults, **ends, **options})
 
 
 # -- the criterion --------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from align_your_steps.optimizer import (
     edm_schedule,
     gaussian,
     klub,
-    optimize,
     subdivide,
 )
 from align_your_steps.optimizer.coordinate import spread
@@ -30,6 +29,7 @@ from align_your_steps.optimizer.solvers import reference_solver
 from align_your_steps.schedules.curves import discrete_table, hand_made
 from align_your_steps.schedules.presets import PRESETS, preset_for_model
 from align_your_steps.schedules.resample import at_steps
+from align_your_steps.tests.optimizer.laboratory import optimize_flat
 
 TABLE = discrete_table()
 HIGH, LOW = TABLE.sigma_max, TABLE.sigma_min
@@ -62,7 +62,7 @@ def found(denoise=DATA.denoise, **options) -> Result:
     shape = options.pop("shape", (4,))
     defaults = {"solver": "dpmpp_2m", "steps": 5, "budget": 2000}
     ends = {"sigma_max": HIGH, "sigma_min": LOW}
-    return optimize(denoise, shape, **{**defaults, **ends, **options})
+    return optimize_flat(denoise, shape, **{**defaults, **ends, **options})
 
 
 # -- budget and result ----------------------------------------------------------------------
@@ -497,7 +497,7 @@ def test_flow_schedule_runs_from_one_to_zero_and_beats_the_linear_one():
         return flow_euler(noise, sigmas, seed)
 
     linear = torch.linspace(1.0, 0.0, 7)
-    result = optimize(
+    result = optimize_flat(
         FLOW_DATA.denoise,
         (8,),
         sigma_max=1.0,
@@ -552,7 +552,7 @@ def test_flow_schedule_is_refined_where_the_solver_passes_through_a_meter(steps)
     if steps > 1:  # levels that no EDM level tells apart
         inner = torch.linspace(0.9, 0.0, steps - 1)
         schedules["at the top"] = torch.tensor([1.0, 1 - 2e-5, *inner])
-    result = optimize(
+    result = optimize_flat(
         shape=(6,),
         sigma_max=1.0,
         sigma_min=0.002,

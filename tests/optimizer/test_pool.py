@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import VE, edm_schedule, gaussian
 from align_your_steps.optimizer.candidates import distinct, edm_levels
+from align_your_steps.optimizer.plan import REFINEMENT_SHARE
 from align_your_steps.optimizer.pool import APART, TRIED, refined_pool
-from align_your_steps.optimizer.runs import REFINEMENT_SHARE
 from align_your_steps.optimizer.select import FAVOURITES, Candidate
+from align_your_steps.optimizer.surrogate import Surrogate
+from align_your_steps.tests.optimizer.laboratory import Begun
 from align_your_steps.tests.optimizer.test_surrogate import BATCHES, HIGH, LOW, SOLVERS, prepared
 
 DATA = Mixture.random(16, 12, seed=3, std=0.5)
@@ -32,35 +36,46 @@ def pool_of(steps: int) -> list[Candidate]:
     ]
 
 
+def refined_in(
+    runs: Begun,
+    surrogate: Surrogate,
+    pool: list[Candidate],
+    goes_on: Callable[[], bool] = lambda: True,
+) -> list[Candidate]:
+    return refined_pool(
+        pool,
+        surrogate,
+        VE,
+        lambda candidate: runs.track(candidate.sigmas, BATCHES),
+        lead=lambda candidate: None,
+        goes_on=goes_on,
+    )[0]
+
+
 def refined(solver: str, steps: int, budget: int = 100_000):
     """The runs, the given pool and the refined one."""
     runs, surrogate = prepared(DATA.denoise, solver, dim=16, batch=4, budget=budget)
     pool = pool_of(steps)
-    found, _ = refined_pool(pool, surrogate, runs, VE, BATCHES)
+    found = refined_in(runs, surrogate, pool)
     return runs, pool, found
 
 
-def test_refining_without_a_call_reports_progress_so_that_it_can_be_cancelled() -> None:
+def test_refining_without_a_call_asks_whether_it_goes_on_so_that_it_can_be_cancelled() -> None:
     class Cancelled(Exception):
         pass
 
+    def goes_on() -> bool:
+        raise Cancelled
+
     runs, surrogate = prepared(DATA.denoise, "dpmpp_2m", dim=16, batch=4)
-    pool, before, seen = pool_of(5), runs.left, set()
-
-    def progress(phase: str, rows: int) -> None:
-        assert phase == "refinement"
-        if rows in seen:
-            raise Cancelled
-        seen.add(rows)
-
-    runs.progress = progress
+    before = runs.left
     with pytest.raises(Cancelled):
-        refined_pool(pool, surrogate, runs, VE, BATCHES)
-    assert before - runs.left <= BATCHES * runs.cost(5)  # one schedule was run
+        refined_in(runs, surrogate, pool_of(5), goes_on)
+    assert before - runs.left <= BATCHES * runs.runner.cost(5)  # one schedule was run
 
 
 def real_error(runs, candidate: Candidate) -> float:
-    return float(np.mean([runs.errors(candidate, batch) for batch in range(BATCHES)]))
+    return float(np.mean([runs.errors.of(candidate, batch) for batch in range(BATCHES)]))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
@@ -109,7 +124,7 @@ def test_nothing_is_run_that_refinement_may_not_spend(solver):
 @pytest.mark.parametrize("budget", [2000, 3000, 5000])
 def test_refinement_spends_whole_runs_of_every_noise_within_its_share(budget):
     runs, _, _ = refined("dpmpp_2m", 5, budget)
-    once = BATCHES * runs.cost(5)
+    once = BATCHES * runs.runner.cost(5)
     assert once <= runs.spent["refinement"] <= REFINEMENT_SHARE * budget
     assert runs.spent["refinement"] % once == 0
 
@@ -117,13 +132,13 @@ def test_refinement_spends_whole_runs_of_every_noise_within_its_share(budget):
 def test_one_step_is_run_but_for_its_slopes_and_nothing_is_refined():
     runs, _, found = refined("euler", 1)
     assert not any("refined" in candidate.name for candidate in found)
-    assert runs.spent["refinement"] <= (1 + TRIED) * BATCHES * runs.cost(1)
+    assert runs.spent["refinement"] <= (1 + TRIED) * BATCHES * runs.runner.cost(1)
 
 
 def test_pool_without_given_schedules_is_refined_too():
     runs, surrogate = prepared(DATA.denoise, "dpmpp_2m", dim=16, batch=4)
     pool = [candidate for candidate in pool_of(5) if not candidate.given]
-    found, _ = refined_pool(pool, surrogate, runs, VE, BATCHES)
+    found = refined_in(runs, surrogate, pool)
     assert found[0].name == "refined"
     assert real_error(runs, found[0]) < min(real_error(runs, candidate) for candidate in pool)
 

@@ -11,9 +11,9 @@ from align_your_steps.optimizer import (
     builtin_solver,
     edm_schedule,
     gaussian,
-    optimize,
 )
 from align_your_steps.optimizer.step_counts import at_steps, drawn_through
+from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from align_your_steps.tests.optimizer.test_surrogate import HIGH, LOW, prepared
 
 DATA = Mixture.random(64, 40, seed=11, std=0.5)
@@ -28,7 +28,7 @@ def optimised(method: str = "measured") -> tuple[Result, list[int]]:
         return DATA.denoise(x, sigma)
 
     karras = np.append(edm_schedule(7, HIGH, LOW), 0.0)
-    result = optimize(
+    result = optimize_flat(
         denoise, (64,), sigma_max=HIGH, sigma_min=LOW, steps=8, solver="dpmpp_2m",
         candidates={"karras": karras}, budget=2000, method=method,
     )  # fmt: skip

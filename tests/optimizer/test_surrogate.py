@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import FLOW, VE, Denoiser, edm_schedule, gaussian
+from align_your_steps.optimizer import FLOW, Denoiser, edm_schedule, gaussian
 from align_your_steps.optimizer.coordinate import edm_level, spread
 from align_your_steps.optimizer.noise import SELECTION, generators, unit_noise
-from align_your_steps.optimizer.runs import Runs
 from align_your_steps.optimizer.solvers import SOLVERS as SOLVER_FUNCTIONS
 from align_your_steps.optimizer.solvers import reference_solver
 from align_your_steps.optimizer.surrogate import (
@@ -23,6 +22,7 @@ from align_your_steps.optimizer.surrogate import (
     joined,
     measured_slope,
 )
+from align_your_steps.tests.optimizer.laboratory import Begun, begun
 
 HIGH, LOW, FINE = 14.6, 0.03, 48
 BATCH, BATCHES = 3, 2
@@ -37,17 +37,18 @@ def prepared(
     batch: int = BATCH,
     fine: int = FINE,
     budget: int = 10**9,
-) -> tuple[Runs, Surrogate]:
+) -> tuple[Begun, Surrogate]:
     """Runs with two batches of noises, and the surrogate of their references."""
-    runs = Runs(denoise, solver, None, None, (dim,), 0, budget, None)
     levels = torch.from_numpy(np.append(spread(HIGH, LOW, fine), 0.0)).float()
-    runs.begin(levels, fine // 8, batch, 5, VE)
-    pairs = [pair for _ in range(BATCHES) if (pair := runs.add_tracked_reference())]
+    runs = begun(
+        denoise, solver, levels, shape=(dim,), batch=batch, every=fine // 8, budget=budget
+    )
+    pairs = [pair for _ in range(BATCHES) if (pair := runs.references.add_tracked())]
     reference, coarse = (joined(tracks) for tracks in zip(*pairs, strict=True))
     return runs, Surrogate(reference, measured_slope(reference, coarse), solver)
 
 
-def real(runs: Runs, schedule: np.ndarray) -> Track:
+def real(runs: Begun, schedule: np.ndarray) -> Track:
     """A real run of all noises."""
     track = runs.track(torch.from_numpy(schedule).float(), BATCHES)
     assert track is not None
@@ -149,9 +150,9 @@ def test_heuns_track_is_its_trajectory_and_not_its_predictors() -> None:
 
 def test_tracks_of_several_batches_are_joined_noise_by_noise() -> None:
     data = Mixture.random(4, 5, seed=1, std=0.4)
-    runs = Runs(data.denoise, "euler", None, None, (4,), 0, 10**9, None)
-    runs.begin(torch.from_numpy(np.append(spread(HIGH, LOW, 24), 0.0)).float(), 3, BATCH, 5, VE)
-    parts = [track for _ in range(2) if (pair := runs.add_tracked_reference()) for track in pair]
+    levels = torch.from_numpy(np.append(spread(HIGH, LOW, 24), 0.0)).float()
+    runs = begun(data.denoise, "euler", levels, shape=(4,), batch=BATCH, every=3)
+    parts = [track for _ in range(2) if (pair := runs.references.add_tracked()) for track in pair]
     for tracks in (parts[::2], parts[1::2]):  # references, coarse runs
         whole = joined(tracks)
         assert whole.x.shape == whole.denoised.shape == (len(whole.log_levels), 2 * BATCH, 4)
@@ -166,14 +167,14 @@ def test_tracks_of_several_batches_are_joined_noise_by_noise() -> None:
 
 
 def test_large_latents_are_sampled() -> None:
-    runs = Runs(gaussian.denoise, "euler", None, None, (4, 40, 40), 0, 10**9, None)
-    runs.begin(torch.tensor([10.0, 5.0, 2.0, 1.0, 0.5, 0.1, 0.0]), 2, 2, 5, VE)
-    pair = runs.add_tracked_reference()
+    levels = torch.tensor([10.0, 5.0, 2.0, 1.0, 0.5, 0.1, 0.0])
+    runs = begun(gaussian.denoise, "euler", levels, shape=(4, 40, 40), batch=2, every=2)
+    pair = runs.references.add_tracked()
     assert pair is not None
     for track in pair:
         assert track.end.shape == (2, ELEMENTS)
         assert track.x.shape[1:] == track.denoised.shape[1:] == (2, ELEMENTS)
-    whole = float(runs.ends[0].square().mean())
+    whole = float(runs.references.ends[0].square().mean())
     assert np.square(pair[0].end).mean() == pytest.approx(whole, rel=0.1)
 
 
@@ -210,12 +211,12 @@ def test_slopes_of_noises_do_not_mix() -> None:
     assert slope == pytest.approx(np.tile([0.2, 0.9], (5, 1)))
 
 
-def true_error(data: Mixture, runs: Runs, dim: int) -> np.ndarray:
+def true_error(data: Mixture, runs: Begun, dim: int) -> np.ndarray:
     """RMS distance of the references to the end points of runs in 800 steps, in float64."""
     fine = torch.from_numpy(np.append(spread(HIGH, LOW, 800), 0.0))
     errors = []
-    for batch, end in enumerate(runs.ends):
-        rows = range(batch * runs.batch, (batch + 1) * runs.batch)
+    for batch, end in enumerate(runs.references.ends):
+        rows = range(batch * runs.runner.batch, (batch + 1) * runs.runner.batch)
         noise = unit_noise(generators(0, SELECTION, rows), (dim,)).double()
         exact = reference_solver(data.denoise)(noise, fine, 0)
         errors.append((end.double() - exact).square().mean(1).sqrt())
@@ -231,15 +232,15 @@ def test_estimate_of_the_references_own_error_is_near_the_true_one(dim, componen
     assert 0.5 < np.median(estimated) / np.median(actual) < 2.0
     assert 0.5 < np.median(estimated / actual) < 2.0
     assert np.corrcoef(np.log(estimated), np.log(actual))[0, 1] > 0.5
-    assert runs.reference_errors == pytest.approx(estimated.tolist(), rel=1e-6)
+    assert runs.references._errors == pytest.approx(estimated.tolist(), rel=1e-6)
 
 
 def test_estimate_of_the_references_own_error_becomes_the_true_one_with_many_steps() -> None:
     data = Mixture.random(4, 5, seed=2, std=0.6)
     runs, _ = prepared(data.denoise, "dpmpp_2m", 4, batch=8, fine=96)
     actual = true_error(data, runs, 4)
-    assert np.median(runs.reference_errors / actual) == pytest.approx(1.0, rel=0.15)
-    assert runs.reference_error == pytest.approx(actual.mean(), rel=0.15)
+    assert np.median(runs.references._errors / actual) == pytest.approx(1.0, rel=0.15)
+    assert runs.references.error == pytest.approx(actual.mean(), rel=0.15)
 
 
 def test_estimated_error_is_that_of_the_last_output_and_not_of_the_state_before_it() -> None:
@@ -259,7 +260,7 @@ def test_estimated_error_is_that_of_the_last_output_and_not_of_the_state_before_
 def test_a_constant_denoiser_leaves_no_error_to_estimate() -> None:
     target = torch.tensor([1.0, -2.0, 0.5])
     runs, _ = prepared(lambda x, sigma: target.expand(len(x), -1), "euler", dim=3)
-    assert runs.reference_error < 1e-6
+    assert runs.references.error < 1e-6
 
 
 # -- prediction -----------------------------------------------------------------------------

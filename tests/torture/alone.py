@@ -25,6 +25,7 @@ import numpy
 import safetensors.torch
 import scipy.optimize
 import torch
+from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from align_your_steps.tests.torture.audit import changed_files, reaches_out
 
 FOLDER = Path(sys.argv[1]).resolve()
@@ -58,7 +59,6 @@ def trespass() -> None:
 
 def work() -> list[str]:
     """Import, optimise, save, list, find, share, rename and delete."""
-    from align_your_steps.optimizer import optimize
     from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store
     from align_your_steps.schedules.saved import to_bytes
     from align_your_steps.schedules.shared import to_json_bytes
@@ -69,7 +69,7 @@ def work() -> list[str]:
     journal = Unfinished(FOLDER / "unfinished", request)
     ends = {"sigma_max": HIGH, "sigma_min": LOW}
     solver: dict[str, Any] = {"solver": "euler", "steps": 5, "budget": 300}
-    found = optimize(denoise, (4,), **ends, **solver, journal=journal)
+    found = optimize_flat(denoise, (4,), **ends, **solver, journal=journal)
     levels = tuple(found.sigmas.tolist())
     schedule = Schedule(levels, "mine", Provenance("me", "a toy", "2026-08-01"))
     saved = SavedSchedule(schedule, "a model", request)

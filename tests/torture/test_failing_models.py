@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import NotFiniteError, Result, optimize
+from align_your_steps.optimizer import NotFiniteError, Result
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
 from align_your_steps.tests.host.test_nodes import optimize_graph, sampled, saved_files, shown
+from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from align_your_steps.tests.optimizer.test_journal import InMemory, recorded
 from align_your_steps.tests.torture.failing import BAD, BrokenModel, Fault
 from torch import Tensor
@@ -45,7 +46,7 @@ def run(model: Any, solver: str, budget: int, journal: InMemory | None = None) -
     """An optimisation in which nothing may be warned of."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return optimize(
+        return optimize_flat(
             model, (16,), sigma_max=20.0, sigma_min=0.05, steps=3, solver=solver, budget=budget,
             candidates=GIVEN, journal=journal,
         )  # fmt: skip

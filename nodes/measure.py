@@ -1,0 +1,148 @@
+"""The measurement of a task: the optimiser's run, and what of it is saved."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+from typing import Any
+
+from ..optimizer import Known, Result, Session, optimize
+from ..profiles import NOISES, as_ranges
+from ..schedules import Provenance, SavedSchedule, Schedule, Unfinished
+from . import host
+from .candidates import starts
+from .early import account, early_request, how_it_ended
+from .plotted import BEST_GIVEN
+from .report import best_given, comparison, report_text, snapped
+from .task import Task
+
+__all__ = ["METHODS", "measured"]
+
+METHODS = {"measured": "measured", "paper (KLUB)": "paper"}
+OTHER_STEPS = (4, 5, 6, 8, 10, 12, 15, 20, 25, 30)  # saved with every result
+
+
+def measured(task: Task, progress: host.Progress, journal: Unfinished | None) -> SavedSchedule:
+    """Run the optimisation that a task asks for; nothing is saved yet.
+
+    journal: where what is measured is kept until it is finished
+    """
+    result = _optimised(task, progress, journal)
+    request, guided = task.request, task.guided
+    early = account(result, request.budget, task.given, progress, journal is not None)
+    name = (
+        task.name or f"{guided.model_name}{guided.sampler.name} {request.steps} steps{_cfg(task)}"
+    )
+    others = _other_steps(result, request.denoise)
+    return SavedSchedule(
+        schedule=Schedule(tuple(result.sigmas.tolist()), name, _provenance(task, result), others),
+        identity=request.identity,
+        request=(early_request(request) if result.ended_early else request).as_json(),
+        tensors=result.profile.to_tensors(),
+        notes={
+            "report": _report(task, result, early),
+            **_figures(task, result),
+            **(how_it_ended(progress) if result.ended_early else {}),
+        },
+    )
+
+
+def _optimised(task: Task, progress: host.Progress, journal: Unfinished | None) -> Result:
+    """The optimiser's run, in batches that fit into memory."""
+    guided, request = task.guided, task.request
+    levels, method = guided.levels, METHODS[request.method]
+    elements = guided.elements
+    known = Known(
+        profile=None if task.profile is None else task.profile.profile,
+        samples=guided.latent.samples,
+        starts=starts(levels, method, request.steps, request.denoise),
+    )
+    session = Session(
+        progress=progress, better=progress.better, journal=journal, finish=progress
+    )
+    return guided.fitted(
+        lambda batch_size, made: optimize(
+            guided,
+            guided.shape,
+            sigma_max=host.start_level(levels, request.steps, request.denoise),
+            sigma_min=levels.sigma_min,
+            steps=request.steps,
+            solver=guided.judged(),
+            candidates=task.given,
+            budget=request.budget,
+            seed=request.seed,
+            method=method,
+            coordinate=levels.coordinate,
+            elements=elements,
+            known=known,
+            session=replace(session, spent=made, batch_size=batch_size),
+        )
+    )
+
+
+def _provenance(task: Task, result: Result) -> Provenance:
+    """Who measured what, and when."""
+    request = task.request
+    second = ""
+    if request.boundary is not None:
+        second = f", a second model from noise level {request.boundary:.4g} on"
+    return Provenance(
+        who="Optimize AYS",
+        what=f"{request.sampler}, {request.steps} steps{_cfg(task)}, denoise {request.denoise:g}, "
+        f"latent {request.shape}{second}: {result.method}, on {result.noises} noises with "
+        f"{result.total_calls} calls" + (f"; {snapped(result)}" if snapped(result) else ""),
+        when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def _cfg(task: Task) -> str:
+    """The guidance scale as names tell it; empty if there is no single one."""
+    return "" if task.request.cfg is None else f" cfg {task.request.cfg:g}"
+
+
+def _report(task: Task, result: Result, early: str) -> str:
+    """The report, with what is particular about the guidance."""
+    guided, request = task.guided, task.request
+    report = report_text(
+        result,
+        guided.sampler,
+        request.steps,
+        request.boundary,
+        task.warning,
+        early,
+        linked=task.profile,
+    )
+    return report + (f"\n\nNote: {guided.note}" if guided.note else "")
+
+
+def _figures(task: Task, result: Result) -> dict[str, Any]:
+    """What a result notes for those who use it."""
+    figures = {
+        "summary": comparison(result),
+        "method": result.method,
+        "error": result.error.mean,
+        "calls": result.calls,
+        "flow": task.guided.levels.flow,
+        "spare_level": task.guided.sampler.spare_level,
+        "sigma_min": task.guided.levels.sigma_min,
+        "boundary": task.request.boundary,
+    }
+    if (had := best_given(result)) is not None:
+        figures[BEST_GIVEN] = had.candidate.name
+    if task.profile is not None:
+        # So that it can be merged again; without one, the request's seed tells the noises.
+        figures[NOISES] = as_ranges(task.profile.noises)
+    return figures
+
+
+def _other_steps(result: Result, denoise: float) -> tuple[tuple[float, ...], ...]:
+    """Levels for other numbers of steps, which take no calls; none for a part of the path."""
+    if result.surrogate is None or denoise < 1.0:
+        return ()
+    known = result.coordinate.table
+    counts = [
+        count
+        for count in OTHER_STEPS
+        if count != len(result.sigmas) - 1 and (known is None or count <= len(known))
+    ]
+    return tuple(tuple(levels.tolist()) for levels in result.at_step_counts(counts))

@@ -1,0 +1,233 @@
+"""The four stages of an optimisation: references, profile, candidates, choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .candidates import (
+    PAPER_STEPS,
+    checked_candidate,
+    distinct,
+    measured_candidates,
+    paper_candidates,
+)
+from .coordinate import spread
+from .law import law_scores
+from .law_runs import LawRuns
+from .plan import FEWEST, PROFILE_LEVELS, Plan, law_reference_steps
+from .pool import refined_pool, shortlist
+from .problem import Problem
+from .profile import Profile
+from .profile_runs import profile_of
+from .references import PairedErrors, References, refinement_track
+from .runner import Runner
+from .select import Candidate, Score, halving
+from .session import Known, Lab
+from .spectrum import gaussian_candidate
+from .surrogate import Surrogate, Track, joined, measured_slope
+
+__all__ = ["Verdict", "judge", "measured_profile", "measured_references", "refined", "suggested"]
+
+Tracks = list[tuple[Track, Track] | None]
+
+
+class _TooMuchError(Exception):
+    """A limit leaves less than a plan's first references take."""
+
+
+def measured_references(plan: Plan, lab: Lab) -> tuple[Plan, References, Tracks]:
+    """Fine-step references of the noises that schedules are refined on, a quarter of the budget.
+
+    Where a limit leaves too little for the plan, another is made, with smaller batches.
+    """
+    while True:
+        fine = lab.problem.fine_levels(plan.reference_steps)
+        references = References(Runner(lab, plan.batch), fine, plan.every)
+        lab.ledger.owe(_owed_by(references))
+        try:
+            return plan, references, _tracked(plan, references)
+        except _TooMuchError:
+            lab.ledger.cut_short()
+            plan = plan.smaller(int(lab.ledger.offered))
+
+
+def _owed_by(references: References) -> Callable[[], int]:
+    """Rows that the smallest honest comparison still takes, before the first fresh noise."""
+    lab = references.runner.lab
+
+    def owed() -> int:
+        profile = 0 if "profile" in lab.ledger.spent else PROFILE_LEVELS
+        runs = FEWEST * references.runner.cost(lab.problem.steps)
+        return profile + references.cost + runs
+
+    return owed
+
+
+def _tracked(plan: Plan, references: References) -> Tracks:
+    """The references to refine schedules on, in whole batches.
+
+    Raises _TooMuchError as soon as too few are seen to fit.
+    """
+    lab = references.runner.lab
+
+    def check() -> None:
+        lab.ask()
+        if plan.too_large(lab.ledger.rows):
+            raise _TooMuchError
+
+    check()
+    tracked = [references.add_tracked(check)]
+    while len(tracked) < lab.ledger.decide(plan.references):
+        tracked.append(references.add_tracked())
+    return tracked
+
+
+def measured_profile(plan: Plan, references: References, known: Known) -> Profile:
+    """The denoiser's profile: what is given, or measured with some 8 % of the budget."""
+    problem, ledger = plan.problem, references.runner.lab.ledger
+    ends = references.take_whole()
+    if known.profile is not None:
+        return known.profile
+    x_0 = torch.cat(ends) if known.samples is None else known.samples
+    del ends  # may be the largest of all that is held
+    paths = ledger.decide(lambda rows: plan.paths(rows, len(references.ends)))
+    x_0 = x_0[torch.arange(paths) % len(x_0)]
+    coordinate = problem.coordinate
+    along = spread(problem.t_max, problem.t_min, PROFILE_LEVELS)
+    if coordinate.table is not None:
+        along = coordinate.edm(coordinate.thinned(coordinate.level(along)))
+    return profile_of(references, x_0, along)
+
+
+def suggested(
+    problem: Problem,
+    profile: Profile,
+    candidates: Mapping[str, object] | Sequence[object],
+    known: Known,
+    method: str,
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Schedules worth running, the likeliest first: what the caller has, and what a profile tells.
+
+    Returns also those of the caller's that cannot be used, with the reason.
+    """
+    given, left_out = _given(candidates, problem)
+    coordinate, sigma_max = problem.coordinate, problem.sigma_max
+    if method == "paper":
+        starts = known.checked_starts(PAPER_STEPS)
+        found = paper_candidates(profile, problem.steps, coordinate, sigma_max, starts=starts)
+        # The paper's own come first: what the caller has is there for comparison only.
+        return distinct(found, [], coordinate) + given, left_out
+    found = measured_candidates(
+        profile,
+        problem.steps,
+        coordinate,
+        sigma_max,
+        starts=known.checked_starts(problem.steps),
+        order=problem.solver.order,
+        own_level=problem.solver.own_level,
+    )
+    return given + distinct(found, given, coordinate), left_out
+
+
+def _given(
+    candidates: Mapping[str, object] | Sequence[object], problem: Problem
+) -> tuple[list[Candidate], dict[str, str]]:
+    """The caller's schedules that can be run, and why the others cannot."""
+    if not isinstance(candidates, Mapping):
+        candidates = {f"candidate {k}": levels for k, levels in enumerate(candidates)}
+    pool: list[Candidate] = []
+    left_out = {}
+    for name, levels in candidates.items():
+        try:
+            pool.append(checked_candidate(name, levels, problem.steps, problem.sigma_max))
+        except (ValueError, TypeError) as error:
+            left_out[name] = str(error)
+    return pool, left_out
+
+
+def refined(
+    pool: list[Candidate], tracked: Tracks, references: References, plan: Plan
+) -> tuple[list[Candidate], Surrogate | None]:
+    """The pool with refined schedules, for up to 30 % of the budget, in the order to run it.
+
+    Returns also what is known about schedules of other lengths; None: nothing.
+    """
+    lab, problem = references.runner.lab, plan.problem
+    pairs = [pair for pair in tracked if pair is not None]
+    if len(pairs) < len(tracked):
+        return pool, None
+    fine, coarse = (joined(tracks) for tracks in zip(*pairs, strict=True))
+    solver = problem.solver
+    surrogate = Surrogate(fine, measured_slope(fine, coarse), solver.stand_in, solver.own_level)
+
+    def measure(candidate: Candidate) -> Track | None:
+        return refinement_track(references, plan, candidate.sigmas, len(tracked))
+
+    return refined_pool(
+        pool,
+        surrogate,
+        problem.coordinate,
+        measure,
+        lead=lab.leader.lead,
+        goes_on=lambda: lab.goes_on("refinement"),
+    )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of the comparison on fresh noise.
+
+    winner:          of the least error
+    scores:          of every candidate
+    criterion:       "paired error" or "law", what the scores' errors are
+    reference_steps: of the runs that they compare with
+    surrogate:       what is known about schedules of other lengths; None: nothing
+    """
+
+    winner: Score
+    scores: list[Score]
+    criterion: str
+    reference_steps: int
+    surrogate: Surrogate | None
+
+
+def judge(
+    pool: list[Candidate], surrogate: Surrogate | None, references: References, plan: Plan
+) -> Verdict:
+    """The candidate of least error from fresh noises: none of them was made from these."""
+    lab = references.runner.lab
+    if plan.by_law and surrogate is not None and lab.ledger.fits(plan.law_rows):
+        return _by_law(shortlist(pool, surrogate, plan.problem.coordinate), references)
+    runner, errors = references.runner, PairedErrors(references)
+    first = len(references.ends)
+
+    def room(rows: int) -> int:
+        left = rows - lab.ledger.made - references.cost
+        return plan.rivals(left, runner.cost(plan.problem.steps))
+
+    winner, scores = halving(
+        pool[: lab.ledger.decide(room)],
+        lambda candidate, k: errors.of(candidate, first + k),
+        lab.leader.lead,
+    )
+    return Verdict(winner, scores, "paired error", len(references.fine) - 1, surrogate)
+
+
+def _by_law(likely: list[Candidate], references: References) -> Verdict:
+    """The verdict on a stochastic solver by the distribution of its own samples."""
+    problem = references.runner.lab.problem
+    fine = problem.fine_levels(law_reference_steps(problem.steps))
+
+    def design(ends: Tensor) -> Candidate:
+        coordinate, lowest = problem.coordinate, problem.t_min
+        return gaussian_candidate("ddim_stochastic", ends, likely, coordinate, lowest)
+
+    first_order = problem.solver.order == 1
+    scores = law_scores(likely, LawRuns(references, fine), design if first_order else None)
+    winner = min(scores, key=lambda score: score.place)
+    # What the surrogate knows is of the twin, which is not what chose.
+    return Verdict(winner, scores, "law", len(fine) - 1, None)
