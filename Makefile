@@ -148,17 +148,18 @@ audit: $(AUDIT_READY)  ## known vulnerabilities of what requirements.txt brings;
 	$(VENV)/audit/bin/python -m pip_audit --strict --progress-spinner off \
 	  --requirement requirements.txt
 
-# One thread: on few cores more of them only get into each other's way.
+# Two files of tests at a time, in the order of tests/conftest.py, each on one thread: on few cores
+# more of them only get into each other's way.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: lint host browser $(CLI_READY)  ## ruff, mypy and every test, those in a real ComfyUI included
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	$(PYTEST)
 
 test-full: lint host browser $(CLI_READY)  ## the same, with every row of the long tables
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ""
+	$(PYTEST) -m ""
 
-# Two files of tests at a time, the longest first.
 torture: host browser  ## every fault at full length, with a table at the end, twenty minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --torture -n 2 --dist loadfile --no-loadscope-reorder \
-	  tests/torture/test_long_run.py tests/torture
+	$(PYTEST) --torture tests/torture
 
 clean:  ## delete the set-up and all caches
 	rm -rf $(VENV) .host .pack .mypy_cache .pytest_cache .ruff_cache

@@ -18,12 +18,33 @@ from align_your_steps.tests.host.get_front_end import OWN, FrontEnd
 from align_your_steps.tests.host.get_host import NoHostError, find_host
 from align_your_steps.tests.host.server import ComfyServer
 from align_your_steps.tests.host.ways import WAYS, Way
+from align_your_steps.tests.tables import markdown_table, recorded
 from hypothesis import HealthCheck, settings
 
 # A busy machine is no fault.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
+HERE = Path(__file__).resolve().parent
+# Where two files run at a time, these come first, or one of them would run alone in the end.
+LONGEST = (
+    "host/test_browser.py",
+    "host/test_panel.py",
+    "host/test_page_closed.py",
+    "host/test_examples.py",
+    "host/test_locales.py",
+    "optimizer/test_optimize.py",
+    "host/test_guidance.py",
+    "host/test_families.py",
+    "benchmarks/test_gpu.py",
+    "host/test_carried.py",
+    "benchmarks/test_evidence.py",
+    "host/test_graphs.py",
+    "torture/test_long_run.py",
+    "torture/test_failing_models.py",
+    "torture/test_two_at_once.py",
+    "torture/test_kills.py",
+)
 LAUNCH = Path(__file__).with_name("host") / "launch.py"
 _answers: dict[tuple[Path, tuple[str, ...]], dict[str, Any] | pytest.fail.Exception] = {}
 
@@ -33,11 +54,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--torture", action="store_true", help="faults at full length")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    places = {HERE / file: place for place, file in enumerate(LONGEST)}
+    missing = [str(path) for path in places if not path.is_file()]
+    assert not missing, f"LONGEST names what is not there: {missing}"
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly that the tests against a real ComfyUI were left out."""
+    """Say loudly that tests against a real ComfyUI, or in a browser, were left out."""
     if os.environ.get("AYS_NO_HOST") == "1":
         terminalreporter.section("AYS_NO_HOST=1", red=True, bold=True)
         terminalreporter.line("NOTHING WAS TESTED IN A REAL COMFYUI.", red=True, bold=True)
+    # Of the reports, for the tests themselves may have run in other processes.
+    if any(NO_BROWSER in report.longreprtext for report in terminalreporter.getreports("skipped")):
+        terminalreporter.section("no browser", red=True, bold=True)
+        terminalreporter.line(NO_BROWSER, red=True, bold=True)
+    _tables(terminalreporter)
+
+
+def _tables(terminalreporter: pytest.TerminalReporter) -> None:
+    """A row for every graph that was executed, and for every fault that was tried.
+
+    Here, since of tests that run in other processes pytest reads no other file than this.
+    """
+    for name, title in (("executed graph", "Executed graphs"), ("fault", "Faults")):
+        rows = recorded(terminalreporter, name)
+        if name == "fault":
+            for row in rows:
+                del row["result"]  # of a whole test, which may have several rows
+        if rows:
+            terminalreporter.section(title)
+            for line in markdown_table(rows):
+                terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")
@@ -51,22 +101,11 @@ def host_path() -> Path:
         pytest.fail(str(error), pytrace=False)
 
 
-class Banner:
-    """Says at the end of all tests, in red, that those in a browser were left out."""
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Called by pytest."""
-        terminalreporter.section("no browser", red=True, bold=True)
-        terminalreporter.line(NO_BROWSER, red=True, bold=True)
-
-
 @pytest.fixture(scope="session")
-def chromium(pytestconfig: pytest.Config) -> str:
+def chromium() -> str:
     """The browser to test with. Without one the tests are skipped, loudly."""
     executable = find_browser()
     if executable is None:
-        if not pytestconfig.pluginmanager.has_plugin("no browser"):
-            pytestconfig.pluginmanager.register(Banner(), "no browser")
         pytest.skip(NO_BROWSER)
     return executable
 
@@ -107,6 +146,22 @@ def way(request: pytest.FixtureRequest) -> Way:
 def page_server(way: Way, serve: Callable[[FrontEnd], ComfyServer]) -> ComfyServer:
     """The shared server of this way's front end."""
     return serve(way.front_end)
+
+
+@pytest.fixture(scope="session")
+def second_server(
+    host_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ComfyServer]:
+    """Another server, for tests that save on one and look on the other, or need an empty one."""
+    with ComfyServer(host_path, tmp_path_factory.mktemp("second")) as second:
+        yield second
+
+
+@pytest.fixture
+def empty_server(second_server: ComfyServer) -> ComfyServer:
+    """The second server as if it had just been started; a test may restart it."""
+    second_server.forget()
+    return second_server
 
 
 @pytest.fixture

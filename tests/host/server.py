@@ -179,6 +179,21 @@ class ComfyServer:
         self.stop()
         self.start()
 
+    def forget(self) -> None:
+        """Make the running host, with the test pack, know nothing of what was done with it before.
+
+        Nothing is saved or begun, no output is remembered, no call is delayed.
+        """
+        results = self.base / "custom_nodes" / "align-your-steps" / "schedules" / "optimized"
+        for folder in (results, self.base / "user" / "ays_unfinished"):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.get("/ays_test/reset")
+        self.post("/free", {"unload_models": True, "free_memory": True})
+        # The host frees between two prompts: after this one it has done so.
+        levels = {"class_type": "AYSTestSigmas", "inputs": {"levels": "1, 0"}}
+        show = {"class_type": "AYSTestShowSigmas", "inputs": {"sigmas": ["levels", 0]}}
+        self.run({"levels": levels, "show": show})
+
     @property
     def pid(self) -> int:
         """The number of the host's process. Raises HostError if it does not run."""
@@ -324,11 +339,12 @@ class ComfyServer:
 
 
 def _not_shipped(pack: Path) -> Any:
-    """A filter for copytree: hidden files, caches, and the top entries in `.comfyignore`."""
+    """A filter for copytree: hidden files, caches, archives, the top entries in `.comfyignore`."""
     listed = pack / ".comfyignore"
     lines = listed.read_text(encoding="utf-8").split() if listed.is_file() else []
     everywhere = shutil.ignore_patterns(".*", "__pycache__", "optimized")
-    at_the_top = shutil.ignore_patterns(*(line.strip("/") for line in lines))
+    # The archive lies there while a test in another process packs it.
+    at_the_top = shutil.ignore_patterns("node.zip", *(line.strip("/") for line in lines))
 
     def ignored(folder: str, names: list[str]) -> set[str]:
         found = everywhere(folder, names)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from align_your_steps.tests.tables import markdown_table, recorded
 
 
 @pytest.fixture(scope="session")
@@ -33,14 +32,3 @@ def fault(record_property: Callable[[str, object], None]) -> Callable[..., None]
         assert (survived, lost) == (trials, 0), f"{what}: {remark}"
 
     return report
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The table of faults."""
-    rows = recorded(terminalreporter, "fault")
-    for row in rows:
-        del row["result"]  # of a whole test, which may have several rows
-    if rows:
-        terminalreporter.section("Faults")
-        for line in markdown_table(rows):
-            terminalreporter.line(line)
