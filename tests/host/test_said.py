@@ -137,6 +137,12 @@ def said(page: HostPage) -> str:
     return text
 
 
+def shown_text(page: HostPage, way: Way) -> str:
+    """What is to be read in the node, whichever element shows it."""
+    texts = page.page.locator(f'[data-node-id="{NODE}"] .ays-text' if way.vue else ".ays-text")
+    return "".join(text for text in texts.all_inner_texts() if text)
+
+
 def pictures(page: HostPage, way: Way) -> int:
     """How many pictures the node shows."""
     count: int = page.page.evaluate(PICTURES, [NODE, way.vue])
@@ -309,15 +315,20 @@ def test_a_text_is_no_markup(page: HostPage, server: ComfyServer, way: Way) -> N
 def test_a_text_is_shown_in_the_workflow_that_it_is_about(
     page: HostPage, server: ComfyServer, way: Way
 ) -> None:
-    page.load(optimize(way, 3), centre=NODE)
+    page.load(optimize(way, 9), centre=NODE)
+    assert run(page, server) == "success"
+    says(page, "less error than|Nothing found")
+    page.load(optimize(way, 3), centre=NODE)  # a tab of its own, with a node of the same id
+    page.page.wait_for_timeout(1000)
+    assert said(page) == shown_text(page, way) == ""
     server.get(f"/ays_test/delay?ms={DELAY}")
     prompt = page.queue()
     says(page, rf"of {BUDGET} calls")
-    page.load(optimize(way, 4), centre=NODE)  # a tab of its own, with a node of the same id
+    page.load(optimize(way, 4), centre=NODE)
     server.get("/ays_test/reset")
     assert server.wait(prompt)["status"]["status_str"] == "success"
     page.page.wait_for_timeout(1000)
-    assert said(page) == ""
+    assert said(page) == shown_text(page, way) == ""
 
 
 def test_texts_are_no_part_of_workflow_or_prompt(

@@ -7,9 +7,9 @@
  */
 
 import { api } from "../../../scripts/api.js";
-import { dropPictures } from "./preview.js";
 import { app } from "../../../scripts/app.js";
 import { everyNode, nodeOf, rootGraph } from "./places.js";
+import { dropPictures } from "./preview.js";
 import { showOld, showText } from "./text.js";
 
 const KEY = "alignYourSteps.said";
@@ -84,9 +84,9 @@ export function sayAgain(ours) {
  */
 function say(id, node, text, kind) {
   const working = kind === "working";
-  const begins = working && about.get(node) !== null;
+  const begins = about.get(node) !== null; // no text of this run was there before
   if (begins || kind === "failed") dropPictures(id, node); // they are of the last run
-  if (begins) keep(rootGraph().id, id, null);
+  if (begins && working) keep(rootGraph().id, id, null);
   about.set(node, working ? null : inputs(node));
   showText(node, text, kind);
   if (!working) keep(rootGraph().id, id, { text, kind, about: about.get(node) });

@@ -12,6 +12,7 @@ const MARGIN = 6; // pixels around it
 const LINE = 17; // pixels of a line, until the page has measured the text
 const FITS = 50; // characters of a line, until then
 const HIGHEST = 220; // pixels; longer texts are scrolled
+const SETTLED = 300; // ms after which the page has drawn a new node
 
 /** @type {WeakMap<any, {place: HTMLElement, text: HTMLElement, height: number}>} by node */
 const texts = new WeakMap();
@@ -41,6 +42,11 @@ export function addText(node) {
   });
   // Both: options.serialize keeps it out of the prompt, this one out of the saved workflow.
   widget.serialize = false;
+  const { onAdded } = node;
+  node.onAdded = function (...values) {
+    setTimeout(() => mount(node), SETTLED);
+    return onAdded?.apply(this, values);
+  };
   // The page tells how high it is when it is drawn, and again when the node gets another width.
   new ResizeObserver(() => text.offsetHeight && fit(node, text.offsetHeight)).observe(text);
 }
@@ -55,6 +61,7 @@ export function addText(node) {
 export function showText(node, said, kind) {
   const shown = texts.get(node);
   if (!shown) return;
+  mount(node);
   shown.text.textContent = said; // never markup: names come from files that others made
   shown.text.dataset.kind = kind;
   showOld(node, false);
@@ -73,6 +80,19 @@ export function showOld(node, old) {
   const { text } = texts.get(node);
   text.classList.toggle("ays-old", old);
   text.title = old ? t("oldText") : "";
+}
+
+/**
+ * See that a node of "Nodes 2.0" holds its own text: where a workflow is loaded over another one,
+ * older pages leave that of the node that had the same id.
+ *
+ * @param {any} node
+ */
+function mount(node) {
+  const { place } = texts.get(node);
+  if (!window.LiteGraph.vueNodesMode || place.isConnected || !node.graph) return;
+  const element = `.lg-node[data-node-id="${CSS.escape(node.id)}"]`;
+  document.querySelector(`${element} .ays-text-place`)?.replaceWith(place);
 }
 
 /**
