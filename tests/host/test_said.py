@@ -208,13 +208,16 @@ def test_the_gain_stays_after_the_run_and_after_a_reload(
 def test_a_text_is_about_the_nodes_before_it_too(
     page: HostPage, server: ComfyServer, way: Way
 ) -> None:
-    page.load(numbered(scheduler_graph(), scheduler=NODE), centre=NODE)
+    # The host runs no node again whose inputs are those of the other renderer.
+    page.load(numbered(scheduler_graph(steps=10 + way.vue), scheduler=NODE), centre=NODE)
     assert run(page, server) == "success"
     says(page, "auto")
     (model,) = page.page.evaluate(
         "() => app.graph.nodes.filter(n => n.type === 'AYSTestModel').map(n => String(n.id))"
     )
     is_old(page, False)
+    # Nodes of an API graph cover each other in the first "Nodes 2.0": this one is moved away.
+    page.page.evaluate("id => { app.graph.getNodeById(id).pos = [-1500, 0] }", model)
     types(page, "seed", "12", model)
     is_old(page, True)
 

@@ -13,6 +13,7 @@ import { dropPictures } from "./preview.js";
 import { showOld, showText } from "./text.js";
 
 const KEY = "alignYourSteps.said";
+const NO_ID = "00000000-0000-0000-0000-000000000000"; // of a graph until it is loaded from a workflow
 const MOST = 60; // texts that are kept, prompts that are known
 
 /**
@@ -69,7 +70,7 @@ export function listen(ours) {
 export function sayAgain(ours) {
   const kept = read();
   for (const [id, node] of everyNode()) {
-    const last = ours(node) && kept[place(rootGraph().id, id)];
+    const last = ours(node) && (kept[place(rootGraph().id, id)] ?? kept[place(NO_ID, id)]);
     if (!last || last.about !== inputs(node)) continue;
     about.set(node, last.about);
     showText(node, last.text, last.kind);
