@@ -162,7 +162,7 @@ class Plan:
         ample = budget >= AMPLE * steps
         reference = max(30, 3 * steps + 6) if ample else max(24, 2 * steps + 10)
         pairs = 3 if ample else 2
-        starts = 3 if ample else 1
+        starts = 3 if budget >= SEVERAL * steps else 1
         plans = []
         for rounds in range(MOST_ROUNDS + 1):
             raced = reference + (pairs + 1 + rounds) * steps
@@ -189,6 +189,7 @@ class Plan:
 
 
 AMPLE = 250  # times the steps: a budget for longer references
+SEVERAL = 100  # times the steps: a budget for several starts
 RACE_SHARE = 0.25
 FEWEST_RACED, MOST_RACED = 3, 20
 MOST_ROUNDS, MOST_NOISES = 3, 32
