@@ -215,7 +215,7 @@ class Bench:
         seconds = time.perf_counter() - began
         name, best = self.best(steps)
         ours = self.errors(found.sampler)
-        against = self.errors(found.pair)
+        against = self.errors(found.pairs[found.pair_name])
         difference = ours - against
         error = float(difference.std()) / len(ours) ** 0.5
         return {
@@ -224,7 +224,7 @@ class Bench:
             "ratio": float(ours.mean() / best.mean()),
             "median": float((ours / best).median()),
             "improved": float((ours < best).double().mean()),
-            "told": dataclasses.asdict(found.gain),
+            "told": None if found.gain is None else dataclasses.asdict(found.gain),
             "gain": float((ours.log() - against.log()).mean().exp()),
             "worse_z": float(difference.mean()) / error if error else 0.0,
             "sampler": found.sampler.to_plain(),

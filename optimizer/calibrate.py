@@ -24,7 +24,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 from .calibration import (
@@ -40,10 +39,11 @@ from .calibration import (
     tangents,
 )
 from .coordinate import spread
+from .gain import Gain
 from .meter import NotFiniteError
 from .multistep import TEXTBOOK, Multistep, textbook
 
-__all__ = ["Calibrated", "Gain", "Lab", "Plan", "calibrate"]
+__all__ = ["Calibrated", "Lab", "Plan", "calibrate"]
 
 ELEMENTS = 2048  # of a latent that a fit is made on
 FEWER = 256  # that the linear model is run on
@@ -75,63 +75,29 @@ class Lab(Protocol):
 
 
 @dataclass(frozen=True)
-class Gain:
-    """The winner's error over the best pair's, on noises that had no part in either's choice.
-
-    ratio:     geometric mean over noises
-    low, high: its 90 % interval, of Student's t on the logarithms
-    improved:  share of the noises with a smaller error
-    noises:    how many
-    """
-
-    ratio: float
-    low: float
-    high: float
-    improved: float
-    noises: int
-
-    @staticmethod
-    def of(ours: Tensor, theirs: Tensor) -> Gain:
-        """The gain of samplers with errors [A, N] over others with errors [B, N] on N noises.
-
-        >>> Gain.of(torch.tensor([[1.0, 1.0, 1.0]]), torch.tensor([[2.0, 2.0, 2.0]])).ratio
-        0.5
-        """
-        logs = (_unseen(ours) - _unseen(theirs)).numpy()
-        count, mean = len(logs), float(logs.mean())
-        if count < 2:
-            return Gain(math.exp(mean), 0.0, math.inf, float((logs < 0).mean()), count)
-        half = float(stats.t.ppf(0.95, count - 1) * logs.std(ddof=1) / count**0.5)
-        low, high = math.exp(mean - half), math.exp(mean + half)
-        return Gain(math.exp(mean), low, high, float((logs < 0).mean()), count)
-
-
-def _unseen(errors: Tensor) -> Tensor:
-    """The log error [N] on every noise of the sampler that is best on the others."""
-    logs = errors.double().log()
-    others = logs.sum(1, keepdim=True) - logs if logs.shape[1] > 1 else logs
-    return logs.gather(0, others.argmin(0, keepdim=True))[0]
-
-
-@dataclass(frozen=True)
 class Calibrated:
     """The sampler found, and what was measured on the way.
 
-    sampler:    the winner, in EDM units
-    name:       of the winner: "greedy", "joint 1", …, or a pair's
-    pair, pair_name: the best of the raced pairs of textbook sampler and curve
-    fitted:     every stage of the fit, by name
-    errors:     of all that were raced, by name, one for each noise of the race
-    gain:       of the winner over the pair
+    name:      of the winner: "greedy", "joint 1", …, or a pair's
+    pair_name: of the best of the raced pairs
+    fitted:    every stage of the fit, by name
+    pairs:     that were raced, of textbook sampler and curve, by name
+    errors:    of all that were raced, by name, one for each noise of the race; infinite ones where
+               a run came out as NaN or infinity
+    gain:      of the best stage of the fit over the best pair; None: all of one kind failed
     """
 
-    sampler: Multistep
     name: str
-    pair: Multistep
     pair_name: str
     fitted: dict[str, Multistep] = field(repr=False)
+    pairs: dict[str, Multistep] = field(repr=False)
     errors: dict[str, list[float]] = field(repr=False)
-    gain: Gain
+    gain: Gain | None
+
+    @property
+    def sampler(self) -> Multistep:
+        """The winner, in EDM units."""
+        return {**self.fitted, **self.pairs}[self.name]
 
 
 @dataclass(frozen=True)
@@ -223,8 +189,8 @@ def calibrate(
         model_level: the level at which the model answers, of one that it is told.
         plan: in the place of the budget's own.
 
-    Raises ValueError for a budget that is too small, NotFiniteError for references that are no
-    numbers.
+    Raises ValueError for a budget that is too small, NotFiniteError for references, or the runs of
+    every sampler, that are no numbers.
     """
     steps = len(next(iter(curves.values()))) - 1
     plan = plan or Plan.of(budget, steps)
@@ -235,22 +201,28 @@ def calibrate(
     fitted = _fitted(bench, fit, path, plan.rounds, starts, told, whole, model_level)
 
     errors = bench.errors({**fitted, **pairs}, range(plan.noises, plan.noises + plan.race))
-    scores = {name: float(e.log().mean()) for name, e in errors.items()}
-    winner = min(fitted, key=lambda name: scores[name])
-    pair = min(pairs, key=lambda name: scores[name])
-    ours, theirs = (torch.stack([errors[name] for name in names]) for names in (fitted, pairs))
-    gain = Gain.of(ours, theirs)
-    if gain.ratio >= 1.0:
-        winner, gain = pair, Gain(1.0, 1.0, 1.0, 0.0, gain.noises)
-    return Calibrated(
-        {**fitted, **pairs}[winner],
-        winner,
-        pairs[pair],
-        pair,
-        fitted,
-        {name: e.tolist() for name, e in errors.items()},
-        gain,
-    )
+    return _judged(fitted, pairs, {name: e.tolist() for name, e in errors.items()})
+
+
+def _judged(
+    fitted: dict[str, Multistep], pairs: dict[str, Multistep], errors: dict[str, list[float]]
+) -> Calibrated:
+    """The winner of the race: a stage of the fit where a gain is seen, else the best pair.
+
+    Raises NotFiniteError where every run has failed.
+    """
+    scores = {name: float(np.log(e).mean()) for name, e in errors.items()}
+    sound = [name for name, score in scores.items() if math.isfinite(score)]
+    if not sound:
+        raise NotFiniteError("No sampler can be compared, because every run came out as NaN", [])
+    ours, theirs = ([name for name in sound if name in some] for some in (fitted, pairs))
+    pair = min(theirs or pairs, key=lambda name: scores[name])
+    winner, gain = min(ours or theirs, key=lambda name: scores[name]), None
+    if ours and theirs:
+        gain = Gain.of([errors[name] for name in ours], [errors[name] for name in theirs])
+        if gain.ratio >= 1.0:
+            winner = pair
+    return Calibrated(winner, pair, fitted, pairs, errors, gain)
 
 
 def _kept(shape: Sequence[int], elements: Tensor | None) -> Tensor:

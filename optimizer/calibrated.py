@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .calibrate import Calibrated, Plan, calibrate
+from .failures import reason
 from .multistep import Multistep
 from .noise import SELECTION, generators, unit_noise
 from .problem import Problem
@@ -73,9 +74,9 @@ def _model_level(problem: Problem) -> Callable[[float], float]:
 
 def _result(lab: Lab, found: Calibrated, plan: Plan, left_out: dict[str, str]) -> Result:
     problem = lab.problem
-    samplers = {found.pair_name: found.pair, **found.fitted}
+    raced = {**found.fitted, **found.pairs}
     scores = [
-        Score(_candidate(problem, name, samplers.get(name), name not in found.fitted), errors)
+        Score(_candidate(problem, name, raced[name], name in found.pairs), errors)
         for name, errors in found.errors.items()
     ]
     winner = next(score for score in scores if score.candidate.name == found.name)
@@ -85,7 +86,7 @@ def _result(lab: Lab, found: Calibrated, plan: Plan, left_out: dict[str, str]) -
         method=found.name,
         scores=sorted((score for score in scores if score.finite), key=lambda one: one.place),
         left_out=left_out,
-        failed={},
+        failed={s.candidate.name: reason([]) for s in scores if not s.finite},
         profile=None,
         calls=lab.ledger.spent,
         noises=len(winner.errors),
@@ -99,14 +100,12 @@ def _result(lab: Lab, found: Calibrated, plan: Plan, left_out: dict[str, str]) -
         resumable=True,
         solver_name=problem.solver.name,
         sampler=found.sampler,
-        plain=_candidate(problem, found.pair_name, found.pair, True),
+        plain=_candidate(problem, found.pair_name, found.pairs[found.pair_name], True),
     )
 
 
-def _candidate(problem: Problem, name: str, sampler: Multistep | None, given: bool) -> Candidate:
-    """A sampler's levels in the host's units; of one that is not known any more none."""
-    if sampler is None:
-        return Candidate(name, torch.empty(0), given)
+def _candidate(problem: Problem, name: str, sampler: Multistep, given: bool) -> Candidate:
+    """A sampler's levels in the host's units."""
     levels = problem.coordinate.level(np.array(sampler.levels[:-1]))
     levels = np.append(problem.sigma_max, levels[1:])
     return Candidate(name, torch.from_numpy(np.append(levels, 0.0)).float(), given)

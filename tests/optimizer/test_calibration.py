@@ -12,7 +12,7 @@ import torch
 from align_your_steps.benchmarks.calibrated import LocalLab
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import NotFiniteError, gaussian
-from align_your_steps.optimizer.calibrate import Calibrated, Gain, Plan, calibrate
+from align_your_steps.optimizer.calibrate import Calibrated, Plan, calibrate
 from align_your_steps.optimizer.calibration import (
     LEVEL_MOVE,
     Move,
@@ -225,7 +225,8 @@ def test_calibration_beats_the_raced_pair_on_fresh_noise_within_its_budget() -> 
     fresh = noise(500, seed=9)
     path = path_of(fresh)
     ours, theirs = (
-        path.log_error(run(at, s, fresh, elements).end) for s in (found.sampler, found.pair)
+        path.log_error(run(at, s, fresh, elements).end)
+        for s in (found.sampler, found.pairs[found.pair_name])
     )
     assert ours < theirs - 0.3
     assert found.gain.low <= math.exp(ours - theirs) <= found.gain.high
@@ -276,16 +277,6 @@ def test_only_elements_that_a_run_can_change_count() -> None:
     assert found.gain.ratio < 0.8
 
 
-def test_no_gain_is_told_where_there_is_none() -> None:
-    """Two sets of the same random errors: choosing among many must not look like a gain."""
-    source = torch.Generator().manual_seed(0)
-    ratios = []
-    for _ in range(300):
-        errors = torch.randn(12, 8, generator=source, dtype=torch.float64).exp()
-        ratios.append(math.log(Gain.of(errors[:6], errors[6:]).ratio))
-    assert np.mean(ratios) == pytest.approx(0.0, abs=4 * np.std(ratios) / 300**0.5)
-
-
 def test_where_the_race_tells_of_no_gain_the_pair_is_returned() -> None:
     """A denoiser that is a number is solved exactly by every sampler."""
 
@@ -295,7 +286,7 @@ def test_where_the_race_tells_of_no_gain_the_pair_is_returned() -> None:
     lab = LocalLab(D, (4,), 0, 800)
     found = calibrate(lab, curves(5), budget=800, lowest=LOW)
     assert found.gain.ratio == 1.0
-    assert found.sampler == found.pair
+    assert found.sampler == found.pairs[found.pair_name]
     assert found.name == found.pair_name
 
 
@@ -304,7 +295,8 @@ def test_any_number_of_steps_that_the_budget_allows(steps: int) -> None:
     found, lab = calibrated(budget=1500, steps=steps)
     assert found.sampler.steps == steps
     assert lab.rows <= 1500
-    assert found.gain.ratio <= 1.0
+    assert found.gain is not None
+    assert (found.gain.ratio >= 1.0) == (found.name == found.pair_name)
 
 
 def test_a_budget_that_is_too_small_is_refused() -> None:
