@@ -216,9 +216,10 @@ def test_a_text_is_about_the_nodes_before_it_too(
         "() => app.graph.nodes.filter(n => n.type === 'AYSTestModel').map(n => String(n.id))"
     )
     is_old(page, False)
-    # Nodes of an API graph cover each other in the first "Nodes 2.0": this one is moved away.
-    page.page.evaluate("id => { app.graph.getNodeById(id).pos = [-1500, 0] }", model)
-    types(page, "seed", "12", model)
+    # Not typed: nodes of an API graph cover each other in the first "Nodes 2.0".
+    page.page.evaluate(
+        "id => { app.graph.getNodeById(id).widgets.find(w => w.name === 'seed').value = 12 }", model
+    )
     is_old(page, True)
 
 
