@@ -301,7 +301,8 @@ class _Vectors:
     """Vectors [K, ...] of K noises' runs, with kept elements [K, M, E] and products [K, M, M]."""
 
     def __init__(self, elements: Elements, vectors: list[Tensor], most: int):
-        self.elements, self.vectors = elements, []
+        self.elements = elements
+        self.vectors: list[Tensor] = []
         kept = elements(vectors[0])
         self._kept = kept.new_zeros(len(kept), most, kept.shape[1])
         self._products = kept.new_zeros(len(kept), most, most)
