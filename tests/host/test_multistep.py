@@ -20,7 +20,7 @@ LEVELS = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def differences(host_answer: Callable[..., dict[str, Any]]) -> dict[str, dict[str, float]]:
     return host_answer(SCRIPT, json.dumps(LEVELS))
 
