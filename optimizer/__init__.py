@@ -1,8 +1,10 @@
 """The method, for any denoiser and any solver: pure torch and numpy, no host and no files.
 
 measure (`profile`) -> cost (`klub`) -> search (`search`, `paths`) -> select (`select`), put
-together by `optimize`; `compare` ranks schedules that are given. The mathematics stands in the
-modules' docstrings; levels always descend.
+together by `optimize` in four stages (`stages`); `compare` ranks schedules that are given, and
+`calibrate` fits a whole sampler (`multistep`). What never changes while they work is a `Problem`,
+how the budget is shared a `Plan`, who listens and remembers a `Session`. The mathematics stands in
+the modules' docstrings; levels always descend.
 """
 
 from . import gaussian

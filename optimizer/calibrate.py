@@ -5,7 +5,8 @@
 2. A model of the denoiser that costs n calls a noise: linear about each noise's reference, with
    the slopes that one textbook run beside it shows. It tells from which curve a fit ends nearest,
    and which textbook pairs are likeliest to be hard to beat.
-3. The fit (calibration.py): greedy, then joint steps, each of which needs as many noises as steps.
+3. The fit (multistep_fit.py): greedy, then joint steps, each of which needs as many noises as
+   steps.
 4. The race, on fresh noises: what each stage of the fit has left, beside the likeliest pairs of
    textbook sampler and curve. The least geometric mean of errors wins.
 5. The gain that is told: for every noise of the race, winner and best pair are chosen by the other
@@ -26,8 +27,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .calibration import (
-    DIRECTIONS,
+from .coordinate import spread
+from .gain import Gain
+from .meter import NotFiniteError
+from .multistep import TEXTBOOK, Multistep, textbook
+from .multistep_fit import (
     Linear,
     Move,
     Path,
@@ -38,12 +42,9 @@ from .calibration import (
     slopes,
     tangents,
 )
-from .coordinate import spread
-from .gain import Gain
-from .meter import NotFiniteError
-from .multistep import TEXTBOOK, Multistep, textbook
+from .plan import PROBED, TRIALS, CalibrationPlan
 
-__all__ = ["Calibrated", "Lab", "Plan", "calibrate"]
+__all__ = ["Calibrated", "Lab", "calibrate"]
 
 ELEMENTS = 2048  # of a latent that a fit is made on
 FEWER = 256  # that the linear model is run on
@@ -100,68 +101,7 @@ class Calibrated:
         return {**self.fitted, **self.pairs}[self.name]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How a budget is spent.
-
-    reference: steps of a reference run
-    noises:    that the fit is made on
-    rounds:    joint steps
-    pairs:     of textbook sampler and curve in the race
-    race:      noises of the race
-    starts:    curves that the greedy fit is made from
-    """
-
-    reference: int
-    noises: int
-    rounds: int
-    pairs: int
-    race: int
-    starts: int = 1
-
-    @staticmethod
-    def of(budget: int, steps: int) -> Plan:
-        """The plan for a number of calls.
-
-        Raises ValueError where the least that is honest does not fit.
-        """
-        ample = budget >= AMPLE * steps
-        reference = max(30, 3 * steps + 6) if ample else max(24, 2 * steps + 10)
-        pairs = 3 if ample else 2
-        starts = 3 if budget >= SEVERAL * steps else 1
-        plans = []
-        for rounds in range(MOST_ROUNDS + 1):
-            raced = reference + (pairs + 1 + rounds) * steps
-            race = max(FEWEST_RACED, min(MOST_RACED, int(RACE_SHARE * budget / raced)))
-            fitted = reference + starts * steps + rounds * Plan.round_cost(steps)
-            left = budget - race * raced
-            noises = min(MOST_NOISES, (left - PROBED * steps) // fitted)
-            if noises < PROBED:
-                noises = left // (fitted + steps)
-            if noises >= max(2, rounds * steps):
-                plans.append(Plan(reference, noises, rounds, pairs, race, starts))
-        if not plans:
-            least = FEWEST_RACED * (reference + 3 * steps) + 2 * (fitted + steps)
-            raise ValueError(
-                f"The budget was {budget} calls: at {steps} steps a calibration takes "
-                f"{least} at least, and 1000 are usual. Raise the budget."
-            )
-        return plans[-1]
-
-    @staticmethod
-    def round_cost(steps: int) -> int:
-        """Calls of a joint step, a noise: tangents, and runs that try it."""
-        return steps + DIRECTIONS * (steps - 1) + TRIALS * steps
-
-
-AMPLE = 250  # times the steps: a budget for longer references
-SEVERAL = 100  # times the steps: a budget for several starts
-RACE_SHARE = 0.25
-FEWEST_RACED, MOST_RACED = 3, 20
-MOST_ROUNDS, MOST_NOISES = 3, 32
-PROBED = 4  # noises that slopes are measured on
-TRIALS = 2  # runs that try a joint step, at most: the whole one, and a shorter one
-SHORTER = 0.4
+SHORTER = 0.4  # of a joint step, where the whole one leads nowhere better
 
 
 def calibrate(
@@ -174,7 +114,7 @@ def calibrate(
     whole: bool = False,
     elements: Tensor | None = None,
     model_level: Callable[[float], float] = float,
-    plan: Plan | None = None,
+    plan: CalibrationPlan | None = None,
 ) -> Calibrated:
     """Fit, choose and judge a sampler.
 
@@ -193,7 +133,7 @@ def calibrate(
     every sampler, that are no numbers.
     """
     steps = len(next(iter(curves.values()))) - 1
-    plan = plan or Plan.of(budget, steps)
+    plan = plan or CalibrationPlan.of(budget, steps)
     bench = _Bench(lab, _kept(lab.shape, elements), lowest, plan.reference, curves)
     fit = range(plan.noises)
     path = bench.path(fit)
@@ -312,7 +252,9 @@ class _Bench:
     def _rows(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self.denoise(x, float(sigma[0]))
 
-    def likely(self, path: Path, plan: Plan) -> tuple[list[Multistep], dict[str, Multistep]]:
+    def likely(
+        self, path: Path, plan: CalibrationPlan
+    ) -> tuple[list[Multistep], dict[str, Multistep]]:
         """By the linear model: the best starts for the fit, and the likeliest pairs to be best."""
         noises = range(min(PROBED, plan.noises))
         path = path.part(len(noises), FEWER)
@@ -373,7 +315,7 @@ def _fitted(
     for k in range(1, rounds + 1):
         move = Move.of(sampler, told, whole)
         move = Move(move.shape, move.total if total is None else total)
-        if not bench.lab.fits(len(noises) * Plan.round_cost(sampler.steps)):
+        if not bench.lab.fits(len(noises) * CalibrationPlan.round_cost(sampler.steps)):
             break
 
         def differentiate(sampler: Multistep = sampler, made: Run = made) -> dict[str, Tensor]:

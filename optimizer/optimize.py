@@ -24,7 +24,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from .calibrated import calibrated
+from .calibrated_result import calibrated
 from .coordinate import VE, Coordinate
 from .judged_solver import JudgedSolver
 from .plan import Plan

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .fine import every_of_coarse, fine_steps
+from .multistep_fit import DIRECTIONS
 from .pool import SHORTLIST
 from .problem import Problem
 
@@ -21,7 +22,10 @@ __all__ = [
     "FEWEST_BY_LAW",
     "FEWEST_NOISES",
     "FIRST_LAW_SHARE",
+    "PROBED",
     "PROFILE_LEVELS",
+    "TRIALS",
+    "CalibrationPlan",
     "Plan",
     "law_reference_steps",
 ]
@@ -42,6 +46,15 @@ PROFILE_LEVELS = 32
 FEWEST = 3  # candidates compared, however small the budget
 FEWEST_BY_LAW = 3  # noises on which the distribution of samples has a standard error
 FEWEST_NOISES = 8  # on fewer than these a standard deviation says too little
+
+# Of a calibrated sampler (calibrate.py).
+RACE_SHARE = 0.25
+FEWEST_RACED, MOST_RACED = 3, 20  # noises
+MOST_ROUNDS, MOST_FITTED = 3, 32  # joint steps, and noises that they are made from
+PROBED = 4  # noises that slopes are measured on
+TRIALS = 2  # runs that try a joint step, at most: the whole one, and a shorter one
+CALIBRATION_AMPLE = 250  # times the steps: a budget for longer references
+SEVERAL = 100  # times the steps: a budget for several starts
 
 
 def law_reference_steps(steps: int) -> int:
@@ -190,3 +203,57 @@ def _law_fits(problem: Problem, rows: int) -> bool:
     # What is enough for this is far more than the least that a plan for the twin takes.
     enough = FEWEST_NOISES * _law_cost(problem)
     return problem.solver.stochastic is not None and enough <= (1.0 - TWIN_SPENT) * rows
+
+
+@dataclass(frozen=True)
+class CalibrationPlan:
+    """Shares of the budget of a calibrated sampler.
+
+    reference: steps of a reference run
+    noises:    that the fit is made on
+    rounds:    joint steps
+    pairs:     of textbook sampler and curve in the race
+    race:      noises of the race
+    starts:    curves that the greedy fit is made from
+    """
+
+    reference: int
+    noises: int
+    rounds: int
+    pairs: int
+    race: int
+    starts: int = 1
+
+    @staticmethod
+    def of(budget: int, steps: int) -> CalibrationPlan:
+        """The plan for a number of calls.
+
+        Raises ValueError where the least that is honest does not fit.
+        """
+        ample = budget >= CALIBRATION_AMPLE * steps
+        reference = max(30, 3 * steps + 6) if ample else max(24, 2 * steps + 10)
+        pairs = 3 if ample else 2
+        starts = 3 if budget >= SEVERAL * steps else 1
+        plans = []
+        for rounds in range(MOST_ROUNDS + 1):
+            raced = reference + (pairs + 1 + rounds) * steps
+            race = max(FEWEST_RACED, min(MOST_RACED, int(RACE_SHARE * budget / raced)))
+            fitted = reference + starts * steps + rounds * CalibrationPlan.round_cost(steps)
+            left = budget - race * raced
+            noises = min(MOST_FITTED, (left - PROBED * steps) // fitted)
+            if noises < PROBED:
+                noises = left // (fitted + steps)
+            if noises >= max(2, rounds * steps):
+                plans.append(CalibrationPlan(reference, noises, rounds, pairs, race, starts))
+        if not plans:
+            least = FEWEST_RACED * (reference + 3 * steps) + 2 * (reference + 2 * steps)
+            raise ValueError(
+                f"The budget was {budget} calls: at {steps} steps a calibration takes "
+                f"{least} at least, and 1000 are usual. Raise the budget."
+            )
+        return plans[-1]
+
+    @staticmethod
+    def round_cost(steps: int) -> int:
+        """Calls of a joint step, a noise: tangents, and runs that try it."""
+        return steps + DIRECTIONS * (steps - 1) + TRIALS * steps

@@ -175,6 +175,16 @@ def test_curves_that_cannot_be_used_are_left_out_and_none_is_needed() -> None:
     assert result.plain is not None and result.plain.name.endswith("EDM")
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5, 12])
+def test_least_budget_is_the_one_that_a_refusal_tells(steps: int) -> None:
+    with pytest.raises(ValueError, match="at least, and 1000 are usual") as refused:
+        found(budget=10, steps=steps)
+    least = int(str(refused.value).split("takes ")[1].split()[0])
+    assert found(budget=least, steps=steps).total_calls <= least
+    with pytest.raises(ValueError, match="at least"):
+        found(budget=least - 1, steps=steps)
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .calibrate import Calibrated, Plan, calibrate
+from .calibrate import Calibrated, calibrate
 from .failures import reason
 from .multistep import Multistep
 from .noise import SELECTION, generators, unit_noise
+from .plan import CalibrationPlan
 from .problem import Problem
 from .result import Result
 from .runner import CONTINUED
@@ -39,7 +40,7 @@ def calibrated(
     problem = lab.problem
     curves = {candidate.name: problem.edm(candidate) for candidate in given}
     curves = curves or {"EDM": _edm_curve(problem)}
-    plan = Plan.of(lab.ledger.granted, problem.steps)
+    plan = CalibrationPlan.of(lab.ledger.granted, problem.steps)
     found = calibrate(
         _Bound(lab, batch_size),
         {name: levels.tolist() for name, levels in curves.items()},
@@ -72,7 +73,7 @@ def _model_level(problem: Problem) -> Callable[[float], float]:
     return nearest
 
 
-def _result(lab: Lab, found: Calibrated, plan: Plan, left_out: dict[str, str]) -> Result:
+def _result(lab: Lab, found: Calibrated, plan: CalibrationPlan, left_out: dict[str, str]) -> Result:
     problem = lab.problem
     raced = {**found.fitted, **found.pairs}
     scores = [

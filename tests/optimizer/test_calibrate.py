@@ -12,8 +12,10 @@ import torch
 from align_your_steps.benchmarks.calibrated import LocalLab
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import NotFiniteError, gaussian
-from align_your_steps.optimizer.calibrate import Calibrated, Plan, calibrate
-from align_your_steps.optimizer.calibration import (
+from align_your_steps.optimizer.calibrate import Calibrated, calibrate
+from align_your_steps.optimizer.coordinate import spread
+from align_your_steps.optimizer.multistep import Multistep, textbook
+from align_your_steps.optimizer.multistep_fit import (
     LEVEL_MOVE,
     Move,
     Path,
@@ -22,8 +24,7 @@ from align_your_steps.optimizer.calibration import (
     run,
     tangents,
 )
-from align_your_steps.optimizer.coordinate import spread
-from align_your_steps.optimizer.multistep import Multistep, textbook
+from align_your_steps.optimizer.plan import CalibrationPlan
 from align_your_steps.schedules.curves import exponential, karras
 from torch import Tensor
 
@@ -105,10 +106,10 @@ def test_greedy_lands_on_the_reference_of_gaussian_data() -> None:
 
 
 def test_tangents_are_the_derivatives_of_whole_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    from align_your_steps.optimizer import calibration
+    from align_your_steps.optimizer import multistep_fit
 
-    monkeypatch.setattr(calibration, "STATE_MOVE", 1e-5)
-    monkeypatch.setattr(calibration, "LEVEL_MOVE", 1e-5)
+    monkeypatch.setattr(multistep_fit, "STATE_MOVE", 1e-5)
+    monkeypatch.setattr(multistep_fit, "LEVEL_MOVE", 1e-5)
     sampler, unit, _ = fitted(3)
     made = run(at, sampler, unit, elements)
     T = tangents(at, sampler, unit, made, elements, LOW, directions=50)
@@ -148,7 +149,7 @@ def test_tangents_take_no_more_calls_than_planned() -> None:
     sampler, unit, _ = fitted(3)
     made = run(at, sampler, unit, elements)
     tangents(counting, sampler, unit, made, elements, LOW)
-    assert rows / 3 + 2 * sampler.steps <= Plan.round_cost(sampler.steps)
+    assert rows / 3 + 2 * sampler.steps <= CalibrationPlan.round_cost(sampler.steps)
 
 
 def test_nothing_is_told_below_the_lowest_level() -> None:
@@ -308,11 +309,11 @@ def test_a_budget_that_is_too_small_is_refused() -> None:
 @pytest.mark.parametrize("steps", [1, 5, 8, 12])
 def test_a_plan_fits_its_budget(budget: int, steps: int) -> None:
     try:
-        plan = Plan.of(budget, steps)
+        plan = CalibrationPlan.of(budget, steps)
     except ValueError:
         assert budget < 500
         return
-    fit = plan.reference + plan.starts * steps + plan.rounds * Plan.round_cost(steps)
+    fit = plan.reference + plan.starts * steps + plan.rounds * CalibrationPlan.round_cost(steps)
     raced = plan.reference + (plan.pairs + 1 + plan.rounds) * steps
     assert plan.noises * fit + plan.race * raced <= budget
     assert plan.noises >= plan.rounds * steps
