@@ -11,6 +11,7 @@ the budget, and the solver itself is run with a shortlist for the rest.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import count
 
 from .fine import every_of_coarse, fine_steps
 from .multistep_fit import DIRECTIONS
@@ -230,6 +231,18 @@ class CalibrationPlan:
 
         Raises ValueError where the least that is honest does not fit.
         """
+        plans = CalibrationPlan._fitting(budget, steps)
+        if not plans:
+            enough = (n for n in count(budget + 1) if CalibrationPlan._fitting(n, steps))
+            raise ValueError(
+                f"The budget was {budget} calls: at {steps} steps a calibration takes "
+                f"{next(enough)} at least, and 1000 are usual. Raise the budget."
+            )
+        return plans[-1]
+
+    @staticmethod
+    def _fitting(budget: int, steps: int) -> list[CalibrationPlan]:
+        """The plans that a budget allows, those with more joint steps last."""
         ample = budget >= CALIBRATION_AMPLE * steps
         reference = max(30, 3 * steps + 6) if ample else max(24, 2 * steps + 10)
         pairs = 3 if ample else 2
@@ -245,13 +258,7 @@ class CalibrationPlan:
                 noises = left // (fitted + steps)
             if noises >= max(2, rounds * steps):
                 plans.append(CalibrationPlan(reference, noises, rounds, pairs, race, starts))
-        if not plans:
-            least = FEWEST_RACED * (reference + 3 * steps) + 2 * (reference + 2 * steps)
-            raise ValueError(
-                f"The budget was {budget} calls: at {steps} steps a calibration takes "
-                f"{least} at least, and 1000 are usual. Raise the budget."
-            )
-        return plans[-1]
+        return plans
 
     @staticmethod
     def round_cost(steps: int) -> int:
