@@ -60,8 +60,9 @@ host: $(READY)  ## a real ComfyUI for the tests, what it requires, and the newes
 browser: $(READY)  ## a chromium for the tests: yours, else one is installed where that can be done
 	$(BIN)/python -m align_your_steps.tests.host.get_browser
 
+# NEWCOMER="--newest --nodes-2" for the newest front end, and for its newer renderer.
 newcomer: host browser $(CLI_READY)  ## a newcomer's first picture from the archive, click by click, timed
-	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.tests.host.newcomer
+	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.tests.host.newcomer $(NEWCOMER)
 
 # comfy-cli brings many packages of its own: they stay out of what the tests run in.
 $(CLI_READY): | $(READY)

@@ -1,6 +1,6 @@
 """A newcomer's first picture with an optimised schedule, click by click.
 
-    python -m align_your_steps.tests.host.newcomer [--pace SECONDS] [--nodes-2]
+    python -m align_your_steps.tests.host.newcomer [--pace SECONDS] [--nodes-2] [--newest]
 
 On an empty host that holds nothing but the packed archive and the digits model, with the mouse and
 the keyboard of a real browser: everything from the open page to the picture. It prints a table of
@@ -22,6 +22,7 @@ from pathlib import Path
 from align_your_steps.tests.host.archive import can_make_archive, make_archive
 from align_your_steps.tests.host.browser import ARTEFACTS, HostPage, open_page
 from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
+from align_your_steps.tests.host.get_front_end import NEWEST, OWN
 from align_your_steps.tests.host.get_host import find_host
 from align_your_steps.tests.host.server import TEST_PACK, ComfyServer
 
@@ -152,6 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--pace", type=float, default=PACE, help="seconds of thought before a step")
     parser.add_argument("--nodes-2", action="store_true", help="the page's newer renderer")
+    parser.add_argument("--newest", action="store_true", help="the newest front end")
     arguments = parser.parse_args()
     browser = find_browser()
     if browser is None:
@@ -160,7 +162,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         packs = (unpacked_archive(folder), TEST_PACK)
-        with ComfyServer(find_host(), folder / "host", packs) as server:
+        front_end = NEWEST if arguments.newest else OWN
+        command = ["--cpu", *front_end.arguments()]
+        with ComfyServer(find_host(), folder / "host", packs, command) as server:
             diary = Diary(arguments.pace)
             with open_page(server, browser, vue=arguments.nodes_2) as diary.page:
                 diary("the page is open")
