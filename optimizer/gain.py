@@ -27,6 +27,7 @@ import numpy as np
 __all__ = ["Gain"]
 
 LEAST = 1e-12  # of an error: a run may end where its reference does
+LARGEST = 700.0  # logarithm of a number
 SURE = 8  # noises from which on a gain is told without "about"
 STUDENT = 0.98  # of Student's t, for an interval that holds nine times in ten
 
@@ -68,7 +69,7 @@ class Gain:
         low, high = 0.0, math.inf
         if count > 1:
             half = _quantile(count) * float(logs.std(ddof=1)) / count**0.5
-            low, high = math.exp(mean - half), math.exp(mean + half)
+            low, high = math.exp(mean - half), math.exp(min(mean + half, LARGEST))
         return Gain(math.exp(mean), low, high, float((logs < 0.0).mean()), count)
 
     @staticmethod
@@ -79,10 +80,10 @@ class Gain:
         0.5
         """
         a, b = (_unseen(np.asarray(values, dtype=np.float64)) for values in (ours, theirs))
-        count, ratio = len(a), float(a.sum() / b.sum())
+        count, ratio = len(a), float(_positive(a.sum()) / _positive(b.sum()))
         low, high = 0.0, math.inf
         if count > 1:
-            without = (a.sum() - a) / (b.sum() - b)
+            without = _positive(a.sum() - a) / _positive(b.sum() - b)
             squares = np.square(without - without.mean()).sum()
             half = _quantile(count) * float(squares * (count - 1) / count) ** 0.5
             low, high = max(0.0, ratio - half), ratio + half
@@ -94,6 +95,11 @@ def _quantile(count: int) -> float:
     from scipy.special import stdtrit  # takes a while to load
 
     return float(stdtrit(count - 1, 0.5 + STUDENT / 2.0))
+
+
+def _positive(sums: np.ndarray) -> np.ndarray:
+    """Sums that are divided by one another; those of values about 0 may come out below."""
+    return np.maximum(sums, LEAST)
 
 
 def _logs(errors: Sequence[Sequence[float]]) -> np.ndarray:

@@ -57,3 +57,11 @@ def test_gain_of_values_that_only_add_up_is_the_ratio_of_their_means():
 
 def test_errors_of_nothing_are_no_error():
     assert math.isfinite(Gain.of([[0.0, 0.0]], [[1.0, 1.0]]).ratio)
+    nothing = Gain.of_means([[0.0, 0.0]], [[0.0, 0.0]])
+    assert (nothing.ratio, nothing.low, nothing.high) == (1.0, 1.0, 1.0)
+    assert Gain.of_means([[1.0, 1.0]], [[1.0, -1.0]]).ratio > 1.0
+
+
+def test_errors_of_any_size_have_an_interval():
+    gain = Gain.of([[1e-12, 1e30]], [[1.0, 1.0]])
+    assert gain.low < gain.ratio < gain.high
