@@ -108,7 +108,9 @@ def network_rows(server: ComfyServer) -> int:
 
 
 def test_the_pack_loads_without_a_warning(server: ComfyServer) -> None:
-    ours = [line for line in server.log.splitlines() if re.search("align.your.steps", line)]
+    # Up to its first answer: other tests of the shared server may have provoked errors since.
+    start, _, _ = server.log.partition("To see the GUI go to")
+    ours = [line for line in start.splitlines() if re.search("align.your.steps", line)]
     assert any("align-your-steps" in line for line in ours)  # the host's list of what it loads
     for line in ours:
         assert not any(word in line.lower() for word in ("warn", "error", "failed", "traceback"))
