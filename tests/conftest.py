@@ -29,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 # Where two files run at a time, these come first, or one of them would run alone in the end.
 LONGEST = (
     "host/test_browser.py",
+    "host/test_said.py",
     "host/test_panel.py",
     "host/test_page_closed.py",
     "host/test_examples.py",
