@@ -117,7 +117,7 @@ def optimize(
         known.check(problem)
         lab = session.open(problem, budget, ranks, known)
         if problem.solver.name == CALIBRATED:
-            _check_calibration(method, ranks.size)
+            check_calibration(method, ranks.size)
             return calibrated(lab, *given_candidates(candidates, problem), session.batch_size)
         whole_plan = Plan.of(
             problem,
@@ -147,7 +147,7 @@ def optimize(
         )
 
 
-def _check_calibration(method: str, processes: int) -> None:
+def check_calibration(method: str, processes: int) -> None:
     """Raise ValueError for what a calibration cannot be asked for."""
     if method != "measured":
         raise ValueError(f"method was '{method}': a calibrated sampler takes 'measured'.")

@@ -13,6 +13,7 @@ from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import FLOW, Result, builtin_solver
 from align_your_steps.optimizer.coordinate import spread
 from align_your_steps.optimizer.multistep import TEXTBOOK, Multistep, textbook
+from align_your_steps.optimizer.optimize import check_calibration
 from align_your_steps.optimizer.solvers import reference_solver
 from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from align_your_steps.tests.optimizer.test_finish import At
@@ -196,3 +197,8 @@ def test_least_budget_is_the_one_that_a_refusal_tells(steps: int) -> None:
 def test_impossible_arguments_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         found(**settings)
+
+
+def test_several_processes_are_refused() -> None:
+    with pytest.raises(ValueError, match="There were 2 processes"):
+        check_calibration("measured", 2)
