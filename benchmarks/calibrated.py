@@ -1,8 +1,9 @@
 """Calibrated samplers against the best pair of textbook sampler and curve in hindsight.
 
     python -m align_your_steps.benchmarks.calibrated mixtures --budgets 500 1000 4000
-    python -m align_your_steps.benchmarks.calibrated networks | flow | half | interval
-    python -m align_your_steps.benchmarks.calibrated mixtures --tuning   # the plan was made on them
+    python -m align_your_steps.benchmarks.calibrated flow | half | networks | pictures | interval
+    python -m align_your_steps.benchmarks.calibrated overhead --budgets 4000
+    python -m align_your_steps.benchmarks.calibrated mixtures --of tuning
 
 A cell is a problem, a number of steps and a budget, of which every call of a calibration counts:
 references, fit and race. Pairs are the six samplers of `multistep.TEXTBOOK` × the host's and the
@@ -12,9 +13,19 @@ compared on. Of a cell
     ratio     mean error over the best pair's
     median    of the same ratio, seed by seed
     improved  share of the seeds with a smaller error
+    told      the gain over the best raced pair, as a user is told it
+    gain      the same on the held-out noises
+    gained    share of the seeds with a smaller error than the best raced pair's
 
-TUNING problems were used to choose the constants of optimizer/calibrate.py, TEST problems were not:
-other seeds, sizes, spectra and conditions.
+TUNING problems were used to choose the constants of optimizer/calibrate.py; TEST problems were not,
+but were looked at while it was written; FRESH ones were first measured when it was done. Networks
+are FRESH by their seed, which draws class, noises and the whole of a calibration.
+
+    pictures   Fréchet (in a classifier's features) and energy distance (in pixels) to fine-step
+               pictures of independent noise, beside those of fine-step pictures of the same noise;
+               and errors beside the best pairs with more steps
+
+Cells are kept as lines of JSON in the file --cells, and one that is there is not measured again.
 """
 
 from __future__ import annotations
@@ -24,8 +35,10 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,12 +51,13 @@ from ..optimizer.multistep import TEXTBOOK, Multistep, textbook
 from ..optimizer.noise import SELECTION, generators, unit_noise
 from ..schedules.curves import flow_table, simple
 from .edm import CLASSES, guided
-from .metrics import end_point_errors
+from .metrics import end_point_errors, energy_distance, frechet_distance
 from .mixture import Mixture
 from .peers import fixed
 from .problems import TABLE, digits_mixture
+from .record import RESULTS, read_lines
 
-__all__ = ["TEST", "TUNING", "Bench", "Case", "LocalLab"]
+__all__ = ["FRESH", "TEST", "TUNING", "Bench", "Case", "Cells", "LocalLab", "main"]
 
 HELD_OUT = 3_000_003  # a stream that no calibration draws from
 FINE = 200  # steps of the references that all are compared with
@@ -51,6 +65,10 @@ NOISES = 512
 STEPS = (5, 8, 12)
 BUDGETS = (500, 1000, 4000)
 SHIFTS = (1.0, 2.0, 3.0, 5.0)
+SCALES = (1.0, 3.0, 7.0)
+FRESH_NOISES = 1000  # that an interval is to cover the gain on
+PICTURE_STEPS = (8, 12, 14, 16)  # of a calibrated sampler, and of the pairs that it is as good as
+SLOW = 0.02  # seconds of a batched call that an overhead is reported for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +121,10 @@ TEST = (
     Case("isotropic", 96, 16, 1, 107), Case("isotropic", 256, 32, 4, 108),
     Case("digits", 64, 60, 1, 109), Case("digits", 64, 60, 5, 113),
 )  # fmt: skip
+FRESH = tuple(
+    dataclasses.replace(case, seed=case.seed + more) for more in (100, 200) for case in TEST
+)
+LISTS = {"tuning": TUNING, "test": TEST, "fresh": FRESH}
 
 
 class LocalLab:
@@ -172,22 +194,29 @@ class Bench:
     def reference(self) -> Tensor:
         """Where the held-out noise leads with fine steps."""
         fine = [*spread(*self.ends, FINE), 0.0]
-        return self._ends(textbook("exponential_3", fine))
+        return self.ends_of(textbook("exponential_3", fine))
 
-    def _ends(self, sampler: Multistep) -> Tensor:
+    def ends_of(self, sampler: Multistep) -> Tensor:
+        """Where the held-out noise leads with a sampler."""
         return torch.cat([sampler(self.denoise, part) for part in self.noise.split(256)])
 
     def errors(self, sampler: Multistep) -> Tensor:
         """RMS errors of a sampler, seed by seed."""
-        return end_point_errors(self._ends(sampler), self.reference)
+        return end_point_errors(self.ends_of(sampler), self.reference)
+
+    def samplers(self, steps: int) -> dict[str, Multistep]:
+        """Every textbook sampler on every curve."""
+        return {
+            f"{name} {curve}": textbook(name, levels)
+            for curve, levels in self.curves(steps).items()
+            for name in TEXTBOOK
+        }
 
     def pairs(self, steps: int) -> dict[str, Tensor]:
-        """Those of every textbook sampler on every curve."""
+        """The errors of all of them."""
         if steps not in self._pairs:
             self._pairs[steps] = {
-                f"{name} {curve}": self.errors(textbook(name, levels))
-                for curve, levels in self.curves(steps).items()
-                for name in TEXTBOOK
+                name: self.errors(sampler) for name, sampler in self.samplers(steps).items()
             }
         return self._pairs[steps]
 
@@ -208,26 +237,30 @@ class Bench:
 
     def cell(
         self, steps: int, budget: int, seed: int = 0, rounded: torch.dtype | None = None
-    ) -> dict[str, object]:
+    ) -> dict[str, Any]:
         """One cell as plain data."""
-        began = time.perf_counter()
         found, calls = self.calibrated(steps, budget, seed, rounded)
-        seconds = time.perf_counter() - began
         name, best = self.best(steps)
         ours = self.errors(found.sampler)
-        against = self.errors(found.pairs[found.pair_name])
-        difference = ours - against
-        error = float(difference.std()) / len(ours) ** 0.5
         return {
-            "problem": self.name, "steps": steps, "budget": budget, "seed": seed, "calls": calls,
-            "seconds": seconds, "winner": found.name, "raced": found.pair_name, "best": name,
+            "calls": calls, "best": name,
             "ratio": float(ours.mean() / best.mean()),
             "median": float((ours / best).median()),
             "improved": float((ours < best).double().mean()),
+            **self.told(found, ours),
+        }  # fmt: skip
+
+    def told(self, found: Calibrated, ours: Tensor) -> dict[str, Any]:
+        """What a user is told of a calibration, beside the truth on the held-out noises."""
+        raced = self.errors(found.pairs[found.pair_name])
+        worse = ours - raced
+        error = float(worse.std()) / len(ours) ** 0.5
+        return {
+            "winner": found.name, "raced": found.pair_name,
             "told": None if found.gain is None else dataclasses.asdict(found.gain),
-            "gain": float((ours.log() - against.log()).mean().exp()),
-            "worse_z": float(difference.mean()) / error if error else 0.0,
-            "sampler": found.sampler.to_plain(),
+            "gain": float((ours.log() - raced.log()).mean().exp()),
+            "gained": float((ours < raced).double().mean()),
+            "worse_z": float(worse.mean()) / error if error else 0.0,
         }  # fmt: skip
 
 
@@ -269,84 +302,244 @@ def network(name: str, scale: float, seed: int = 0) -> Bench:
     )  # fmt: skip
 
 
-def summary(cells: Sequence[dict[str, object]]) -> str:
+class Cells:
+    """What was measured, kept in a file."""
+
+    def __init__(self, file: Path):
+        self.file = file
+        self.known = {line["key"]: line for line in read_lines(file)}
+
+    def of(self, key: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The cell of that key: known, or measured and kept."""
+        if key not in self.known:
+            self.known[key] = {"key": key, **measure()}
+            line = json.dumps(_short(self.known[key]))
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        return self.known[key]
+
+
+def _short(value: Any) -> Any:
+    """The same with five digits of every number."""
+    if isinstance(value, dict):
+        return {key: _short(item) for key, item in value.items()}
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def claimed(cell: Mapping[str, Any]) -> bool:
+    """Whether a gain is claimed: the pair itself was not returned."""
+    return bool(cell["winner"] != cell["raced"])
+
+
+def summary(cells: Sequence[dict[str, Any]]) -> str:
     """Geometric means, the worst cell, medians and shares, in one line."""
     ratio, median, improved = (
         np.array([cell[key] for cell in cells]) for key in ("ratio", "median", "improved")
     )
+    gained = [cell["gained"] for cell in cells if claimed(cell)]
     return (
         f"ratio {math.exp(np.log(ratio).mean()):.3f} (worst {ratio.max():.2f})  "
         f"median {math.exp(np.log(median).mean()):.3f}  "
-        f"improved {improved.mean():.0%} (least {improved.min():.0%})"
+        f"improved {improved.mean():.0%} (least {improved.min():.0%})  "
+        f"gain claimed in {len(gained)} of {len(cells)}"
+        + (f", gained {np.mean(gained):.0%} (least {min(gained):.0%})" if gained else "")
     )
 
 
 def measured(
+    cells: Cells,
+    what: str,
     benches: Sequence[Bench],
     steps: Sequence[int],
     budgets: Sequence[int],
     rounded: torch.dtype | None = None,
-) -> Iterator[dict[str, object]]:
+) -> None:
     """All cells, with a table printed as they come."""
     for budget in budgets:
         of_budget = []
         for n in steps:
-            cells = []
+            of_steps = []
             for bench in benches:
-                cells.append(bench.cell(n, budget, rounded=rounded))
-                yield cells[-1]
-            of_budget += cells
-            ratios = " ".join(f"{cell['ratio']:.2f}" for cell in cells)
-            print(f"{budget:5d} calls {n:3d} steps  {summary(cells)}  [{ratios}]", flush=True)
+                key = f"{what} {bench.name} seed {bench.seed}, {n} steps, {budget} calls"
+                measure = partial(bench.cell, n, budget, bench.seed, rounded)
+                of_steps.append(cells.of(key, measure))
+            of_budget += of_steps
+            ratios = " ".join(f"{cell['ratio']:.2f}" for cell in of_steps)
+            print(f"{budget:5d} calls {n:3d} steps  {summary(of_steps)}  [{ratios}]", flush=True)
         print(f"{budget:5d} calls  all steps  {summary(of_budget)}", flush=True)
 
 
-def intervals(benches: Sequence[Bench], budget: int, count: int) -> None:
+# -- intervals ------------------------------------------------------------------------------
+
+
+def intervals(cells: Cells, benches: Sequence[Bench], budget: int, count: int) -> None:
     """Count intervals that cover the gain on fresh noise, and results that are worse there."""
-    covered = worse = 0
+    found = []
     for k in range(count):
         bench, steps = benches[k % len(benches)], STEPS[k // len(benches) % len(STEPS)]
-        cell = bench.cell(steps, budget, seed=1000 + k)
-        told = cell["told"]
-        assert isinstance(told, dict)
-        covered += told["low"] <= cell["gain"] <= told["high"]
-        worse += cell["worse_z"] > 3.0  # type: ignore[operator]
+        key = f"interval {bench.name} seed {bench.seed}, {steps} steps, {budget} calls, run {k}"
+        found.append(cells.of(key, partial(_interval, bench, steps, budget, 1000 + k)))
+    covered = sum(c["told"]["low"] <= c["gain"] <= c["told"]["high"] for c in found)
+    z = np.array([cell["worse_z"] for cell in found])
     print(f"{budget} calls: {covered} of {count} intervals cover the gain on fresh noise; "
-          f"{worse} results are worse than the raced pair by 3 standard errors")  # fmt: skip
+          f"{(z > 3.0).sum()} results are worse than the raced pair by 3 standard errors "
+          f"(most {z.max():.1f}); {sum(map(claimed, found))} claim a gain")  # fmt: skip
 
 
-def main() -> None:
+def _interval(bench: Bench, steps: int, budget: int, seed: int) -> dict[str, Any]:
+    """What one calibration is told to gain, and how it does on the held-out noises."""
+    found, _ = bench.calibrated(steps, budget, seed)
+    # Where a pair is returned, the interval is still that of the fit over the pair.
+    best = min(found.fitted, key=lambda name: float(np.log(found.errors[name]).mean()))
+    fitted = bench.told(found, bench.errors(found.fitted[best]))
+    given = bench.told(found, bench.errors(found.sampler))
+    return {**given, "gain": fitted["gain"], "noises": len(bench.noise)}
+
+
+# -- pictures -------------------------------------------------------------------------------
+
+
+def pictures(cells: Cells, given: argparse.Namespace) -> None:
+    """Distances of pictures, and errors beside those of pairs with more steps."""
+    steps = given.steps or PICTURE_STEPS
+    for name in given.networks:
+        for scale in given.scales:
+            found = [
+                cells.of(
+                    f"pictures {name} cfg {scale:g} seed {seed}, {list(steps)} steps, "
+                    f"{given.budgets[0]} calls",
+                    partial(_pictures, name, scale, seed, steps, given.budgets[0]),
+                )
+                for seed in given.seeds
+            ]
+            print(f"{name} cfg {scale:g}, {len(found)} seeds: {_pictured(found)}", flush=True)
+
+
+def _pictures(
+    name: str, scale: float, seed: int, steps: Sequence[int], budget: int
+) -> dict[str, Any]:
+    """One calibration with the least of the steps, its pictures and the pairs beside it."""
+    from .evidence.arena import Arena
+    from .evidence.features import classifier
+
+    bench = network(name, scale, seed)
+    arena = Arena(name, scale, seed, denoise=bench.denoise)
+    truth, seen = arena.truth(False), classifier(name).features
+    found, calls = bench.calibrated(steps[0], budget, seed)
+    ours = bench.errors(found.sampler)
+
+    @torch.no_grad()
+    def distances(x: Tensor) -> list[float]:
+        return [frechet_distance(seen(x), seen(truth)), energy_distance(x, truth).value]
+
+    best_pair = bench.samplers(steps[0])[bench.best(steps[0])[0]]
+    return {
+        "calls": calls, "winner": found.name, "error": float(ours.mean()),
+        "pairs": {str(n): [bench.best(n)[0], float(bench.best(n)[1].mean())] for n in steps},
+        "closer": {str(n): float((ours < bench.best(n)[1]).double().mean()) for n in steps},
+        "many": distances(bench.reference),
+        "ours": distances(bench.ends_of(found.sampler)),
+        "pair": distances(bench.ends_of(best_pair)),
+    }  # fmt: skip
+
+
+def _pictured(cells: Sequence[dict[str, Any]]) -> str:
+    """Means over seeds, with 95 % intervals of the distance above the many-step pictures' own."""
+    parts = []
+    for k, name in enumerate(("Fréchet", "energy")):
+        many, ours, pair = (np.array([c[w][k] for c in cells]) for w in ("many", "ours", "pair"))
+        above = ours - many
+        half = _half(above)
+        parts.append(f"{name} many {many.mean():.4f} ours {ours.mean():.4f} pair {pair.mean():.4f} "
+                     f"above {above.mean():+.4f} ± {half:.4f}")  # fmt: skip
+    for n in cells[0]["pairs"]:
+        logs = [math.log(c["error"] / c["pairs"][n][1]) for c in cells]
+        parts.append(f"error over best pair at {n}: {math.exp(np.mean(logs)):.2f} "
+                     f"[{' '.join(f'{math.exp(log):.2f}' for log in logs)}]")  # fmt: skip
+    return "; ".join(parts)
+
+
+def _half(values: np.ndarray) -> float:
+    """Half the 95 % interval of a mean."""
+    from scipy.special import stdtrit
+
+    if len(values) < 2:
+        return math.inf
+    return float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / len(values) ** 0.5)
+
+
+# -- overhead -------------------------------------------------------------------------------
+
+
+def overhead(budget: int, steps: int) -> None:
+    """Processor time outside the calls, and the largest resident set, of this process alone."""
+    from ..optimizer import Session, optimize
+    from .overhead import MEGABYTE, Timed, high_water, near_two_values, noise
+
+    shape = (4, 128, 128)
+    textbook("unipc_3", stable_diffusion(steps)["karras"])(near_two_values, noise(shape, 4))
+    plain = high_water()
+    timed = Timed(near_two_values, time.process_time)
+    began = time.process_time()
+    optimize(
+        timed, shape, sigma_max=TABLE.sigma_max, sigma_min=TABLE.sigma_min, steps=steps,
+        solver="calibrated", candidates=dict(fixed(steps, TABLE)), budget=budget, seed=0,
+        session=Session(batch_size=4),
+    )  # fmt: skip
+    outside = time.process_time() - began - timed.seconds
+    print(f"{budget} calls, {steps} steps: {timed.rows} rows in {timed.calls} batched calls, "
+          f"{outside:.2f} s outside: {outside / (timed.calls * SLOW):.1%} of {SLOW * 1e3:.0f} ms a "
+          f"batched call; peak {high_water() / MEGABYTE:.0f} MB, plain run "
+          f"{plain / MEGABYTE:.0f} MB", flush=True)  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("mixtures", "networks", "flow", "half", "interval"))
+    kinds = ("mixtures", "networks", "flow", "half", "interval", "pictures", "overhead")
+    parser.add_argument("what", choices=kinds)
+    parser.add_argument("--of", choices=LISTS, default="fresh", help="the list of mixtures")
     parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS)
     parser.add_argument("--steps", type=int, nargs="+", default=None)
-    parser.add_argument("--tuning", action="store_true", help="the tuning problems")
     parser.add_argument("--runs", type=int, default=200, help="of interval")
+    parser.add_argument("--noises", type=int, default=None, help="held out, of a mixture")
+    parser.add_argument("--cases", type=int, default=None, help="the first so many of the list")
     parser.add_argument("--networks", nargs="+", default=("digits", "patches"))
-    parser.add_argument("--out", help="a file for the cells, as JSON")
-    given = parser.parse_args()
+    parser.add_argument("--scales", type=float, nargs="+", default=SCALES)
+    parser.add_argument("--seeds", type=int, nargs="+", default=(21, 32, 43), help="of networks")
+    parser.add_argument("--cells", type=Path, default=RESULTS / "calibrated.jsonl")
+    given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    cases = TUNING if given.tuning else TEST
-    steps = given.steps or STEPS
-    cells: list[dict[str, object]] = []
-    if given.what == "networks":
+    cells = Cells(given.cells)
+    if given.what == "pictures":
+        pictures(cells, given)
+    elif given.what == "overhead":
+        for budget in given.budgets:
+            for steps in given.steps or STEPS:
+                overhead(budget, steps)
+    elif given.what == "networks":
         benches = [
-            network(name, scale)
+            network(name, scale, seed)
             for name in given.networks
-            for scale in (1.0, 3.0, 7.0)
-            if (name, scale) != ("patches", 7.0)
+            for scale in given.scales
+            for seed in given.seeds
         ]
-        cells += measured(benches, given.steps or (5, 8), given.budgets)
-    elif given.what == "interval":
-        intervals([mixture(case) for case in cases], given.budgets[0], given.runs)
+        measured(cells, "networks", benches, given.steps or (5, 8), given.budgets)
     else:
-        benches = [mixture(case, flow=given.what == "flow") for case in cases]
-        rounded = torch.bfloat16 if given.what == "half" else None
-        cells += measured(benches, steps, given.budgets, rounded)
-    if given.out:
-        with open(given.out, "w", encoding="utf-8") as file:
-            json.dump(cells, file)
+        _mixtures(cells, given)
+
+
+def _mixtures(cells: Cells, given: argparse.Namespace) -> None:
+    """What is measured on mixtures."""
+    noises = given.noises or (FRESH_NOISES if given.what == "interval" else NOISES)
+    cases = LISTS[given.of][: given.cases]
+    benches = [mixture(case, noises, flow=given.what == "flow") for case in cases]
+    if given.what == "interval":
+        intervals(cells, benches, given.budgets[0], given.runs)
+        return
+    rounded = torch.bfloat16 if given.what == "half" else None
+    what = f"{given.what}, {given.of}:"
+    measured(cells, what, benches, given.steps or STEPS, given.budgets, rounded)
 
 
 if __name__ == "__main__":
