@@ -68,6 +68,7 @@ SHIFTS = (1.0, 2.0, 3.0, 5.0)
 SCALES = (1.0, 3.0, 7.0)
 FRESH_NOISES = 1000  # that an interval is to cover the gain on
 PICTURE_STEPS = (8, 12, 14, 16)  # of a calibrated sampler, and of the pairs that it is as good as
+SCREENED = 12  # pairs
 SLOW = 0.02  # seconds of a batched call that an overhead is reported for
 
 
@@ -170,7 +171,9 @@ class LocalLab:
 class Bench:
     """A model with held-out noise, its fine ends, and the errors of all pairs.
 
-    curves: (steps) -> EDM levels by name
+    curves:   (steps) -> EDM levels by name
+    rows:     of a call at most
+    screened: whether a quarter of the noises tells which SCREENED pairs all of them are run with
     """
 
     def __init__(
@@ -183,7 +186,10 @@ class Bench:
         seed: int = 0,
         noises: int = NOISES,
         dtype: torch.dtype = torch.float64,
+        rows: int = 256,
+        screened: bool = False,
     ):
+        self.rows, self.screened = rows, screened
         self.name, self.denoise, self.shape, self.seed = name, denoise, shape, seed
         self.curves, self.ends, self.dtype = curves, ends, dtype
         source = torch.Generator().manual_seed(HELD_OUT + 1_000_000 * seed)
@@ -196,13 +202,14 @@ class Bench:
         fine = [*spread(*self.ends, FINE), 0.0]
         return self.ends_of(textbook("exponential_3", fine))
 
-    def ends_of(self, sampler: Multistep) -> Tensor:
-        """Where the held-out noise leads with a sampler."""
-        return torch.cat([sampler(self.denoise, part) for part in self.noise.split(256)])
+    def ends_of(self, sampler: Multistep, count: int | None = None) -> Tensor:
+        """Where the held-out noises, or the first so many, lead with a sampler."""
+        parts = self.noise[:count].split(self.rows)
+        return torch.cat([sampler(self.denoise, part) for part in parts])
 
-    def errors(self, sampler: Multistep) -> Tensor:
+    def errors(self, sampler: Multistep, count: int | None = None) -> Tensor:
         """RMS errors of a sampler, seed by seed."""
-        return end_point_errors(self.ends_of(sampler), self.reference)
+        return end_point_errors(self.ends_of(sampler, count), self.reference[:count])
 
     def samplers(self, steps: int) -> dict[str, Multistep]:
         """Every textbook sampler on every curve."""
@@ -213,11 +220,15 @@ class Bench:
         }
 
     def pairs(self, steps: int) -> dict[str, Tensor]:
-        """The errors of all of them."""
+        """The errors of all of them, or of those that a quarter of the noises leaves."""
         if steps not in self._pairs:
-            self._pairs[steps] = {
-                name: self.errors(sampler) for name, sampler in self.samplers(steps).items()
-            }
+            samplers = self.samplers(steps)
+            if self.screened:
+                few = len(self.noise) // 4
+                seen = {name: self.errors(one, few).mean() for name, one in samplers.items()}
+                left = sorted(samplers, key=lambda name: float(seen[name]))[:SCREENED]
+                samplers = {name: samplers[name] for name in left}
+            self._pairs[steps] = {name: self.errors(one) for name, one in samplers.items()}
         return self._pairs[steps]
 
     def best(self, steps: int) -> tuple[str, Tensor]:
@@ -298,7 +309,7 @@ def network(name: str, scale: float, seed: int = 0) -> Bench:
     ends = (TABLE.sigma_max, TABLE.sigma_min)
     return Bench(
         f"{name} cfg {scale:g}", denoise, trained.shape, stable_diffusion, ends, seed,
-        trained.noises, torch.float32,
+        trained.noises, torch.float32, rows=16 if name == "patches" else 64, screened=True,
     )  # fmt: skip
 
 
