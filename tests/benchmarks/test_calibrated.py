@@ -1,0 +1,78 @@
+"""The benchmark of calibrated samplers: its cells, what it keeps, and what it sums up."""
+
+import json
+
+import pytest
+import torch
+from align_your_steps.benchmarks import calibrated
+from align_your_steps.benchmarks.calibrated import FRESH, TEST, TUNING, Cells, claimed, summary
+
+SMALL = ["mixtures", "--cases", "1", "--steps", "5", "--budgets", "500", "--noises", "16"]
+
+
+def test_fresh_problems_are_none_of_the_others():
+    seeds = [case.seed for case in (*TUNING, *TEST, *FRESH)]
+    assert len(set(seeds)) == len(seeds)
+    assert len({case.name for case in FRESH}) == len({case.name for case in TEST})
+
+
+def test_a_cell_is_measured_once_and_every_call_of_it_counts(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "cells.jsonl"
+    calibrated.main([*SMALL, "--cells", str(file)])
+    told = capsys.readouterr().out
+    (cell,) = map(json.loads, file.read_text().splitlines())
+    assert 0 < cell["calls"] <= 500
+    assert cell["ratio"] == pytest.approx(cell["ratio"], abs=0) and cell["ratio"] < 1.0
+    monkeypatch.setattr(calibrated.Bench, "cell", lambda *_: pytest.fail("measured again"))
+    calibrated.main([*SMALL, "--cells", str(file)])
+    assert capsys.readouterr().out == told
+
+
+def test_ratio_is_that_of_held_out_errors_to_the_best_pair():
+    bench = calibrated.mixture(FRESH[0], 16)
+    cell = bench.cell(5, 500, bench.seed)
+    found, _ = bench.calibrated(5, 500, bench.seed)
+    ours = bench.errors(found.sampler)
+    least = min(float(bench.errors(one).mean()) for one in bench.samplers(5).values())
+    assert cell["ratio"] == pytest.approx(float(ours.mean()) / least)
+    assert claimed(cell) == (found.name in found.fitted)
+
+
+def test_screened_pairs_hold_the_best():
+    whole, screened = calibrated.mixture(FRESH[0], 32), calibrated.mixture(FRESH[0], 32)
+    screened.screened = True
+    assert len(screened.pairs(5)) == calibrated.SCREENED < len(whole.pairs(5))
+    assert screened.best(5)[0] == whole.best(5)[0]
+
+
+def test_an_interval_is_told_beside_the_gain_on_held_out_noise(tmp_path, capsys):
+    file = tmp_path / "cells.jsonl"
+    calibrated.main(
+        ["interval", "--cases", "1", "--runs", "2", "--budgets", "500", "--noises", "16",
+         "--cells", str(file)]
+    )  # fmt: skip
+    cells = [json.loads(line) for line in file.read_text().splitlines()]
+    covered = sum(c["told"]["low"] <= c["gain"] <= c["told"]["high"] for c in cells)
+    assert f"{covered} of 2 intervals" in capsys.readouterr().out
+
+
+def test_shares_of_gained_seeds_count_where_a_gain_is_claimed():
+    cell = {"ratio": 0.5, "median": 0.5, "improved": 0.9, "gained": 0.8, "winner": "greedy"}
+    pair = {"ratio": 2.0, "median": 1.0, "improved": 0.0, "gained": 0.0, "winner": "euler karras"}
+    line = summary([{**cell, "raced": "euler karras"}, {**pair, "raced": "euler karras"}])
+    assert "ratio 1.000 (worst 2.00)" in line
+    assert "gain claimed in 1 of 2, gained 80% (least 80%)" in line
+
+
+def test_cells_cut_off_are_measured_again(tmp_path):
+    file = tmp_path / "cells.jsonl"
+    file.write_text('{"key": "a", "x": 1}\n{"key": "b", "x"')
+    cells = Cells(file)
+    assert cells.of("a", dict)["x"] == 1
+    cells.of("b", lambda: {"x": 2})
+    assert Cells(file).known == {"a": {"key": "a", "x": 1}, "b": {"key": "b", "x": 2}}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
