@@ -18,7 +18,7 @@ compared on. Of a cell
     gained    share of the seeds with a smaller error than the best raced pair's
 
 TUNING problems were used to choose the constants of optimizer/calibrate.py; TEST problems were not,
-but were looked at while it was written; FRESH ones were first measured when it was done. Networks
+but were measured while it was written; FRESH ones were first measured when it was done. Networks
 are FRESH by their seed, which draws class, noises and the whole of a calibration.
 
     pictures   Fréchet (in a classifier's features) and energy distance (in pixels) to fine-step
