@@ -202,7 +202,7 @@ class _Bench:
 
     def elements(self, x: Tensor) -> Tensor:
         """The kept elements [K, E] in double precision, on the CPU."""
-        return x.flatten(1)[:, self.kept.to(x.device)].cpu().double()
+        return x.flatten(1).index_select(1, self.kept.to(x.device)).cpu().double()
 
     def path(self, noises: range) -> Path:
         """The references of noises, with what they visited."""
