@@ -75,10 +75,12 @@ def nothing_ran(ours: OurPage) -> bool:
 
 
 def test_markup_would_run_on_this_page(ours: OurPage) -> None:
-    ours.page.evaluate("html => { document.body.append(document.createElement('p'));"
-                       "document.body.lastChild.innerHTML = html }", evil("here"))  # fmt: skip
+    # By a name of its own: the page may append elements too.
+    ours.page.evaluate("html => { const p = document.createElement('p'); p.id = 'ays-test-markup';"
+                       "document.body.append(p); p.innerHTML = html }", evil("here"))  # fmt: skip
     ours.page.wait_for_function("window.hacked?.length === 1")
-    ours.page.evaluate("() => { document.body.lastChild.remove(); delete window.hacked }")
+    ours.page.evaluate("() => { document.getElementById('ays-test-markup').remove();"
+                       "delete window.hacked }")  # fmt: skip
 
 
 def test_a_row_of_the_panel_shows_text(ours: OurPage, hostile: str) -> None:
