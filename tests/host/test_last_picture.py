@@ -35,5 +35,5 @@ def test_the_plot_takes_the_place_of_the_preview(
         status = server.wait(prompt_id)["status"]
         server.get("/ays_test/reset")
         assert status["status_str"] == "success", status["messages"]
-        page.page.wait_for_function(ONLY_THE_PLOT if vue else LARGER, arg=NODE, timeout=10_000)
+        page.page.wait_for_function(ONLY_THE_PLOT if vue else LARGER, arg=NODE, timeout=60_000)
         page.screenshot(f"last picture {way}")

@@ -68,7 +68,7 @@ def server(page_server: ComfyServer) -> ComfyServer:
 @pytest.fixture(scope="module")
 def page(server: ComfyServer, way: Way, chromium: str) -> Iterator[HostPage]:
     """The page of the shared server."""
-    with open_page(server, chromium, timeout=20.0, vue=way.vue) as opened:
+    with open_page(server, chromium, timeout=90.0, vue=way.vue) as opened:
         yield opened
     server.get("/ays_test/reset")
 
