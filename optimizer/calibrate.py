@@ -44,7 +44,7 @@ from .multistep_fit import (
 )
 from .plan import PROBED, TRIALS, CalibrationPlan
 
-__all__ = ["Calibrated", "Lab", "calibrate"]
+__all__ = ["Calibrated", "Source", "calibrate"]
 
 ELEMENTS = 2048  # of a latent that a fit is made on
 FEWER = 256  # that the linear model is run on
@@ -52,7 +52,7 @@ START = "unipc_2"  # whose weights the fit is drawn toward
 REFERENCE = "unipc_3"
 
 
-class Lab(Protocol):
+class Source(Protocol):
     """What a calibration needs of its surroundings.
 
     shape:      of one sample
@@ -105,7 +105,7 @@ SHORTER = 0.4  # of a joint step, where the whole one leads nowhere better
 
 
 def calibrate(
-    lab: Lab,
+    source: Source,
     curves: Mapping[str, Sequence[float]],
     *,
     budget: int,
@@ -119,9 +119,9 @@ def calibrate(
     """Fit, choose and judge a sampler.
 
     Arguments:
-        lab: the denoiser, noise, and who counts.
+        source: the denoiser, noise, and who counts.
         curves: EDM levels [n+1] by name, descending and ending in 0, all from the same first level.
-        budget: calls to plan with; `lab.fits` may allow less.
+        budget: calls to plan with; `source.fits` may allow less.
         lowest: the model's lowest EDM level.
         told: whether the model may be told other levels than its input is at: not with a mask.
         whole: whether the last row adds up to 1: with a mask, so that what is kept is kept.
@@ -134,7 +134,7 @@ def calibrate(
     """
     steps = len(next(iter(curves.values()))) - 1
     plan = plan or CalibrationPlan.of(budget, steps)
-    bench = _Bench(lab, _kept(lab.shape, elements), lowest, plan.reference, curves)
+    bench = _Bench(source, _kept(source.shape, elements), lowest, plan.reference, curves)
     fit = range(plan.noises)
     path = bench.path(fit)
     starts, pairs = bench.likely(path, plan)
@@ -173,17 +173,17 @@ def _kept(shape: Sequence[int], elements: Tensor | None) -> Tensor:
 
 
 class _Bench:
-    """Stages of runs in a lab, on the elements that are kept."""
+    """Stages of runs from a source, on the elements that are kept."""
 
     def __init__(
         self,
-        lab: Lab,
+        source: Source,
         kept: Tensor,
         lowest: float,
         reference: int,
         curves: Mapping[str, Sequence[float]],
     ):
-        self.lab, self.kept, self.lowest = lab, kept, lowest
+        self.source, self.kept, self.lowest = source, kept, lowest
         self.curves = {name: [float(t) for t in levels] for name, levels in curves.items()}
         highest = next(iter(self.curves.values()))[0]
         fine = [*spread(highest, lowest, reference), 0.0]
@@ -195,8 +195,8 @@ class _Bench:
     def denoise(self, x: Tensor, level: float) -> Tensor:
         """D of any number of rows at one level, in batches."""
         parts = [
-            self.lab.denoise(rows, rows.new_full((len(rows),), level))
-            for rows in x.split(self.lab.batch_size)
+            self.source.denoise(rows, rows.new_full((len(rows),), level))
+            for rows in x.split(self.source.batch_size)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -214,12 +214,12 @@ class _Bench:
             return D
 
         def measure() -> dict[str, Tensor]:
-            end = self.elements(self.reference(noting, self.lab.noise(noises)))
+            end = self.elements(self.reference(noting, self.source.noise(noises)))
             t = torch.tensor(self.reference.told, dtype=torch.float64)[:, None, None]
             x, D = (torch.stack(part) for part in zip(*visited, strict=True))
             return {"outputs": D.flip(0), "noises": ((x - D) / t).flip(0), "end": end}
 
-        found = self.lab.once(f"path {noises}", measure)
+        found = self.source.once(f"path {noises}", measure)
         _check(found["end"])
         log_levels = np.log(self.reference.told[::-1])
         return Path(log_levels, found["outputs"], found["noises"], found["end"])
@@ -228,10 +228,10 @@ class _Bench:
         """The references' end points [K, E]."""
 
         def measure() -> dict[str, Tensor]:
-            return {"end": self.elements(self.reference(self._rows, self.lab.noise(noises)))}
+            return {"end": self.elements(self.reference(self._rows, self.source.noise(noises)))}
 
         if noises not in self.ends:
-            self.ends[noises] = self.lab.once(f"reference {noises}", measure)["end"]
+            self.ends[noises] = self.source.once(f"reference {noises}", measure)["end"]
             _check(self.ends[noises])
         return self.ends[noises]
 
@@ -242,9 +242,9 @@ class _Bench:
         for name, sampler in samplers.items():
 
             def measure(sampler: Multistep = sampler) -> dict[str, Tensor]:
-                return {"x": self.elements(sampler(self._rows, self.lab.noise(noises)))}
+                return {"x": self.elements(sampler(self._rows, self.source.noise(noises)))}
 
-            x = self.lab.once(f"{name} {noises}", measure)["x"]
+            x = self.source.once(f"{name} {noises}", measure)["x"]
             error = (x - end).square().mean(1).sqrt()
             found[name] = torch.where(error.isfinite(), error, math.inf).clamp_min(1e-12)
         return found
@@ -258,7 +258,7 @@ class _Bench:
         """By the linear model: the best starts for the fit, and the likeliest pairs to be best."""
         noises = range(min(PROBED, plan.noises))
         path = path.part(len(noises), FEWER)
-        noise = self.lab.noise(noises)
+        noise = self.source.noise(noises)
 
         def few(x: Tensor) -> Tensor:
             return self.elements(x)[:, :FEWER]
@@ -267,7 +267,8 @@ class _Bench:
             made = run(self.denoise, self.probe, noise, self.elements)
             return {"slopes": slopes(self.probe, noise, made, path, few)}
 
-        linear = Linear(path, self.probe.told, self.lab.once(f"probe {noises}", probed)["slopes"])
+        known = self.source.once(f"probe {noises}", probed)["slopes"]
+        linear = Linear(path, self.probe.told, known)
         start = few(noise)
         samplers = {
             f"{name} {curve}": textbook(name, levels)
@@ -300,7 +301,7 @@ def _fitted(
     model_level: Callable[[float], float],
 ) -> dict[str, Multistep]:
     """What each stage of the fit leaves, by name."""
-    noise = bench.lab.noise(noises)
+    noise = bench.source.noise(noises)
 
     begun = []
     for k, start in enumerate(starts):
@@ -308,14 +309,14 @@ def _fitted(
         def measure(start: Multistep = start) -> dict[str, Tensor]:
             return _tensors(*greedy(bench.denoise, start, noise, path, bench.elements, whole))
 
-        begun.append(_sampler(bench.lab.once(f"greedy {k} {noises}", measure)))
+        begun.append(_sampler(bench.source.once(f"greedy {k} {noises}", measure)))
     sampler, made = min(begun, key=lambda pair: path.log_error(pair[1].end))
     found = {"greedy": sampler}
     total: Tensor | None = None
     for k in range(1, rounds + 1):
         move = Move.of(sampler, told, whole)
         move = Move(move.shape, move.total if total is None else total)
-        if not bench.lab.fits(len(noises) * CalibrationPlan.round_cost(sampler.steps)):
+        if not bench.source.fits(len(noises) * CalibrationPlan.round_cost(sampler.steps)):
             break
 
         def differentiate(sampler: Multistep = sampler, made: Run = made) -> dict[str, Tensor]:
@@ -325,7 +326,7 @@ def _fitted(
                 )
             }
 
-        natural = bench.lab.once(f"tangents {k} {noises}", differentiate)["tangents"]
+        natural = bench.source.once(f"tangents {k} {noises}", differentiate)["tangents"]
         step = joint_step(move.shape @ natural, made.end - path.end, move)
         for length in (1.0, SHORTER)[:TRIALS]:
             moved = move.moved(sampler, length * step, bench.lowest)
@@ -334,7 +335,7 @@ def _fitted(
                 return _tensors(moved, run(bench.denoise, moved, noise, bench.elements))
 
             key = f"joint {k} by {length} {noises}"
-            moved, tried = _sampler(bench.lab.once(key, trial))
+            moved, tried = _sampler(bench.source.once(key, trial))
             if path.log_error(tried.end) < path.log_error(made.end):
                 break
         else:

@@ -42,7 +42,7 @@ def calibrated(
     curves = curves or {"EDM": _edm_curve(problem)}
     plan = CalibrationPlan.of(lab.ledger.granted, problem.steps)
     found = calibrate(
-        _Bound(lab, batch_size),
+        _LabSource(lab, batch_size),
         {name: levels.tolist() for name, levels in curves.items()},
         budget=lab.ledger.granted,
         lowest=problem.t_min,
@@ -112,8 +112,8 @@ def _candidate(problem: Problem, name: str, sampler: Multistep, given: bool) -> 
     return Candidate(name, torch.from_numpy(np.append(levels, 0.0)).float(), given)
 
 
-class _Bound:
-    """What a calibration needs, of a laboratory."""
+class _LabSource:
+    """A calibration's source of noise and outputs: a laboratory, which charges and records."""
 
     def __init__(self, lab: Lab, batch_size: int):
         self._lab, self.batch_size = lab, batch_size
