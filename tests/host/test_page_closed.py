@@ -40,7 +40,11 @@ def text(place: str) -> re.Pattern[str]:
 
 @pytest.fixture(scope="module")
 def server(page_server: ComfyServer) -> ComfyServer:
-    """The shared server of each front end."""
+    """The shared server of each front end, without what other tests have saved.
+
+    The newest page draws the first entries of a long drop-down only.
+    """
+    page_server.forget()
     return page_server
 
 
