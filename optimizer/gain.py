@@ -24,9 +24,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .select import LEAST
+
 __all__ = ["Gain"]
 
-LEAST = 1e-12  # of an error: a run may end where its reference does
 LARGEST = 700.0  # logarithm of a number
 SURE = 8  # noises from which on a gain is told without "about"
 STUDENT = 0.98  # of Student's t, for an interval that holds nine times in ten

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .candidates import edm_levels, from_edm
+from .candidates import edm_levels
 from .coordinate import VE, Coordinate
 from .fine import fine_levels
 from .judged_solver import JudgedSolver
@@ -74,10 +74,6 @@ class Problem:
     def fine_levels(self, count: int) -> Tensor:
         """Levels of a reference run of so many steps, see `fine.fine_levels`."""
         return fine_levels(count, self.coordinate, self.sigma_max, self.sigma_min)
-
-    def candidate(self, name: str, levels: np.ndarray) -> Candidate:
-        """EDM levels [n+1] that end in 0 as a candidate in the host's units."""
-        return from_edm(name, levels, self.coordinate, self.sigma_max)
 
     def edm(self, candidate: Candidate) -> np.ndarray:
         """A candidate's levels in EDM units, [n+1], ending in 0."""
