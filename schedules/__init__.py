@@ -7,6 +7,7 @@ host or the optimizer.
     presets.py      the published schedules (published.json), and how they fit a given model
     curves.py       the host's hand-made curves, as formulas over a NoiseTable
     resample.py     other step counts, and a denoise below 1
+    calibrated.py   CalibratedSampler: levels, told levels and weights of a fitted sampler
     saved.py        SavedSchedule: one optimised schedule, and its file
     shared.py       the same as a small JSON file, to send and to read
     files.py        the files of a folder: listed, and read with nothing trusted
@@ -22,6 +23,7 @@ host or the optimizer.
 
 from __future__ import annotations
 
+from .calibrated import CalibratedSampler
 from .curves import CURVES, NoiseTable, discrete_table, edm_table, flow_table, hand_made
 from .presets import PRESETS, preset, preset_for_model
 from .resample import at_steps, extend_up, levels_at, log_linear, starting_at, with_denoise
@@ -33,6 +35,7 @@ from .unfinished import Unfinished
 __all__ = [
     "CURVES",
     "PRESETS",
+    "CalibratedSampler",
     "NoiseTable",
     "Provenance",
     "SavedSchedule",

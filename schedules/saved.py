@@ -25,6 +25,7 @@ import torch
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
+from .calibrated import CalibratedSampler
 from .json_text import parsed, writable
 from .opened import opened
 from .schedule import Schedule
@@ -69,6 +70,8 @@ class SavedSchedule:
             sampler, steps, shape, denoise, method, budget, seed. 7 and 7.0 are not the same.
         tensors: the profile and the like, under any names but "levels".
         notes: figures for the report (JSON types).
+        samplers: calibrated ones, each for its own number of steps, that of the schedule first.
+            The schedule is then the best plain one, for other samplers.
 
     Raises ValueError if request["identity"] is not the identity.
     """
@@ -78,6 +81,7 @@ class SavedSchedule:
     request: dict[str, Any]
     tensors: dict[str, Tensor] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    samplers: tuple[CalibratedSampler, ...] = ()
 
     def __post_init__(self) -> None:
         if self.request.get("identity") != self.identity:
