@@ -194,6 +194,7 @@ def _saved(saved: SavedSchedule, levels: host.NoiseLevels, why: str) -> Choice:
         spare_level=bool(saved.notes.get("spare_level")),
         sigma_min=_level(saved.notes.get("sigma_min")),
         boundary=_level(saved.notes.get("boundary")),
+        cfg=number(saved.request.get("cfg")),
     )
     schedule = saved.schedule
     if conditions.denoise >= 1.0:

@@ -41,11 +41,14 @@ def calibrated(
     curves = {candidate.name: problem.edm(candidate) for candidate in given}
     curves = curves or {"EDM": _edm_curve(problem)}
     plan = CalibrationPlan.of(lab.ledger.granted, problem.steps)
+    kept = problem.elements is not None  # what a run cannot change must stay as it is
     found = calibrate(
         _LabSource(lab, batch_size),
         {name: levels.tolist() for name, levels in curves.items()},
         budget=lab.ledger.granted,
         lowest=problem.t_min,
+        told=not kept,
+        whole=kept,
         elements=problem.elements,
         model_level=_model_level(problem),
         plan=plan,
@@ -122,8 +125,12 @@ class _LabSource:
         self._stage = 0
 
     def noise(self, indices: range) -> Tensor:
-        """Unit noises [K, ...] by their numbers."""
-        return unit_noise(generators(self._lab.problem.seed, SELECTION, indices), self.shape)
+        """Unit noises [K, ...] by their numbers, with what runs start from beside them."""
+        noise = unit_noise(generators(self._lab.problem.seed, SELECTION, indices), self.shape)
+        begin = self._lab.problem.solver.begin
+        if begin is None:
+            return noise
+        return torch.cat([begin(rows) for rows in noise.split(self.batch_size)])
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D [B, ...] at one EDM level, charged to the phase at hand."""

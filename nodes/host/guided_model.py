@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 
 import comfy.samplers
 import comfy.utils
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...optimizer import JudgedSolver
 from ...optimizer.coordinate import edm_level
+from ...optimizer.solvers import CALIBRATED
 from . import probes
 from .latents import LatentUse
 from .memory import largest_batch
@@ -25,7 +27,7 @@ from .model import NoiseLevels
 from .reference import reference_sampler
 from .samplers import JudgedSampler
 from .solver import HostSolver, along
-from .walker import Walker
+from .walker import Start, Walker
 from .watch import Watch
 
 __all__ = ["GuidedModel", "make_guider"]
@@ -164,6 +166,16 @@ class GuidedModel:
             own_level=edm_level if judged.half_log_snr else coordinate.level,
             stochastic=None if noisy is None else along(self.sample, noisy, coordinate),
         )
+
+    def calibration(self, first: float) -> JudgedSolver:
+        """The sampler that is fitted, with runs that begin at a level, for the optimiser."""
+
+        def begin(noise: Tensor) -> Tensor:
+            at = torch.tensor([first, 0.0])
+            x = self.sample(noise, at, Start(self.levels), seed=0, fine=True)
+            return x / float(self.levels.coordinate.noise(np.array(first)))
+
+        return JudgedSolver.of(CALIBRATED, self, meter=self.meter, begin=begin)
 
     def reference(self) -> HostSolver:
         """The Solver of the reference runs."""

@@ -1,0 +1,258 @@
+"""The sampler `ays_model`: the steps that were fitted to the levels at hand, else textbook ones.
+
+Like the scheduler of that name it reads what is attached to the MODEL. With levels t_i and told
+levels s_i in the host's units, r_i = t_{i+1} / t_i and the signal a of x = a x_0 + b e,
+
+    D_i     = D(a(s_i) / a(t_i) x_i, s_i)
+    x_{i+1} = r_i x_i + (1 - r_i) Σ_j b_ij D_{i-j}             the newest output first
+
+A step is a fitted one if it goes from one level of a fitted sampler to the next, whoever made the
+levels, and the outputs that its weights mix are those of the fitted steps before it. All others are
+of DPM-Solver++(2M), as the host's dpmpp_2m makes them: told the level that x is at, weights
+(1 + c, -c) with c = h_i / 2 h_{i-1}, h the step in -log t, and (1) at the start and in the end.
+
+With a noise mask what is kept must stay as it is: then only a sampler that was fitted so is used,
+with told levels that are the levels and a last row that adds up to 1.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import comfy.k_diffusion.sampling
+import comfy.samplers
+import torch
+from comfy.k_diffusion.sampling import trange
+from torch import Tensor
+
+from ...optimizer.coordinate import FLOW_TOP
+from ...schedules import CalibratedSampler
+from .scheduler import ATTRIBUTE, SCHEDULER_NAME
+
+__all__ = ["SAMPLER_NAME", "register_sampler", "sample_ays_model"]
+
+SAMPLER_NAME = SCHEDULER_NAME
+SAME = 1e-5  # by which a level may differ from a fitted one, relative: less is rounding
+TEXTBOOK = "DPM-Solver++(2M), as dpmpp_2m does"
+
+log = logging.getLogger("align_your_steps")
+
+
+def register_sampler() -> None:
+    """Add `ays_model` to the host's samplers, behind the others; once is enough.
+
+    The lists are changed in place: other packs hold references to them.
+    """
+    comfy.k_diffusion.sampling.sample_ays_model = sample_ays_model
+    lists = comfy.samplers.KSAMPLER_NAMES, comfy.samplers.SAMPLER_NAMES
+    for names in (*lists, comfy.samplers.KSampler.SAMPLERS):
+        if SAMPLER_NAME not in names:
+            names.append(SAMPLER_NAME)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: the level that the model is told, the weights, and whether they were fitted."""
+
+    told: float
+    row: tuple[float, ...]
+    fitted: bool
+
+
+@torch.no_grad()
+def sample_ays_model(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Any = None,
+    disable: bool | None = None,
+    samplers: Sequence[CalibratedSampler] = (),
+    quiet: bool = False,
+) -> Tensor:
+    """Called by the host as a sampler function.
+
+    samplers: fitted ones beside those that are attached to the model
+    quiet:    say nothing in the log
+    """
+    extra_args = extra_args or {}
+    attached = _attached(model)
+    known = [*map(CalibratedSampler.from_dict, attached.get("samplers", ())), *samplers]
+    levels = [float(level) for level in sigmas.tolist()]
+    masked = extra_args.get("denoise_mask") is not None
+    steps = planned(levels, [sampler for sampler in known if not masked or keeps(sampler)])
+    if not quiet:
+        _tell(attached, _line(steps, known, masked) + _other_cfg(attached, model, steps))
+    told = sigmas.clone()
+    for i, step in enumerate(steps):
+        if step.told != levels[i]:
+            told[i] = step.told
+    if not torch.equal(told, sigmas):
+        extra_args = _telling(extra_args, told)
+    longest = max((len(step.row) for step in steps), default=0)
+    rows = x.new_ones([x.shape[0]])
+    outputs: list[Tensor] = []
+    for i in trange(len(steps), disable=disable):
+        at_level = steps[i].told == levels[i]
+        scaled = x if at_level else _scale(model, steps[i].told, levels[i]) * x
+        D = model(scaled, told[i] * rows, **extra_args)
+        if callback is not None:
+            level = sigmas[i]
+            callback({"x": x, "i": i, "sigma": level, "sigma_hat": level, "denoised": D})
+        outputs = [D, *outputs][:longest]
+        ratio = levels[i + 1] / levels[i] if levels[i] else 1.0
+        x = ratio * x + (1.0 - ratio) * _mixed(outputs, steps[i].row)
+    return x
+
+
+def planned(levels: Sequence[float], samplers: Sequence[CalibratedSampler]) -> list[Step]:
+    """The steps of a run: those of the sampler that was fitted to most of them, else textbook.
+
+    >>> fitted = CalibratedSampler((9.0, 3.0, 0.0), (9.0, 3.1), ((1.1,), (1.5, -0.5)))
+    >>> [(step.told, step.row) for step in planned([9.0, 3.0, 0.0], [fitted])]
+    [(9.0, (1.1,)), (3.1, (1.5, -0.5))]
+    >>> [(step.told, step.row) for step in planned([3.0, 0.0], [fitted])]
+    [(3.0, (1.0,))]
+    """
+    plans = [_with(levels, sampler) for sampler in samplers] or [_with(levels, None)]
+    return max(plans, key=lambda steps: sum(step.fitted for step in steps))
+
+
+def keeps(sampler: CalibratedSampler) -> bool:
+    """Whether a sampler leaves what a noise mask keeps as it is."""
+    at_level = all(map(_same, sampler.told, sampler.levels))
+    return at_level and math.isclose(sum(sampler.weights[-1]), 1.0, rel_tol=1e-9)
+
+
+def _with(levels: Sequence[float], sampler: CalibratedSampler | None) -> list[Step]:
+    """The steps of a run with what one sampler has for them."""
+    steps = []
+    before: int | None = None  # the fitted step that was made last
+    history = 0  # how many of them in a row
+    for i, (level, following) in enumerate(pairwise(levels)):
+        place = _place(sampler, level, following)
+        goes_on = before is not None and place == before + 1
+        history = 0 if place is None else history + 1 if goes_on else 1
+        before = place
+        if sampler is not None and place is not None and len(sampler.weights[place]) <= history:
+            steps.append(Step(sampler.told[place], sampler.weights[place], True))
+        else:
+            steps.append(Step(level, _textbook(levels[max(0, i - 1) : i + 2]), False))
+    return steps
+
+
+def _place(sampler: CalibratedSampler | None, level: float, following: float) -> int | None:
+    """Which of a sampler's steps goes from one level to another; None: none does."""
+    pairs = [] if sampler is None else pairwise(sampler.levels)
+    found = (k for k, (s, t) in enumerate(pairs) if _same(s, level) and _same(t, following))
+    return next(found, None)
+
+
+def _same(level: float, other: float) -> bool:
+    return math.isclose(level, other, rel_tol=SAME)
+
+
+def _textbook(levels: Sequence[float]) -> tuple[float, ...]:
+    """The weights of DPM-Solver++(2M) for the last of one or two steps."""
+    if len(levels) < 3 or 0.0 in levels or levels[0] == levels[1]:
+        return (1.0,)
+    c = math.log(levels[1] / levels[2]) / (2.0 * math.log(levels[0] / levels[1]))
+    return 1.0 + c, -c
+
+
+def _mixed(outputs: Sequence[Tensor], row: Sequence[float]) -> Tensor:
+    """Σ_j b_j D_j, exactly D_0 where all outputs are one and the weights add up to 1."""
+    newest, total = outputs[0], sum(row)
+    mixed = newest if math.isclose(total, 1.0, rel_tol=1e-9) else total * newest
+    for weight, output in zip(row[1:], outputs[1:], strict=False):
+        mixed = mixed + weight * (output - newest)
+    return mixed
+
+
+def _model_sampling(model: Any) -> Any:
+    """Where the schedule is attached; None where another pack has put something in between."""
+    inner = getattr(getattr(model, "inner_model", None), "inner_model", None)
+    return getattr(inner, "model_sampling", None)
+
+
+def _attached(model: Any) -> dict[str, Any]:
+    """What is attached to the MODEL that is sampled."""
+    attached = getattr(_model_sampling(model), ATTRIBUTE, None)
+    return attached if isinstance(attached, dict) else {}
+
+
+def _scale(model: Any, told: float, level: float) -> float:
+    """a(told) / a(level) of x = a x_0 + b e, as a fit sees a: not 0 at a flow's highest level."""
+    sampling = _model_sampling(model)
+    if sampling is None:
+        return 1.0
+
+    def signal(s: float) -> float:
+        one = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+        x = sampling.noise_scaling(s * one.flatten(), torch.zeros_like(one), one)
+        return max(float(x), 1.0 - FLOW_TOP)
+
+    return signal(told) / signal(level)
+
+
+def _telling(extra_args: dict[str, Any], told: Tensor) -> dict[str, Any]:
+    """The arguments of the model's calls, with told levels where it looks its place up.
+
+    Context windows and some models find the step by the level that they are told.
+    """
+    options = dict(extra_args.get("model_options", {}))
+    inner = dict(options.get("transformer_options", {}))
+    options["transformer_options"] = {**inner, "sample_sigmas": told}
+    return {**extra_args, "model_options": options}
+
+
+def _line(steps: Sequence[Step], known: Sequence[CalibratedSampler], masked: bool) -> str:
+    """What is done, in a sentence."""
+    fitted, count = sum(step.fitted for step in steps), len(steps)
+    if count > 0 and fitted == count:
+        return f"'{SAMPLER_NAME}' samples {count} steps as they were fitted."
+    if fitted:
+        return (
+            f"'{SAMPLER_NAME}' samples {fitted} of {count} steps as they were fitted, and the "
+            f"others with {TEXTBOOK}: these are no fitted levels, or the run begins among them."
+        )
+    if not known:
+        why = (
+            "no fitted sampler is attached to this model. Optimize AYS makes one for the sampler "
+            f"'{SAMPLER_NAME}'; 'Apply AYS Schedule' attaches a saved one"
+        )
+    elif masked and not any(map(keeps, known)):
+        why = (
+            "with this noise mask, because the attached sampler was fitted without one. Optimize "
+            "AYS fits one for a masked latent"
+        )
+    else:
+        counts = ", ".join(map(str, sorted({sampler.steps for sampler in known})))
+        why = (
+            "because these are not the levels that the attached sampler was fitted to. Choose the "
+            f"scheduler '{SCHEDULER_NAME}' too, with {counts} steps"
+        )
+    joint = ":" if not known else ""
+    return f"'{SAMPLER_NAME}' samples with {TEXTBOOK}{joint} {why}."
+
+
+def _other_cfg(attached: dict[str, Any], model: Any, steps: Sequence[Step]) -> str:
+    """A sentence on another guidance scale than the fitted one; empty if there is none."""
+    fitted, cfg = attached.get("cfg"), getattr(getattr(model, "inner_model", None), "cfg", None)
+    known = isinstance(fitted, int | float) and isinstance(cfg, int | float)
+    if not known or cfg == fitted or not any(step.fitted for step in steps):
+        return ""
+    return f" They were fitted at cfg {fitted:g}, and this is cfg {cfg:g}."
+
+
+def _tell(attached: dict[str, Any], line: str) -> None:
+    """Log a line; the same one once for each attached sampler."""
+    said = attached.setdefault("said", [])
+    if line not in said:
+        said.append(line)
+        log.info("%s", line)
