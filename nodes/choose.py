@@ -8,6 +8,7 @@ from typing import Any
 
 from ..schedules import (
     PRESETS,
+    CalibratedSampler,
     SavedSchedule,
     Schedule,
     at_steps,
@@ -44,6 +45,11 @@ class Choice:
     why: str
     measured: host.Measured = field(default_factory=host.Measured)
     saved: SavedSchedule | None = None
+
+    def fitted(self, steps: int) -> CalibratedSampler | None:
+        """The sampler that was fitted to this number of steps, if there is one."""
+        samplers = () if self.saved is None else self.saved.samplers
+        return next((sampler for sampler in samplers if sampler.steps == steps), None)
 
     def at(self, steps: int) -> tuple[float, ...]:
         """steps+1 levels, ending in 0."""

@@ -143,7 +143,9 @@ def _figures(task: Task, result: Result) -> dict[str, Any]:
     if task.loaded_from is not None:
         figures[MODEL] = task.loaded_from
     if (had := best_given(result)) is not None:
-        figures[BEST_GIVEN] = had.candidate.name
+        name = had.candidate.name
+        # Of a fit's rivals, the sampler stands before the curve.
+        figures[BEST_GIVEN] = name if result.sampler is None else name.split(" ", 1)[1]
     if task.profile is not None:
         # So that it can be merged again; without one, the request's seed tells the noises.
         figures[NOISES] = as_ranges(task.profile.noises)

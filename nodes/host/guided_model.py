@@ -175,7 +175,13 @@ class GuidedModel:
             x = self.sample(noise, at, Start(self.levels), seed=0, fine=True)
             return x / float(self.levels.coordinate.noise(np.array(first)))
 
-        return JudgedSolver.of(CALIBRATED, self, meter=self.meter, begin=begin)
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            # Masks and hooks that change along a run go by its first level and its last.
+            at = self.levels.coordinate.level(sigma[:1].double().cpu().numpy())
+            levels = [first, *at, 0.0] if at < first else [*at, 0.0]
+            return self._walked(iter([(x, sigma)]), at, torch.tensor(levels).float())[0]
+
+        return JudgedSolver.of(CALIBRATED, denoise, meter=self.meter, begin=begin)
 
     def reference(self) -> HostSolver:
         """The Solver of the reference runs."""
@@ -213,10 +219,16 @@ class GuidedModel:
 
     def walk(self, points: Iterator[tuple[Tensor, Tensor]], sigmas: Tensor) -> list[Tensor]:
         """The guided E[x_0 | x] along one forward path of each sample, in one sampling run."""
-        host = torch.from_numpy(self.levels.coordinate.level(sigmas.numpy())).float()
+        levels = self.levels.coordinate.level(sigmas.numpy())
+        return self._walked(points, levels, torch.from_numpy(levels).float())
+
+    def _walked(
+        self, points: Iterator[tuple[Tensor, Tensor]], levels: np.ndarray, run: Tensor
+    ) -> list[Tensor]:
+        """The guided E[x_0 | x] at points of host levels, in a run that is said to have others."""
         first = next(points)
-        walker = Walker(self.levels, host, chain([first], points))
+        walker = Walker(self.levels, torch.from_numpy(levels).float(), chain([first], points))
         # What the mask leaves out is noised with one noise at all levels, as in every run.
         noise = torch.randn(first[0].shape, generator=torch.Generator().manual_seed(0))
-        self.sample(noise, host, walker, seed=0, fine=True)
+        self.sample(noise, run, walker, seed=0, fine=True)
         return walker.outputs

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.k_diffusion.sampling
@@ -28,6 +29,7 @@ import comfy.samplers
 import torch
 from comfy.extra_samplers import uni_pc
 
+from ...schedules import CalibratedSampler
 from .calibrated_sampler import SAMPLER_NAME, sample_ays_model
 from .identity import comparable_digest
 
@@ -165,6 +167,14 @@ class JudgedSampler:
     def is_calibrated(self) -> bool:
         """Whether it is our own, whose steps are fitted together with the schedule."""
         return self.name == SAMPLER_NAME
+
+    def with_fitted(self, samplers: Sequence[CalibratedSampler]) -> JudgedSampler:
+        """The same with fitted samplers, beside those that are attached to the model."""
+        if not samplers:
+            return self
+        run = copy.copy(self.run)
+        run.extra_options = {**_options(run), "samplers": tuple(samplers)}
+        return replace(self, run=run)
 
 
 def sampler_names() -> list[str]:
