@@ -7,9 +7,13 @@ levels s_i in the host's units, r_i = t_{i+1} / t_i and the signal a of x = a x_
     x_{i+1} = r_i x_i + (1 - r_i) Σ_j b_ij D_{i-j}             the newest output first
 
 A step is a fitted one if it goes from one level of a fitted sampler to the next, whoever made the
-levels, and the outputs that its weights mix are those of the fitted steps before it. All others are
-of DPM-Solver++(2M), as the host's dpmpp_2m makes them: told the level that x is at, weights
-(1 + c, -c) with c = h_i / 2 h_{i-1}, h the step in -log t, and (1) at the start and in the end.
+levels. Where a run begins among them, its first steps have fewer outputs than they were fitted to:
+the weights of those that are not there go to the oldest that is. On exact mixtures of six kinds
+such runs had a half to a tenth of the error of textbook steps in their place.
+
+All other steps are of DPM-Solver++(2M), as the host's dpmpp_2m makes them: told the level that x is
+at, weights (1 + c, -c) with c = h_i / 2 h_{i-1}, h the step in -log t, and (1) at the start and in
+the end.
 
 With a noise mask what is kept must stay as it is: then only a sampler that was fitted so is used,
 with told levels that are the levels and a last row that adds up to 1.
@@ -57,11 +61,16 @@ def register_sampler() -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """One step: the level that the model is told, the weights, and whether they were fitted."""
+    """One step: the level that the model is told, and the weights.
+
+    fitted: whether they are those of a fitted sampler
+    whole:  whether all outputs are there that the weights were fitted to
+    """
 
     told: float
     row: tuple[float, ...]
-    fitted: bool
+    fitted: bool = False
+    whole: bool = False
 
 
 @torch.no_grad()
@@ -87,7 +96,8 @@ def sample_ays_model(
     masked = extra_args.get("denoise_mask") is not None
     steps = planned(levels, [sampler for sampler in known if not masked or keeps(sampler)])
     if not quiet:
-        _tell(attached, _line(steps, known, masked) + _other_cfg(attached, model, steps))
+        line = _line(steps, known, masked, attached.get("denoise", 1.0))
+        _tell(attached, line + _other_cfg(attached, model, steps))
     told = sigmas.clone()
     for i, step in enumerate(steps):
         if step.told != levels[i]:
@@ -119,7 +129,7 @@ def planned(levels: Sequence[float], samplers: Sequence[CalibratedSampler]) -> l
     >>> [(step.told, step.row) for step in planned([3.0, 0.0], [fitted])]
     [(3.0, (1.0,))]
     """
-    plans = [_with(levels, sampler) for sampler in samplers] or [_with(levels, None)]
+    plans = [_with(levels, sampler) for sampler in samplers] or [_all_textbook(levels)]
     return max(plans, key=lambda steps: sum(step.fitted for step in steps))
 
 
@@ -129,32 +139,44 @@ def keeps(sampler: CalibratedSampler) -> bool:
     return at_level and math.isclose(sum(sampler.weights[-1]), 1.0, rel_tol=1e-9)
 
 
-def _with(levels: Sequence[float], sampler: CalibratedSampler | None) -> list[Step]:
+def _with(levels: Sequence[float], sampler: CalibratedSampler) -> list[Step]:
     """The steps of a run with what one sampler has for them."""
-    steps = []
-    before: int | None = None  # the fitted step that was made last
-    history = 0  # how many of them in a row
-    for i, (level, following) in enumerate(pairwise(levels)):
-        place = _place(sampler, level, following)
-        goes_on = before is not None and place == before + 1
-        history = 0 if place is None else history + 1 if goes_on else 1
-        before = place
-        if sampler is not None and place is not None and len(sampler.weights[place]) <= history:
-            steps.append(Step(sampler.told[place], sampler.weights[place], True))
-        else:
-            steps.append(Step(level, _textbook(levels[max(0, i - 1) : i + 2]), False))
+    steps = _all_textbook(levels)
+    places = [_place(sampler, level, following) for level, following in pairwise(levels)]
+    history = 0  # how many fitted steps in a row
+    for i, place in enumerate(places):
+        if place is None:
+            continue
+        goes_on = i > 0 and places[i - 1] == place - 1
+        goes_on_after = i + 1 < len(places) and places[i + 1] == place + 1
+        history = history + 1 if goes_on else 1
+        row = sampler.weights[place]
+        whole = len(row) <= history
+        if whole or goes_on or goes_on_after:  # not one alone that misses what is before it
+            steps[i] = Step(sampler.told[place], _folded(row, history), True, whole)
     return steps
 
 
-def _place(sampler: CalibratedSampler | None, level: float, following: float) -> int | None:
+def _all_textbook(levels: Sequence[float]) -> list[Step]:
+    """The steps of DPM-Solver++(2M)."""
+    return [Step(s, _textbook(levels[max(0, i - 1) : i + 2])) for i, s in enumerate(levels[:-1])]
+
+
+def _place(sampler: CalibratedSampler, level: float, following: float) -> int | None:
     """Which of a sampler's steps goes from one level to another; None: none does."""
-    pairs = [] if sampler is None else pairwise(sampler.levels)
-    found = (k for k, (s, t) in enumerate(pairs) if _same(s, level) and _same(t, following))
-    return next(found, None)
+    steps = enumerate(pairwise(sampler.levels))
+    return next((k for k, (s, t) in steps if _same(s, level) and _same(t, following)), None)
 
 
 def _same(level: float, other: float) -> bool:
     return math.isclose(level, other, rel_tol=SAME)
+
+
+def _folded(row: Sequence[float], history: int) -> tuple[float, ...]:
+    """The weights for so many outputs at most: the oldest one has those that would follow it."""
+    kept = list(row[:history])
+    kept[-1] += sum(row[history:])
+    return tuple(kept)
 
 
 def _textbook(levels: Sequence[float]) -> tuple[float, ...]:
@@ -211,34 +233,38 @@ def _telling(extra_args: dict[str, Any], told: Tensor) -> dict[str, Any]:
     return {**extra_args, "model_options": options}
 
 
-def _line(steps: Sequence[Step], known: Sequence[CalibratedSampler], masked: bool) -> str:
-    """What is done, in a sentence."""
+def _line(
+    steps: Sequence[Step], known: Sequence[CalibratedSampler], masked: bool, denoise: float
+) -> str:
+    """What is done, in a sentence or two."""
     fitted, count = sum(step.fitted for step in steps), len(steps)
-    if count > 0 and fitted == count:
-        return f"'{SAMPLER_NAME}' samples {count} steps as they were fitted."
+    name, taken = f"'{SAMPLER_NAME}'", "1 step" if count == 1 else f"{count} steps"
+    if count == 0 or fitted == count:
+        early = any(not step.whole for step in steps)
+        begins = "; the run begins among them, so the first ones mix fewer outputs" if early else ""
+        return f"{name} samples {taken} as they were fitted{begins}."
     if fitted:
         return (
-            f"'{SAMPLER_NAME}' samples {fitted} of {count} steps as they were fitted, and the "
-            f"others with {TEXTBOOK}: these are no fitted levels, or the run begins among them."
+            f"{name} samples {fitted} of {taken} as they were fitted, and the others with "
+            f"{TEXTBOOK}: these are not the levels of the fit."
         )
     if not known:
         why = (
-            "no fitted sampler is attached to this model. Optimize AYS makes one for the sampler "
-            f"'{SAMPLER_NAME}'; 'Apply AYS Schedule' attaches a saved one"
+            "no fitted sampler is attached to this model. Optimize AYS makes one if you choose "
+            f"{name} there; 'Apply AYS Schedule' attaches a saved one"
         )
     elif masked and not any(map(keeps, known)):
         why = (
-            "with this noise mask, because the attached sampler was fitted without one. Optimize "
-            "AYS fits one for a masked latent"
+            "the attached sampler was fitted without a noise mask. For masked images, link one "
+            "to Optimize AYS"
         )
     else:
-        counts = ", ".join(map(str, sorted({sampler.steps for sampler in known})))
+        counts = " or ".join(map(str, sorted({sampler.steps for sampler in known})))
         why = (
-            "because these are not the levels that the attached sampler was fitted to. Choose the "
-            f"scheduler '{SCHEDULER_NAME}' too, with {counts} steps"
+            "these are not the levels that the attached sampler was fitted to. Choose the "
+            f"scheduler {name} too, with {counts} steps at denoise {denoise:g}"
         )
-    joint = ":" if not known else ""
-    return f"'{SAMPLER_NAME}' samples with {TEXTBOOK}{joint} {why}."
+    return f"{name} samples with {TEXTBOOK}: {why}."
 
 
 def _other_cfg(attached: dict[str, Any], model: Any, steps: Sequence[Step]) -> str:
