@@ -6,14 +6,8 @@ levels s_i in the host's units, r_i = t_{i+1} / t_i and the signal a of x = a x_
     D_i     = D(a(s_i) / a(t_i) x_i, s_i)
     x_{i+1} = r_i x_i + (1 - r_i) Σ_j b_ij D_{i-j}             the newest output first
 
-A step is a fitted one if it goes from one level of a fitted sampler to the next, whoever made the
-levels. Where a run begins among them, its first steps have fewer outputs than they were fitted to:
-the weights of those that are not there go to the oldest that is. On exact mixtures of six kinds
-such runs had a half to a tenth of the error of textbook steps in their place.
-
-All other steps are of DPM-Solver++(2M), as the host's dpmpp_2m makes them: told the level that x is
-at, weights (1 + c, -c) with c = h_i / 2 h_{i-1}, h the step in -log t, and (1) at the start and in
-the end.
+Which steps are fitted ones is told in schedules/calibrated_steps.py. All others are those of the
+host's dpmpp_2m.
 
 With a noise mask what is kept must stay as it is: then only a sampler that was fitted so is used,
 with told levels that are the levels and a last row that adds up to 1.
@@ -24,8 +18,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import comfy.k_diffusion.sampling
@@ -36,12 +28,12 @@ from torch import Tensor
 
 from ...optimizer.coordinate import FLOW_TOP
 from ...schedules import CalibratedSampler
+from ...schedules.calibrated_steps import Step, keeps, planned
 from .scheduler import ATTRIBUTE, SCHEDULER_NAME
 
 __all__ = ["SAMPLER_NAME", "register_sampler", "sample_ays_model"]
 
 SAMPLER_NAME = SCHEDULER_NAME
-SAME = 1e-5  # by which a level may differ from a fitted one, relative: less is rounding
 TEXTBOOK = "DPM-Solver++(2M), as dpmpp_2m does"
 
 log = logging.getLogger("align_your_steps")
@@ -57,20 +49,6 @@ def register_sampler() -> None:
     for names in (*lists, comfy.samplers.KSampler.SAMPLERS):
         if SAMPLER_NAME not in names:
             names.append(SAMPLER_NAME)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step: the level that the model is told, and the weights.
-
-    fitted: whether they are those of a fitted sampler
-    whole:  whether all outputs are there that the weights were fitted to
-    """
-
-    told: float
-    row: tuple[float, ...]
-    fitted: bool = False
-    whole: bool = False
 
 
 @torch.no_grad()
@@ -118,73 +96,6 @@ def sample_ays_model(
         ratio = levels[i + 1] / levels[i] if levels[i] else 1.0
         x = ratio * x + (1.0 - ratio) * _mixed(outputs, steps[i].row)
     return x
-
-
-def planned(levels: Sequence[float], samplers: Sequence[CalibratedSampler]) -> list[Step]:
-    """The steps of a run: those of the sampler that was fitted to most of them, else textbook.
-
-    >>> fitted = CalibratedSampler((9.0, 3.0, 0.0), (9.0, 3.1), ((1.1,), (1.5, -0.5)))
-    >>> [(step.told, step.row) for step in planned([9.0, 3.0, 0.0], [fitted])]
-    [(9.0, (1.1,)), (3.1, (1.5, -0.5))]
-    >>> [(step.told, step.row) for step in planned([3.0, 0.0], [fitted])]
-    [(3.0, (1.0,))]
-    """
-    plans = [_with(levels, sampler) for sampler in samplers] or [_all_textbook(levels)]
-    return max(plans, key=lambda steps: sum(step.fitted for step in steps))
-
-
-def keeps(sampler: CalibratedSampler) -> bool:
-    """Whether a sampler leaves what a noise mask keeps as it is."""
-    at_level = all(map(_same, sampler.told, sampler.levels))
-    return at_level and math.isclose(sum(sampler.weights[-1]), 1.0, rel_tol=1e-9)
-
-
-def _with(levels: Sequence[float], sampler: CalibratedSampler) -> list[Step]:
-    """The steps of a run with what one sampler has for them."""
-    steps = _all_textbook(levels)
-    places = [_place(sampler, level, following) for level, following in pairwise(levels)]
-    history = 0  # how many fitted steps in a row
-    for i, place in enumerate(places):
-        if place is None:
-            continue
-        goes_on = i > 0 and places[i - 1] == place - 1
-        goes_on_after = i + 1 < len(places) and places[i + 1] == place + 1
-        history = history + 1 if goes_on else 1
-        row = sampler.weights[place]
-        whole = len(row) <= history
-        if whole or goes_on or goes_on_after:  # not one alone that misses what is before it
-            steps[i] = Step(sampler.told[place], _folded(row, history), True, whole)
-    return steps
-
-
-def _all_textbook(levels: Sequence[float]) -> list[Step]:
-    """The steps of DPM-Solver++(2M)."""
-    return [Step(s, _textbook(levels[max(0, i - 1) : i + 2])) for i, s in enumerate(levels[:-1])]
-
-
-def _place(sampler: CalibratedSampler, level: float, following: float) -> int | None:
-    """Which of a sampler's steps goes from one level to another; None: none does."""
-    steps = enumerate(pairwise(sampler.levels))
-    return next((k for k, (s, t) in steps if _same(s, level) and _same(t, following)), None)
-
-
-def _same(level: float, other: float) -> bool:
-    return math.isclose(level, other, rel_tol=SAME)
-
-
-def _folded(row: Sequence[float], history: int) -> tuple[float, ...]:
-    """The weights for so many outputs at most: the oldest one has those that would follow it."""
-    kept = list(row[:history])
-    kept[-1] += sum(row[history:])
-    return tuple(kept)
-
-
-def _textbook(levels: Sequence[float]) -> tuple[float, ...]:
-    """The weights of DPM-Solver++(2M) for the last of one or two steps."""
-    if len(levels) < 3 or 0.0 in levels or levels[0] == levels[1]:
-        return (1.0,)
-    c = math.log(levels[1] / levels[2]) / (2.0 * math.log(levels[0] / levels[1]))
-    return 1.0 + c, -c
 
 
 def _mixed(outputs: Sequence[Tensor], row: Sequence[float]) -> Tensor:
