@@ -47,13 +47,12 @@ def packed(first: SavedSchedule, more: Sequence[SavedSchedule]) -> tuple[dict[st
     Raises ValueError for a result that could not be read again.
     """
     to_json_bytes(first)  # refuses what is too large for any reader
-    more = more[:MOST_PACKED]
-    plain = not first.samplers and not any(saved.samplers for saved in more)
-    readable = _content(first, more)
+    offered = more[:MOST_PACKED]
+    plain = not first.samplers and not any(saved.samplers for saved in offered)
+    readable = _content(first, offered)
     if plain and _length(readable) <= MOST:
-        return readable, ""
-    parts = len(first.samplers[1:]), len(first.schedule.others), 1, len(more)
-    kept = _most(sum(parts), lambda count: _length(_cut(first, more, count)) <= MOST)
+        return readable, _left_out(first, more, _all(first, offered))
+    kept = _most(_all(first, offered), lambda count: _length(_cut(first, more, count)) <= MOST)
     return _cut(first, more, kept), _left_out(first, more, kept)
 
 
@@ -122,6 +121,11 @@ def _cut(first: SavedSchedule, more: Sequence[SavedSchedule], kept: int) -> dict
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
     data = base64.b64encode(zlib.compress(text, 9)).decode()
     return {"format": FORMAT, "version": FORMAT_VERSION, "name": content["name"], PACKED: data}
+
+
+def _all(first: SavedSchedule, more: Sequence[SavedSchedule]) -> int:
+    """The parts that there are beside the first result's own numbers."""
+    return len(first.samplers[1:]) + len(first.schedule.others) + 1 + len(more)
 
 
 def _shares(first: SavedSchedule, kept: int) -> tuple[int, int, int, int]:
