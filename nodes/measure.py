@@ -6,9 +6,10 @@ import datetime
 from dataclasses import replace
 from typing import Any
 
-from ..optimizer import Known, Result, Session, optimize
+from ..optimizer import Gain, Known, Result, Session, error_interval, optimize
 from ..profiles import NOISES, as_ranges
 from ..schedules import Provenance, SavedSchedule, Schedule, Unfinished
+from ..schedules.nearest import CRITERION, GAIN, INTERVAL
 from ..schedules.saved import MODEL
 from . import host
 from .candidates import starts
@@ -134,6 +135,9 @@ def _figures(task: Task, result: Result) -> dict[str, Any]:
         "summary": comparison(result),
         "method": result.method,
         "error": result.error.figure,
+        CRITERION: result.criterion,
+        INTERVAL: error_interval(result.error),
+        GAIN: _gain(result.gain),
         "calls": result.calls,
         "flow": task.guided.levels.flow,
         "spare_level": task.guided.sampler.spare_level,
@@ -150,6 +154,11 @@ def _figures(task: Task, result: Result) -> dict[str, Any]:
         # So that it can be merged again; without one, the request's seed tells the noises.
         figures[NOISES] = as_ranges(task.profile.noises)
     return figures
+
+
+def _gain(gain: Gain | None) -> list[float] | None:
+    """The gain and the ends of its interval; None where a single noise tells of none."""
+    return None if gain is None or gain.noises < 2 else [gain.ratio, gain.low, gain.high]
 
 
 def _other_steps(result: Result, denoise: float) -> tuple[tuple[float, ...], ...]:

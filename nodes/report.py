@@ -9,7 +9,7 @@ from ..optimizer import Result
 from ..optimizer.select import Score
 from ..profiles import MeasuredProfile
 from ..schedules import SavedSchedule
-from ..schedules.text import TOOLS, paste_hint, paste_text
+from ..schedules.text import PLAIN, TOOLS, paste_hint, paste_text
 from . import host
 
 __all__ = ["best_given", "comparison", "for_other_tools", "report_text", "snapped"]
@@ -130,11 +130,12 @@ def for_other_tools(saved: SavedSchedule) -> str:
     """A result's levels as text to copy into other tools, a code block for each."""
     sigmas = saved.schedule.sigmas.tolist()
     flow, sampler = bool(saved.notes.get("flow")), saved.request.get("sampler")
-    return "\n\n".join(
+    blocks = [
         f"Copy for {paste_hint(sigmas, tool)}:\n"
         f"```\n{paste_text(sigmas, tool, flow=flow, sampler=sampler)}\n```"
         for tool in TOOLS
-    )
+    ]
+    return "\n\n".join([f"{PLAIN}.", *blocks] if saved.samplers else blocks)
 
 
 def snapped(result: Result) -> str:

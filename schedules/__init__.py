@@ -11,10 +11,12 @@ host or the optimizer.
     calibrated_steps.py which of its steps a run at given levels makes
     saved.py        SavedSchedule: one optimised schedule, and its file
     shared.py       the same as a small JSON file, to send and to read
+    packed.py       several of them as a small JSON object, for a workflow to carry
     files.py        the files of a folder: listed, and read with nothing trusted
     locked.py       the lock of a folder, between all that write in it
     writing.py      files written whole
     shown.py        which results several folders show, and under which names
+    nearest.py      which of them `auto` takes
     changes.py      saving, adding, renaming and deleting them
     store.py        Store: the saved schedules of several folders
     text.py         levels as text for other tools

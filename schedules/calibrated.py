@@ -10,14 +10,17 @@ What makes such numbers is the optimiser's, and what runs them is the host's sam
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .schedule import check_levels
 
-__all__ = ["CalibratedSampler"]
+__all__ = ["MOST_MIXED", "CalibratedSampler"]
+
+MOST_MIXED = 16  # outputs in one step; four are more than any fit has
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,9 @@ class CalibratedSampler:
 
     levels:  [n+1] strictly decreasing, ending in 0
     told:    [n] levels that the model is told, above 0
-    weights: n rows; row i mixes 1 to i + 1 outputs, the newest first
+    weights: n rows; row i mixes 1 to i + 1 outputs, the newest first, and at most MOST_MIXED
 
-    Raises ValueError for numbers that no sampler could use.
+    Raises ValueError for numbers that no sampler could use, also after rounding to float32.
 
     >>> CalibratedSampler((14.6, 1.0, 0.0), (14.6, 1.1), ((1.0,), (1.5, -0.5))).steps
     2
@@ -52,11 +55,14 @@ class CalibratedSampler:
                 f"A sampler of {n} steps needs {n} told levels and rows of weights, but has "
                 f"{len(self.told)} and {len(self.weights)}."
             )
-        if not all(math.isfinite(level) and level > 0.0 for level in self.told):
+        if any(not 1 <= len(row) <= min(i + 1, MOST_MIXED) for i, row in enumerate(self.weights)):
+            raise ValueError(
+                f"Row i of a sampler's weights must have 1 to i + 1 numbers, at most {MOST_MIXED}."
+            )
+        told = _rounded(self.told)
+        if not (np.isfinite(told) & (told > 0.0)).all():
             raise ValueError("The levels that a model is told must be finite and above 0.")
-        if any(not 1 <= len(row) <= i + 1 for i, row in enumerate(self.weights)):
-            raise ValueError("Row i of a sampler's weights must have 1 to i + 1 numbers.")
-        if not all(math.isfinite(b) for row in self.weights for b in row):
+        if not all(np.isfinite(_rounded(row)).all() for row in self.weights):
             raise ValueError("A sampler's weights must be finite numbers.")
 
     @property
@@ -86,6 +92,11 @@ class CalibratedSampler:
             return cls(tuple(levels), tuple(told), tuple(map(tuple, weights)))
         except OverflowError as error:  # an integer of hundreds of digits
             raise ValueError("A saved sampler's numbers must be finite.") from error
+
+
+def _rounded(numbers: tuple[float, ...]) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return np.array(numbers, dtype=np.float32)
 
 
 def _is_number(value: object) -> bool:
