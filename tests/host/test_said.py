@@ -14,11 +14,14 @@ from align_your_steps.tests.host.server import ComfyServer, Graph, HostError
 from align_your_steps.tests.host.test_nodes import optimize_graph, scheduler_graph
 from align_your_steps.tests.host.test_plots import SMALLEST_TEXT, plot_graph
 from align_your_steps.tests.host.ways import Way
+from playwright.sync_api import TimeoutError as PageTimeout
 
 NODE = "7"
 BUDGET = 600
 DELAY = 6  # ms a call
 DRAWN_WIDTH = 300  # points of a plot's width, of which SMALLEST_TEXT is told
+ATTEMPTS = 12
+KEPT_WITHIN = 8000  # ms: pages write half a second after they notice
 AFTER = 2500  # ms in which newer pages clear what they have of a run
 EVIL = '<img src=x onerror="window.hacked = true"> <b>bold</b>'
 # What Optimize AYS and Compare Schedules of version 0.2 wrote into workflows.
@@ -158,13 +161,24 @@ def is_old(page: HostPage, old: bool) -> None:
 
 
 def kept(page: HostPage, text: str) -> None:
-    """Wait until the page has the workflow where it finds it after a reload."""
-    page.page.mouse.click(1700, 960)
-    page.page.wait_for_function(
-        "text => [...Object.values(localStorage), ...Object.values(sessionStorage)]"
-        ".some(stored => stored.includes(text))",
-        arg=text,
-    )
+    """Wait until the page has the workflow where it finds it after a reload.
+
+    It writes one that it has just opened when it notices a change, and looks for one at clicks: a
+    node is moved a little until it has.
+    """
+    for _ in range(ATTEMPTS):
+        page.page.evaluate("() => { app.graph.nodes[0].pos[0] += 1 }")
+        page.page.mouse.click(1700, 960)
+        with contextlib.suppress(PageTimeout):
+            page.page.wait_for_function(
+                "text => [...Object.values(localStorage), ...Object.values(sessionStorage)]"
+                ".some(stored => stored.includes(text))",
+                arg=text,
+                timeout=KEPT_WITHIN,
+            )
+            break
+    else:
+        raise HostError(f"The page did not keep a workflow that it was shown {ATTEMPTS} times.")
     page.page.wait_for_timeout(1000)  # newer pages write a little later
 
 
