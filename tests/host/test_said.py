@@ -14,14 +14,11 @@ from align_your_steps.tests.host.server import ComfyServer, Graph, HostError
 from align_your_steps.tests.host.test_nodes import optimize_graph, scheduler_graph
 from align_your_steps.tests.host.test_plots import SMALLEST_TEXT, plot_graph
 from align_your_steps.tests.host.ways import Way
-from playwright.sync_api import TimeoutError as PageTimeout
 
 NODE = "7"
 BUDGET = 600
 DELAY = 6  # ms a call
 DRAWN_WIDTH = 300  # points of a plot's width, of which SMALLEST_TEXT is told
-ATTEMPTS = 12
-KEPT_WITHIN = 8000  # ms: pages write half a second after they notice
 AFTER = 2500  # ms in which newer pages clear what they have of a run
 EVIL = '<img src=x onerror="window.hacked = true"> <b>bold</b>'
 # What Optimize AYS and Compare Schedules of version 0.2 wrote into workflows.
@@ -160,28 +157,6 @@ def is_old(page: HostPage, old: bool) -> None:
     )
 
 
-def kept(page: HostPage, text: str) -> None:
-    """Wait until the page has the workflow where it finds it after a reload.
-
-    It writes one that it has just opened when it notices a change, and looks for one at clicks: a
-    node is moved a little until it has.
-    """
-    for _ in range(ATTEMPTS):
-        page.page.evaluate("() => { app.graph.nodes[0].pos[0] += 1 }")
-        page.page.mouse.click(1700, 960)
-        with contextlib.suppress(PageTimeout):
-            page.page.wait_for_function(
-                "text => [...Object.values(localStorage), ...Object.values(sessionStorage)]"
-                ".some(stored => stored.includes(text))",
-                arg=text,
-                timeout=KEPT_WITHIN,
-            )
-            break
-    else:
-        raise HostError(f"The page did not keep a workflow that it was shown {ATTEMPTS} times.")
-    page.page.wait_for_timeout(1000)  # newer pages write a little later
-
-
 # -- text -----------------------------------------------------------------------------------------
 
 
@@ -200,7 +175,7 @@ def test_the_gain_stays_after_the_run_and_after_a_reload(
     assert "less error than" in gain or "Nothing found" in gain
     page.screenshot(f"said {way}")
 
-    kept(page, f"gain {way}")
+    page.keep(f"gain {way}")
     page.reload()
     says(page, "less error than|Nothing found")
     assert said(page) == gain
@@ -213,7 +188,7 @@ def test_the_gain_stays_after_the_run_and_after_a_reload(
     types(page, "name", f"gain {way}")
     is_old(page, False)
     types(page, "name", f"another {way}")
-    kept(page, f"another {way}")
+    page.keep(f"another {way}")
     page.reload()
     page.page.wait_for_function("id => app.graph.getNodeById(id)?.widgets", arg=NODE)
     assert said(page) == ""
@@ -270,7 +245,7 @@ def test_what_was_stopped_says_how_to_go_on_also_after_a_reload(
     server.wait(prompt)
     server.get("/ays_test/reset")
     says(page, "Stopped; queue the same again to continue")
-    kept(page, f"stopped {way}")
+    page.keep(f"stopped {way}")
     page.reload()
     says(page, "Stopped; queue the same again to continue")
     assert run(page, server) == "success"
