@@ -18,7 +18,7 @@ from .result import Result
 from .runner import CONTINUED
 from .search import edm_schedule
 from .select import Candidate, Score
-from .session import Lab
+from .session import Lab, Session
 
 __all__ = ["calibrated"]
 
@@ -27,23 +27,25 @@ PHASES |= {"tangents": "fit", "joint": "fit"}  # by the first word of a measurem
 
 
 def calibrated(
-    lab: Lab, given: list[Candidate], left_out: dict[str, str], batch_size: int
+    lab: Lab, given: list[Candidate], left_out: dict[str, str], session: Session
 ) -> Result:
     """Fit a whole sampler to the problem's denoiser, see calibrate.py.
 
     Arguments:
         given: curves to start from and to race against, with every textbook sampler.
         left_out: those of the caller's that cannot be used, with the reason.
+        session: with the size of a batch, and what was spent to find it.
 
     Raises ValueError for a budget that is too small.
     """
     problem = lab.problem
     curves = {candidate.name: problem.edm(candidate) for candidate in given}
     curves = curves or {"EDM": _edm_curve(problem)}
-    plan = CalibrationPlan.of(lab.ledger.granted, problem.steps)
+    budget = lab.ledger.granted + session.spent
+    plan = CalibrationPlan.of(budget, problem.steps, session.spent)
     kept = problem.elements is not None  # what a run cannot change must stay as it is
     found = calibrate(
-        _LabSource(lab, batch_size),
+        _LabSource(lab, session.batch_size),
         {name: levels.tolist() for name, levels in curves.items()},
         budget=lab.ledger.granted,
         lowest=problem.t_min,

@@ -119,7 +119,7 @@ def optimize(
         lab = session.open(problem, budget, ranks, known)
         if problem.solver.name == CALIBRATED:
             check_calibration(method, ranks.size)
-            return calibrated(lab, *given_candidates(candidates, problem), session.batch_size)
+            return calibrated(lab, *given_candidates(candidates, problem), session)
         whole_plan = Plan.of(
             problem,
             lab.ledger.granted,

@@ -127,7 +127,9 @@ def test_the_drop_down_of_a_node_shows_text(ours: OurPage, hostile: str) -> None
     assert nothing_ran(ours)
 
 
-def test_the_line_under_a_node_shows_text(ours: OurPage, server: ComfyServer, hostile: str) -> None:
+def test_the_line_under_a_node_shows_text(
+    ours: OurPage, server: ComfyServer, hostile: str
+) -> None:
     ours.host.load(scheduler_graph(hostile), centre="scheduler")
     server.wait(ours.queue()[0])
     ours.host.nodes.text("scheduler", "img src=x onerror").wait_for()

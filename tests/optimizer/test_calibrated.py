@@ -239,6 +239,16 @@ def test_least_budget_is_the_one_that_a_refusal_tells(steps: int) -> None:
         found(budget=least - 1, steps=steps)
 
 
+def test_least_budget_counts_what_was_spent_before() -> None:
+    refusals = []
+    for spent in (0, 8):
+        with pytest.raises(ValueError) as refused:
+            found(budget=50, spent=spent)
+        refusals.append(int(str(refused.value).split("takes ")[1].split()[0]))
+    assert refusals[1] == refusals[0] + 8
+    assert found(budget=refusals[1], spent=8).total_calls <= refusals[0]
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [
