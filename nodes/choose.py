@@ -253,7 +253,8 @@ def _saved(saved: SavedSchedule, levels: host.NoiseLevels, why: str) -> Choice:
     if conditions.denoise >= 1.0:
         schedule = starting_at(schedule, levels.sigma_max)
     if conditions.boundary is not None:
-        first = host.steps_of_the_first(schedule.levels, conditions.boundary)
+        own = [one.levels for one in saved.samplers if one.steps == schedule.steps]
+        first = host.steps_of_the_first((*own, schedule.levels)[0], conditions.boundary)
         why += f"; for two models, the second after step {first} of {schedule.steps}"
     return Choice(schedule, levels, why, conditions, saved)
 
