@@ -245,7 +245,8 @@ def test_an_entry_with_a_calibrated_sampler_is_marked(ours: OurPage, server: Com
 def test_instances_of_a_subgraph_keep_each_what_it_has_used(
     ours: OurPage, server: ComfyServer
 ) -> None:
-    name, other = (imported(server, f"{word} of twins {ours.vue}") for word in ("first", "second"))
+    name = imported(server, f"twins {ours.vue}")
+    other = imported(server, f"other of twins {ours.vue}", [9.0, 2.0, 0.0])
     ours.host.load(scheduler_graph(name), centre="scheduler")
     twins = ours.page.evaluate(TWINS)
     prompt_id, sent = ours.queue()
