@@ -9,6 +9,7 @@ from typing import Any
 
 from ..schedules import (
     PRESETS,
+    CalibratedSampler,
     SavedSchedule,
     Schedule,
     at_steps,
@@ -49,6 +50,11 @@ class Choice:
     why: str
     measured: host.Measured = field(default_factory=host.Measured)
     saved: SavedSchedule | None = None
+
+    def fitted(self, steps: int) -> CalibratedSampler | None:
+        """The sampler that was fitted to this number of steps, if there is one."""
+        samplers = () if self.saved is None else self.saved.samplers
+        return next((sampler for sampler in samplers if sampler.steps == steps), None)
 
     def at(self, steps: int) -> tuple[float, ...]:
         """steps+1 levels, ending in 0."""
@@ -241,6 +247,7 @@ def _saved(saved: SavedSchedule, levels: host.NoiseLevels, why: str) -> Choice:
         spare_level=bool(saved.notes.get("spare_level")),
         sigma_min=_level(saved.notes.get("sigma_min")),
         boundary=_level(saved.notes.get("boundary")),
+        cfg=number(saved.request.get("cfg")),
     )
     schedule = saved.schedule
     if conditions.denoise >= 1.0:

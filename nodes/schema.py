@@ -99,8 +99,8 @@ def guidance_inputs() -> list[io.Input]:
             "sampler_name",
             options=host.sampler_names(),
             default="dpmpp_2m",
-            tooltip="The sampler that you will use: the best schedule depends on it. Not "
-            "used when a sampler is linked.",
+            tooltip="The sampler that you will use: the best schedule depends on it. 'ays_model' "
+            "is our own, fitted to your model. Not used when a sampler is linked.",
         ),
     ]
 

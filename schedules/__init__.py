@@ -8,6 +8,7 @@ host or the optimizer.
     curves.py       the host's hand-made curves, as formulas over a NoiseTable
     resample.py     other step counts, and a denoise below 1
     calibrated.py   CalibratedSampler: levels, told levels and weights of a fitted sampler
+    calibrated_steps.py which of its steps a run at given levels makes
     saved.py        SavedSchedule: one optimised schedule, and its file
     shared.py       the same as a small JSON file, to send and to read
     packed.py       several of them as a small JSON object, for a workflow to carry

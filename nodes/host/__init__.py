@@ -1,6 +1,7 @@
 """The adapter: everything that the nodes ask of ComfyUI, beyond `comfy_api`, passes through here.
 
     scheduler.py    the scheduler name `ays_model`, and the schedule attached to a MODEL
+    calibrated_sampler.py the sampler of that name, and the fitted steps attached to a MODEL
     model.py        a model's noise levels, the host's own schedules
     families.py     a model's family: its published table, whether it can be measured
     samplers.py     which sampler judges schedules, and what its reference is
@@ -28,6 +29,7 @@
     questions.py    what a request to them may bring
 """
 
+from .calibrated_sampler import SAMPLER_NAME, register_sampler
 from .console import make_logs_printable
 from .distilled import distilled_warning
 from .environment import (
@@ -68,6 +70,7 @@ from .scheduler import (
 from .tensors import is_readable
 
 __all__ = [
+    "SAMPLER_NAME",
     "SCHEDULER_NAME",
     "GuidedModel",
     "GuidedPair",
@@ -101,6 +104,7 @@ __all__ = [
     "pair_levels",
     "refuse_frames",
     "register_folders",
+    "register_sampler",
     "register_scheduler",
     "running_node",
     "sampled_model",
