@@ -318,6 +318,30 @@ def test_a_graph_without_anything_beside_it_runs(node: str, server: ComfyServer,
     assert entry["outputs"][node][PROPERTY][0]["name"] == mine
 
 
+@pytest.mark.parametrize("more", ["", "4, 7"])
+def test_a_picture_of_ays_model_is_the_same_to_the_last_bit(
+    node: str, server: ComfyServer, away: ComfyServer, more: str
+) -> None:
+    name = f"fitted picture {node}"
+    graph = optimize(name, node, sampler_name="ays_model", budget=400, more_steps=more)
+    graph["sample"]["inputs"]["sampler_name"] = "ays_model"
+    fitted = apply(name, node)
+    fitted["sample"]["inputs"]["sampler_name"] = "ays_model"
+    server.run(graph)
+    for kind in (fitted, graph):  # in this order: the second is saved there
+        first = server.run(kind, pnginfo=workflow(node))
+        pixels, texts = picture(server, first)
+        assert len(json.dumps(carried(texts))) < 24_000
+        away.get("/ays_test/reset")
+        there = away.run(texts["prompt"], pnginfo={"workflow": texts["workflow"]})
+        assert torch.equal(latent(away, there), latent(server, first))
+        assert picture(away, there)[0] == pixels
+        assert network_rows(away) == 2 * STEPS, "nothing was measured"
+        plain = {**kind, "sample": {**kind["sample"]}}
+        plain["sample"]["inputs"] = {**kind["sample"]["inputs"], "sampler_name": "dpmpp_2m"}
+        assert not torch.equal(latent(server, server.run(plain)), latent(server, first))
+
+
 # -- which schedule counts ------------------------------------------------------------------
 
 
