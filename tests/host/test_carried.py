@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from align_your_steps.schedules.packed import unpacked
+from align_your_steps.schedules.saved import FORMAT
 from align_your_steps.schedules.shared import to_json
 from align_your_steps.tests.host.server import ComfyServer, Graph
 from align_your_steps.tests.host.test_host import model_graph
@@ -446,6 +447,8 @@ HOSTILE: dict[str, Any] = {
     "a list for notes": {"levels": [1.0, 0.0], "notes": []},
     "a number for identity": {"levels": [1.0, 0.0], "request": {"identity": 3}},
     "another version": {"levels": [1.0, 0.0], "version": 9},
+    "packed nonsense": {"format": FORMAT, "version": 2, "packed": "AAAA"},
+    "packed by a newer version": {"format": FORMAT, "version": 3, "packed": "AAAA"},
     "text for more": {"levels": [1.0, 0.0], "more": "x"},
     "much more": {"levels": [1.0, 0.0], "more": [{}] * 1000},
 }

@@ -253,6 +253,10 @@ def test_instances_of_a_subgraph_keep_each_what_it_has_used(
     ours.page.wait_for_function(HELD, arg=[twins, name])
     inner = ours.workflow()["definitions"]["subgraphs"][0]["nodes"]
     assert "ays_schedule" not in json.dumps(inner), "the instances share it"
+    ours.open_tab()
+    ours.rename(name, f"renamed {name}")
+    name = f"renamed {name}"
+    ours.page.wait_for_function(HELD, arg=[twins, name])
 
     server.post("/ays/schedules/delete", {"name": name})
     prompt_id, sent = ours.queue()

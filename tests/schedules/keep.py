@@ -115,6 +115,7 @@ def _results(server: ComfyServer, folder: Path) -> dict[str, dict[str, Any]]:
     several = {"more_steps": "4", "method": "paper (KLUB)"}
     _keep(server, folder, "measured", optimize_graph(name="measured", more_steps="4"))
     _keep(server, folder, "paper", optimize_graph(name="paper", budget=300, **several))
+    _keep(server, folder, "fitted", optimize_graph(name="fitted", sampler_name="ays_model"))
     _keep(server, folder, "pair", pair_graph(name="pair", steps=4, **pair))
     unknown = optimize_graph(name="unknown")
     unknown["unknown"] = {"class_type": "AYSTestUnknown", "inputs": {"model": ["model", 0]}}
