@@ -254,6 +254,7 @@ def test_instances_of_a_subgraph_keep_each_what_it_has_used(
     inner = ours.workflow()["definitions"]["subgraphs"][0]["nodes"]
     assert "ays_schedule" not in json.dumps(inner), "the instances share it"
     ours.open_tab()
+    ours.page.locator(".ays-header").get_by_label("Read the list again").click()
     ours.rename(name, f"renamed {name}")
     name = f"renamed {name}"
     ours.page.wait_for_function(HELD, arg=[twins, name])
