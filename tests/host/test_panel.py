@@ -40,6 +40,8 @@ TWINS = """
   graph.add(shown);
   graph.getNodeById("model").connect(0, copy, 0);
   copy.connect(0, shown, 0);
+  const ended = ({ detail }) => (window.ended ??= []).push(detail.prompt_id);
+  app.api.addEventListener("execution_success", ended);
   return [node.id, copy.id].map(String);
 }
 """
@@ -263,6 +265,7 @@ def test_instances_of_a_subgraph_keep_each_what_it_has_used(
     prompt_id, sent = ours.queue()
     levels = server.wait(prompt_id)["outputs"]["shown"]["sigmas"]
     assert levels[1:] == pytest.approx(LEVELS[1:], rel=1e-3), "from the workflow"
+    ours.page.wait_for_function("id => window.ended.includes(id)", arg=prompt_id)
     ours.page.evaluate(CHOOSE_INSIDE, [twins[0], other])
     ours.page.wait_for_function(HELD, arg=[twins, None])
     server.post("/ays/schedules/delete", {"name": other})
