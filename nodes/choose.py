@@ -157,7 +157,8 @@ def _auto(
         if found.why:
             why += f", {found.why}"
         if asked.steps is None:
-            saved, lent = _with_others(saved, host.store().by_steps(identity))
+            sampler, cfg = saved.request.get("sampler"), number(saved.request.get("cfg"))
+            saved, lent = _with_others(saved, host.store().by_steps(identity, sampler, cfg))
             why += f"; other steps as saved for {_listed(lent)}" if lent else ""
         return _saved(saved, levels, why)
     if carried is not None and identity is not None and carried.identity == identity:
