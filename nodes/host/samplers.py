@@ -23,10 +23,8 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-import comfy.k_diffusion.sampling
 import comfy.samplers
 import torch
-from comfy.extra_samplers import uni_pc
 
 from .identity import comparable_digest
 
@@ -102,7 +100,7 @@ HALF_LOG_SNR = {
     "exp_heun_2_x0_sde",
 }
 FUNCTIONS = {"unipc": "uni_pc", "unipc_bh2": "uni_pc_bh2"}  # whose names the drop-down does not use
-HOSTS_OWN = {comfy.k_diffusion.sampling.__name__, uni_pc.__name__}  # modules
+HOSTS_OWN = {"comfy.k_diffusion.sampling", "comfy.extra_samplers.uni_pc"}  # modules
 # Samplers whose fresh noise cannot be switched off, by their deterministic twins. (On flow models
 # the host's dpm_2_ancestral adds noise times the root of a rounding error, NaN, at eta = 0 too.)
 TWIN = {"ddpm": "euler", "dpm_2_ancestral": "dpm_2"}

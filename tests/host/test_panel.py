@@ -189,6 +189,27 @@ def test_no_schedule_takes_the_name_of_a_scheduler(ours: OurPage, server: ComfyS
     server.post("/ays/schedules/delete", {"name": "Karras (2)"})
 
 
+def test_a_page_without_a_clipboard_copies_from_the_panel(
+    ours: OurPage, server: ComfyServer
+) -> None:
+    name = f"copied {ours.vue:d}"
+    ours.open_tab()
+    ours.drop("x.json", json.dumps({"name": name, "sigmas": [9.0, 7.0 + ours.vue, 0.0]}))
+    ours.row(name).wait_for()
+    ours.page.evaluate(
+        "() => { window.copiedFrom = [];"
+        "  Object.defineProperty(navigator, 'clipboard', { value: undefined, configurable: true });"
+        "  document.execCommand = () => { const area = document.activeElement;"
+        "    copiedFrom.push([area.value, area.closest('.ays-panel') !== null]) } }"
+    )
+    ours.act(name, "copy", "comfyui")
+    ours.toast("Copied.")
+    ours.page.evaluate("() => { delete navigator.clipboard; delete document.execCommand }")
+    assert ours.page.evaluate("copiedFrom") == [[f"9.0, {7.0 + ours.vue}, 0.0", True]]
+    assert ours.page.locator(".ays-panel textarea").count() == 0
+    server.post("/ays/schedules/delete", {"name": name})
+
+
 @pytest.mark.parametrize(
     "text", ["{0}, 1.5, 0.25", "[{0}, 1.5, 0.25, 0.0]", "sigmas=[{0}, 1.5, .25]"]
 )
