@@ -16,7 +16,7 @@ from .comparison import compared, pictures_of, plot_of
 from .guided import guidance_scale, guided_model, linked_guider
 from .limits import within_limits
 from .named import named_schedules, parsed_names
-from .plot import below
+from .plot import BLANK, below
 from .preview import preview
 from .schema import (
     denoise_input,
@@ -33,7 +33,6 @@ __all__ = ["AYSCompare"]
 
 DEFAULT = "auto, simple, normal, karras, beta"
 MOST_NOISES = 1024
-BLANK = torch.zeros(1, 64, 64, 3)  # in place of a plot, where nothing can draw one
 
 log = logging.getLogger("align_your_steps")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-__all__ = ["checked_text", "name_fault", "shortened", "within_limits"]
+__all__ = ["SLACK", "checked_text", "name_fault", "shortened", "within_limits"]
 
 LONGEST_TEXT = 10_000  # characters
 SLACK = 1e-6  # by which a number that was computed may miss its limit

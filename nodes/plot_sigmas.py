@@ -12,12 +12,17 @@ from torch import Tensor
 
 from . import host
 from .limits import within_limits
-from .plot import plot_schedules
+from .plot import BLANK, plot_schedules
 from .preview import preview
 from .schema import supported
 from .sigmas_inputs import linked_sigmas, sigmas_inputs, unusual
 
 __all__ = ["AYSPlot"]
+
+NO_PICTURE = (
+    "There is no picture, because matplotlib is missing or broken: install it with 'pip install "
+    "matplotlib' in ComfyUI's Python, and start ComfyUI again. The log says what is wrong."
+)
 
 
 class AYSPlot(io.ComfyNode):
@@ -79,13 +84,12 @@ class AYSPlot(io.ComfyNode):
         text = "\n".join([*remarks(schedules), *summaries(schedules)])
         plot = plot_schedules(schedules)
         if plot is None:
-            raise RuntimeError(
-                "The picture needs matplotlib, which is not installed: install it with 'pip "
-                "install matplotlib' in ComfyUI's Python, and start ComfyUI again."
-            )
+            text = f"{NO_PICTURE}\n{text}"
         host.show_text(cls.hidden.unique_id, text)
-        shown = {"text": [text], **preview(plot, cls)}
-        return io.NodeOutput(plot, ui=shown)
+        shown: dict[str, Any] = {"text": [text]}
+        if plot is not None:
+            shown |= preview(plot, cls)
+        return io.NodeOutput(BLANK if plot is None else plot, ui=shown)
 
 
 def labelled(labels: str, names: list[str]) -> list[str]:

@@ -23,7 +23,7 @@ def preview(image: Tensor, cls: type[io.ComfyNode]) -> dict[str, Any]:
     try:
         shown: dict[str, Any] = ui.PreviewImage(image, cls=cls).as_dict()
         return {**shown, ASPECT: [image.shape[1] / image.shape[2]]}
-    except OSError as error:
+    except Exception as error:  # by whatever fails: the work is done
         log.warning(
             "There is no picture under the node, because ComfyUI cannot write it: %s. Free some "
             "space in its temp folder, or make it writable.",

@@ -11,8 +11,8 @@ from ..schedules import with_denoise
 from . import host
 from .carried import carried_by, carry
 from .choose import choose, fingerprint
-from .limits import name_fault, within_limits
-from .schema import denoise_input, schedule_input, supported
+from .limits import SLACK, name_fault, within_limits
+from .schema import LEAST_DENOISE, denoise_input, schedule_input, supported
 
 __all__ = ["AYSScheduler"]
 
@@ -48,7 +48,9 @@ class AYSScheduler(io.ComfyNode):
                     "interpolated; below its own number that costs quality, so optimise for it.",
                 ),
                 denoise_input(
-                    "1 for a new image; lower keeps more of the image you start from."
+                    "1 for a new image; lower keeps more of the image you start from. At 0 "
+                    "nothing is sampled, as with BasicScheduler.",
+                    least=0.0,
                 ),
                 io.Combo.Input(
                     "denoise_mode",
@@ -79,7 +81,14 @@ class AYSScheduler(io.ComfyNode):
     def execute(
         cls, model: Any, schedule: str, steps: int, denoise: float, denoise_mode: str
     ) -> io.NodeOutput:
-        """The noise levels."""
+        """The noise levels; none at all for a denoise of 0, as BasicScheduler has it."""
+        if denoise <= 0.0:
+            host.show_text(cls.hidden.unique_id, "Denoise 0: nothing is sampled.")
+            return io.NodeOutput(torch.empty(0))
+        if denoise < LEAST_DENOISE - SLACK:
+            raise ValueError(
+                f"'denoise' was {denoise:g}: give 0, or a number from {LEAST_DENOISE:g} to 1."
+            )
         place = cls.hidden.unique_id, cls.hidden.extra_pnginfo
         carried = next(iter(carried_by(*place)), None)
         choice = choose(model, schedule, steps=steps, carried=carried)

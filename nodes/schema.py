@@ -13,6 +13,7 @@ from .sigmas_inputs import linked_sigmas, sigmas_inputs
 
 __all__ = [
     "AUTO",
+    "LEAST_DENOISE",
     "MOST_STEPS",
     "denoise_input",
     "exact_inputs",
@@ -27,6 +28,7 @@ __all__ = [
 
 AUTO = "auto"
 MOST_STEPS = 1000  # that are measured
+LEAST_DENOISE = 0.01
 
 
 def supported(**fields: Any) -> dict[str, Any]:
@@ -56,9 +58,9 @@ def steps_input(tooltip: str) -> io.Int.Input:
     return io.Int.Input("steps", default=10, min=1, max=MOST_STEPS, tooltip=tooltip)
 
 
-def denoise_input(tooltip: str) -> io.Float.Input:
+def denoise_input(tooltip: str, least: float = LEAST_DENOISE) -> io.Float.Input:
     """What KSampler calls denoise."""
-    return io.Float.Input("denoise", default=1.0, min=0.01, max=1.0, step=0.01, tooltip=tooltip)
+    return io.Float.Input("denoise", default=1.0, min=least, max=1.0, step=0.01, tooltip=tooltip)
 
 
 def seed_input(tooltip: str) -> io.Int.Input:

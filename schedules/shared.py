@@ -7,7 +7,8 @@
 Calibrated samplers make it version 2, "samplers": [{"levels", "told", "weights"}, ...]; see
 calibrated.py.
 
-What other people write by hand is read too: {"levels": [...]} or {"sigmas": [...]} is enough.
+What other people write by hand is read too: {"levels": [...]} or {"sigmas": [...]} is enough, and
+so is a list of levels alone (written.py).
 `levels` are a Schedule's, the last one sigma_min or 0; `sigmas` are what a sampler runs, and a
 final 0 that they lack is added. Such a schedule belongs to no model: it has no identity, is never
 picked up by itself, and is told from others by a digest of its levels.
@@ -35,6 +36,7 @@ from .saved import (
 )
 from .schedule import Schedule
 from .version import check_version
+from .written import as_json
 
 __all__ = ["LARGEST", "from_content", "from_json", "read_shared", "to_json", "to_json_bytes"]
 
@@ -80,6 +82,7 @@ def from_json(data: bytes, name: str) -> SavedSchedule:
 
     Raises ValueError, saying what is wrong.
     """
+    data = as_json(data)
     _check_size(len(data))
     return from_content(parsed(data), name)
 

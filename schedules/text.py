@@ -5,7 +5,9 @@ Read and, where it could be, run in August 2026:
 - ComfyUI 0.33, `ManualSigmas` (comfy_extras/nodes_custom_sampler.py): numbers found in a text, no
   exponents. KJNodes, `CustomSigmas`: split at ", "; with as many values as
   `interpolate_to_steps` they are used as they are. Both want the final 0 written out.
-- diffusers 0.42.1: `EulerDiscreteScheduler.set_timesteps(sigmas=...)` takes the final 0 with the
+- diffusers 0.42.1: what a pipeline's own scheduler was set to stays, unless it is set anew: curves
+  of its own are refused beside levels, or replace them, and the last level may be sigma_min in the
+  place of 0. `EulerDiscreteScheduler.set_timesteps(sigmas=...)` takes the final 0 with the
   others. `FlowMatchEulerDiscreteScheduler` adds it itself, and shifts what it is given unless its
   configuration says shift 1: the levels here are shifted already. `DPMSolverMultistepScheduler`
   and `HeunDiscreteScheduler` take whole `timesteps` and no sigmas. Only Stable Diffusion's own
@@ -37,8 +39,19 @@ PLAIN = (
 )
 
 # Samplers of ComfyUI that are another scheduler of diffusers than Euler's, by its class.
-_TAKES_TIMESTEPS = {"dpmpp_2m": "DPMSolverMultistepScheduler", "heun": "HeunDiscreteScheduler"}
+_NOISE = 'timestep_spacing="leading"'  # its starting noise is ComfyUI's, sqrt(1 + sigma²)
+_DPM = "use_lu_lambdas=False, use_flow_sigmas=False", 'final_sigmas_type="zero"'
+_TAKES_TIMESTEPS = {
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", ('algorithm_type="dpmsolver++"', *_DPM)),
+    "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", ('algorithm_type="sde-dpmsolver++"', *_DPM)),
+    "heun": ("HeunDiscreteScheduler", (_NOISE,)),
+}
+_EULERS = ("euler", "ddim")  # in ComfyUI the same
+_NO_CURVES = "use_karras_sigmas=False, use_exponential_sigmas=False, use_beta_sigmas=False"
 _SHIFTED = "shift=1.0, use_dynamic_shifting=False, shift_terminal=None"
+_TAKE_SIGMAS = (
+    "# For pipelines that take 'sigmas', as Flux, SD3 and Qwen-Image do, and Wan does not."
+)
 
 
 def paste_text(
@@ -62,7 +75,7 @@ def paste_text(
     if tool == "comfyui":
         return _listed(sigmas)
     if tool == "diffusers":
-        return _flow_pipeline(sigmas) if flow else _pipeline(sigmas, sampler)
+        return _flow_pipeline(sigmas, sampler) if flow else _pipeline(sigmas, sampler)
     if tool == "a1111":
         return f"[{_listed(sigmas[:-1])}]"
     raise ValueError(f"There is no text for {tool!r}; choose one of {', '.join(TOOLS)}.")
@@ -86,23 +99,38 @@ def paste_hint(sigmas: Sequence[float], tool: str, *, calibrated: bool = False) 
 
 def _pipeline(sigmas: Sequence[float], sampler: str | None) -> str:
     timesteps = _timesteps(sigmas)
-    if sampler in _TAKES_TIMESTEPS and timesteps is not None:
-        scheduler, levels = _TAKES_TIMESTEPS[sampler], f"timesteps={timesteps}"
-    else:
-        scheduler, levels = "EulerDiscreteScheduler", f"sigmas=[{_listed(sigmas)}]"
-    return _python(scheduler, "use_karras_sigmas=False", levels)
+    known = _TAKES_TIMESTEPS.get((sampler or "").removesuffix("_gpu"))
+    if known is not None and timesteps is not None:
+        scheduler, options = known
+        remarks = [f"# The timesteps nearest to sigmas=[{_listed(sigmas)}]."]
+        return _python(scheduler, [_NO_CURVES, *options], f"timesteps={timesteps}", remarks)
+    levels = f"sigmas=[{_listed(sigmas)}]"
+    return _python("EulerDiscreteScheduler", [_NO_CURVES, _NOISE], levels, _other(sampler))
 
 
-def _flow_pipeline(sigmas: Sequence[float]) -> str:
+def _flow_pipeline(sigmas: Sequence[float], sampler: str | None) -> str:
     levels = f"sigmas=[{_listed(sigmas[:-1])}]"
-    return _python("FlowMatchEulerDiscreteScheduler", _SHIFTED, levels)
+    remarks = [_TAKE_SIGMAS, *_other(sampler)]
+    return _python("FlowMatchEulerDiscreteScheduler", [_SHIFTED, _NO_CURVES], levels, remarks)
 
 
-def _python(scheduler: str, options: str, levels: str) -> str:
+def _other(sampler: str | None) -> list[str]:
+    """A remark where no scheduler of diffusers runs a sampler on given levels."""
+    if sampler is None or sampler in _EULERS:
+        return []
+    name = "".join(character for character in sampler if character.isprintable())
+    return [f"# Euler's steps: diffusers runs no '{name}' on these levels."]
+
+
+def _python(scheduler: str, options: Sequence[str], levels: str, remarks: Sequence[str]) -> str:
+    settings = [f"    {option}," for option in ("pipe.scheduler.config", *options)]
     return "\n".join(
         [
+            *remarks,
             f"from diffusers import {scheduler}",
-            f"pipe.scheduler = {scheduler}.from_config(pipe.scheduler.config, {options})",
+            f"pipe.scheduler = {scheduler}.from_config(",
+            *settings,
+            ")",
             f"image = pipe(prompt, {levels}).images[0]",
         ]
     )

@@ -26,7 +26,7 @@ const OURS = new Set([...CARRYING, "AYSCompare", "AYSMergeProfiles", "AYSPlot"])
 const isOurs = (node) => OURS.has(node.comfyClass);
 
 app.registerExtension({
-  name: "alignYourSteps.page",
+  name: "alignyoursteps.page",
 
   /** Before any node is made: a button's name is a text in the user's language. */
   init: loadStrings,

@@ -88,7 +88,9 @@ class GuidedModel:
         notes = []
         if self.watch.uncached is not self.guider:
             notes.append("The reference is computed without the model's cache of calls.")
-        if self.rows_are_coupled:
+        if self.watch.fitting.alone:
+            notes.append("Each noise was run alone: the model takes one latent at a time.")
+        elif self.rows_are_coupled:
             notes.append("Each noise was run alone: together they would have come out otherwise.")
         return " ".join(notes)
 

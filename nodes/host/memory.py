@@ -1,4 +1,4 @@
-"""What fits into a device's memory."""
+"""How many rows a call may have: what fits into a device's memory, and what a network takes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import comfy.sampler_helpers
 import torch
 from torch import Tensor
 
-__all__ = ["Fitting", "is_out_of_memory", "largest_batch"]
+__all__ = ["Fitting", "OneAtATimeError", "is_out_of_memory", "largest_batch"]
 
 LARGEST_BATCH = 16
 
@@ -20,21 +20,29 @@ T = TypeVar("T")
 log = logging.getLogger("align_your_steps")
 
 
+class OneAtATimeError(Exception):
+    """A network failed with several rows and may take one, as engines of a fixed shape do."""
+
+
 class Fitting:
     """Work in as many rows at once as fit into a device's memory.
 
-    rows: of the last call that was tried
-    most: rows that a part of a call may have
+    rows:  of the last call that was tried
+    most:  rows that a part of a call may have
+    alone: whether the network was found to take one only
     """
 
     def __init__(self) -> None:
         self.rows = 0
         self.most = LARGEST_BATCH
+        self.alone = False
 
     def run(
         self, run: Callable[[int], T], batch: int, forget: Callable[[], None], sizes: object
     ) -> T:
         """run(batch size), which begins again with half the rows whenever memory runs out.
+
+        With one at a time if the network takes no more.
 
         forget: drops what a run has left, before it begins again
         sizes:  of one latent, for the error
@@ -46,6 +54,10 @@ class Fitting:
             self.rows = batch
             try:
                 return run(batch)
+            except OneAtATimeError as error:
+                self._run_alone(error)
+                forget()
+                return run(1)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -75,11 +87,25 @@ class Fitting:
             rounding: nothing that was measured before is lost.
 
         Raises the host's error when memory runs out for a call that does not split, or a single
-        row.
+        row, and OneAtATimeError for a call that does not split.
         """
         if not splits:
             self.rows = rows
             return part(slice(None))
+        try:
+            return self._split(part, rows)
+        except OneAtATimeError as error:
+            self._run_alone(error)
+            self.most = 1
+            return self._split(part, rows)
+
+    def _run_alone(self, error: OneAtATimeError) -> None:
+        """Say that rows are run alone from now on."""
+        self.alone = True
+        log.warning("The model takes one latent at a time, so each is run alone. (%s)", error)
+
+    def _split(self, part: Callable[[slice], Tensor], rows: int) -> Tensor:
+        """The answers for all rows, for as many at a time as fit."""
         while (answers := self._parts(part, rows)) is None:
             # Out of the handler: the exception holds on to what the failed call had computed.
             comfy.model_management.soft_empty_cache()

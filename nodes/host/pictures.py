@@ -19,10 +19,10 @@ def decoded(vae: Any, guided: GuidedModel, end: Tensor) -> Tensor:
 
     Raises ValueError for a VAE that fails, also by lack of memory; the host's interrupt as it is.
     """
-    latent = guided.released(end[None])
-    if getattr(latent, "is_nested", False):
-        latent = latent.unbind()[0]
     try:
+        latent = guided.released(end[None])
+        if getattr(latent, "is_nested", False):
+            latent = latent.unbind()[0]
         picture = vae.decode(latent)
         while picture.ndim > 3:  # [B, H, W, C], or of a video [B, T, H, W, C]
             picture = picture[picture.shape[0] // 2]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .latents import LatentUse
+from .memory import OneAtATimeError
 from .model import NoiseLevels, simple_schedule
 from .samplers import JudgedSampler
 from .solver import Sample
@@ -23,7 +24,7 @@ __all__ = ["are_coupled", "calls_per_step", "free_elements"]
 TRIAL_STEPS = 6
 COUPLED = 0.01  # of the distance between two rows' predictions: less may be rounding
 # What fails with two rows may work with one. An interrupt is none of these.
-ERRORS = (RuntimeError, LookupError, TypeError, ValueError, AssertionError)
+ERRORS = (OneAtATimeError, RuntimeError, LookupError, TypeError, ValueError, AssertionError)
 
 Walk = Callable[[Iterator[tuple[Tensor, Tensor]], Tensor], list[Tensor]]
 

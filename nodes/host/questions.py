@@ -3,10 +3,11 @@
 The host bounds neither the size of a body that is read in parts nor the time until it is complete,
 and many requests arrive at once: what all of them hold together is bounded here.
 
-Any page in the user's browser can send a request to this server, but it cannot hide where it comes
-from: the host refuses a foreign Origin while it is addressed as this machine, newer hosts also
-whatever the browser marks as cross-site, and here both are refused at any address and for every
-method, unless the host was started to allow foreign pages.
+Any page in the user's browser can send a request to this server. Which page it was cannot be told
+from the address: proxies put their own into Host. It is told by what no page can send as it likes:
+Sec-Fetch-Site, which browsers add on https and on this machine, and elsewhere a header of our own
+page. A script of another site may send that only after asking the host, which says no, unless it
+was started to allow foreign pages. Forms, pictures and links can add no header at all.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from comfy.cli_args import args
@@ -27,6 +27,8 @@ LONGEST_TEXT = 255  # characters of a name, a file's name included
 LONGEST_QUESTION = 64 * 2**10  # bytes of a body of JSON
 MOST_AT_ONCE = 128 * 2**20  # bytes of all bodies that are being received or worked on
 PATIENCE = 300.0  # seconds until a body has arrived
+
+OUR_PAGE = "X-AYS-Page"  # the header that web/ays/routes.js sends
 
 _held = 0  # bytes, of MOST_AT_ONCE
 
@@ -91,16 +93,19 @@ def queried(request: web.Request, key: str, default: str) -> str:
 
 
 def is_foreign(request: web.Request) -> bool:
-    """Whether a browser sends this for a page of another site."""
+    """Whether a browser sends this for a page of another site.
+
+    What sends neither Origin nor Sec-Fetch-Site is no page that could change anything: browsers
+    add Origin to every POST. It is a script of the user's, or an address that somebody typed.
+    """
     if args.enable_cors_header is not None:
         return False
-    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+    origin, site = (request.headers.get(name) for name in ("Origin", "Sec-Fetch-Site"))
+    if origin == "null":  # a page without a place: sandboxed, a file, redirected
         return True
-    origin = request.headers.get("Origin")
-    try:
-        return origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
-    except ValueError:  # not an address at all
-        return True
+    if site is not None:
+        return site not in ("same-origin", "none")  # none: typed by the user
+    return origin is not None and OUR_PAGE not in request.headers
 
 
 def _short(text: str, key: str) -> str:

@@ -45,6 +45,7 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 LONGEST_FILE = 64 * 2**20  # bytes
 LONGEST_MODEL = 200  # characters of what a model was loaded from
 TYPES = {JSON: "application/json", SAFETENSORS: "application/octet-stream"}
+FOREIGN = "This page belongs to another site; if it is ComfyUI's own, load it anew."
 # No page of another site may load an answer as its own script, picture or style.
 CLOSED = {
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -135,7 +136,7 @@ def _answering(handler: Handler) -> Handler:
 
     async def refusing(request: web.Request) -> web.Response:
         if is_foreign(request):
-            return _refusal(403, "This page belongs to another site.")
+            return _refusal(403, FOREIGN)
         try:
             return await handler(request)
         except UnknownNameError as error:

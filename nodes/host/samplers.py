@@ -24,10 +24,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import comfy.k_diffusion.sampling
 import comfy.samplers
 import torch
-from comfy.extra_samplers import uni_pc
 
 from ...schedules import CalibratedSampler
 from .calibrated_sampler import SAMPLER_NAME, sample_ays_model
@@ -108,8 +106,8 @@ HALF_LOG_SNR = {
 FUNCTIONS = {"unipc": "uni_pc", "unipc_bh2": "uni_pc_bh2"}  # whose names the drop-down does not use
 # Modules of the host's own samplers, and of ours.
 HOSTS_OWN = {
-    comfy.k_diffusion.sampling.__name__,
-    uni_pc.__name__,
+    "comfy.k_diffusion.sampling",
+    "comfy.extra_samplers.uni_pc",
     sample_ays_model.__module__,
 }
 # Samplers whose fresh noise cannot be switched off, by their deterministic twins. (On flow models

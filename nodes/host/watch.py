@@ -18,7 +18,7 @@ from torch import Tensor
 from ...optimizer import Meter
 from .guidance import is_plain, watched, without_caches, wraps_calls
 from .latents import LatentUse
-from .memory import Fitting, is_out_of_memory
+from .memory import Fitting, OneAtATimeError, is_out_of_memory
 from .misfit import ERRORS, misfit
 from .walker import Walker
 
@@ -49,6 +49,7 @@ class Watch:
         self.stand_in = stand_in
         self.asked = False  # whether the last run has asked for a prediction
         self.works = False  # whether a call was made that did not fail
+        self.together = False  # whether one of several rows was
         self.plain = is_plain(guider)
         self.wrapped = wraps_calls(guider)
         self.guider = watched(guider, self._predict)
@@ -110,7 +111,14 @@ class Watch:
 
         def part(rows: slice) -> Tensor:
             level = timestep if timestep.numel() == 1 else timestep[rows]
-            output: Tensor = executor(x[rows], level, model_options, seed)
+            several = len(x[rows]) > 1
+            try:
+                output: Tensor = executor(x[rows], level, model_options, seed)
+            except (*ERRORS, ValueError) as error:
+                if not several or self.together or is_out_of_memory(error):
+                    raise
+                raise OneAtATimeError(f"{type(error).__name__}: {error}") from error
+            self.together = self.together or several
             return output
 
         # A sampler that hooks in after the guidance needs the call itself.

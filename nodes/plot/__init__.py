@@ -8,12 +8,12 @@
     preview.py    the small curve that is shown while a node works
 
 matplotlib is imported when the first picture is drawn: a host without these nodes in its workflow
-never pays for it.
+never pays for it. Its Agg canvas is used by name, so no window, notebook or setting matters.
 """
 
 from .errors import plot_errors
-from .pictures import below, picture_row
+from .pictures import BLANK, below, picture_row
 from .preview import preview_curve
 from .schedules import plot_schedules
 
-__all__ = ["below", "picture_row", "plot_errors", "plot_schedules", "preview_curve"]
+__all__ = ["BLANK", "below", "picture_row", "plot_errors", "plot_schedules", "preview_curve"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .panel import short_number, styles
 from .schedules import ROW, SAMPLE, TICKS, TITLE, draw_levels
-from .sheet import FAINT, MARGIN, WIDTH, Sheet, have_matplotlib, own_style, shortened, text_width
+from .sheet import FAINT, MARGIN, WIDTH, Sheet, drawn, shortened, text_width
 
 __all__ = ["plot_errors"]
 
@@ -25,12 +25,9 @@ def plot_errors(
     schedules: levels [n] by name
     errors: mean and standard error by the same names; NaN or infinity for a run that diverged
 
-    None, with a line in the log, where matplotlib is missing.
+    None, with a line in the log, where nothing can draw it.
     """
-    if not have_matplotlib():
-        return None
-    with own_style():
-        return draw_errors(schedules, errors).image()
+    return drawn(lambda: draw_errors(schedules, errors).image())
 
 
 def draw_errors(

@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from .schedules import ROW
-from .sheet import BACKGROUND, WIDTH, Sheet, have_matplotlib, own_style, shortened
+from .sheet import BACKGROUND, WIDTH, Sheet, drawn, shortened
 
-__all__ = ["below", "picture_row"]
+__all__ = ["BLANK", "below", "picture_row"]
 
 MOST_COLUMNS = 3  # more would leave no room for the names
 GAP = 4  # points between images
 WIDEST = 1800  # pixels of pictures below each other
+BLANK = torch.zeros(1, 64, 64, 3)  # in place of a plot, where nothing can draw one
 LEAST_DOTS = 2  # pixels a point, for names that can be read
 
 
@@ -24,7 +25,7 @@ def picture_row(images: Mapping[str, Tensor]) -> Tensor:
     """An image [1, H, W, 3] of images [h, w, 3] in rows of at most three, each under its name.
 
     Their pixels are kept as they are; small images are enlarged by a whole number, pixel by pixel.
-    Without matplotlib there are no names.
+    Where nothing can draw names there are none.
     """
     columns = min(len(images), MOST_COLUMNS)
     width = max(image.shape[1] for image in images.values())
@@ -66,14 +67,18 @@ def _names(
     names: list[str], places: list[tuple[int, int, Tensor]], height: int, dots: float, room: float
 ) -> Tensor:
     """The page, without the images yet."""
-    if not have_matplotlib():
-        colour = [int(BACKGROUND[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-        return torch.tensor(colour).expand(1, height, round(WIDTH * dots), 3).clone()
-    with own_style():
+
+    def draw() -> Tensor:
         sheet = Sheet(height / dots, dots)
         for name, (left, top, _) in zip(shortened(names, room), places, strict=True):
             sheet.text(left / dots, top / dots - ROW / 2, name)
         return sheet.image()
+
+    page = drawn(draw)
+    if page is None:
+        colour = [int(BACKGROUND[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        page = torch.tensor(colour).expand(1, height, round(WIDTH * dots), 3).clone()
+    return page
 
 
 def _enlarged(image: Tensor, scale: int) -> Tensor:

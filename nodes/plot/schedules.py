@@ -7,16 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from .panel import Style, is_linear, levels_of, mark_steps, mark_values, step_sizes, styles
-from .sheet import (
-    FAINT,
-    MARGIN,
-    WIDTH,
-    Sheet,
-    have_matplotlib,
-    own_style,
-    shortened,
-    text_width,
-)
+from .sheet import FAINT, MARGIN, WIDTH, Sheet, drawn, shortened, text_width
 
 __all__ = ["draw_levels", "plot_schedules"]
 
@@ -34,12 +25,9 @@ def plot_schedules(
     schedules: levels [n] by name; the first stands out
     muted: curves for the background, which the legend names all at once
 
-    None, with a line in the log, where matplotlib is missing.
+    None, with a line in the log, where nothing can draw it.
     """
-    if not have_matplotlib():
-        return None
-    with own_style():
-        return draw_schedules(schedules, muted or {}).image()
+    return drawn(lambda: draw_schedules(schedules, muted or {}).image())
 
 
 def draw_schedules(schedules: Mapping[str, Tensor], muted: Mapping[str, Tensor]) -> Sheet:

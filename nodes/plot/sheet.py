@@ -7,10 +7,12 @@ WIDTH points are about the width of a node on the host's page, so a point is a p
 from __future__ import annotations
 
 import logging
+import os
 import re
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -26,8 +28,7 @@ __all__ = [
     "SMALL",
     "WIDTH",
     "Sheet",
-    "have_matplotlib",
-    "own_style",
+    "drawn",
     "shortened",
     "text_width",
 ]
@@ -49,26 +50,46 @@ CJK_FONTS = (
 log = logging.getLogger("align_your_steps")
 
 
-def have_matplotlib() -> bool:
-    """Whether pictures can be drawn; a line in the log if not."""
+def drawn(draw: Callable[[], Tensor]) -> Tensor | None:
+    """A picture that is drawn with matplotlib; None, with a line in the log, where it cannot be.
+
+    Whatever fails here fails after all the work that it would show: nothing is raised. Other packs
+    set their styles for the whole process, so the picture is drawn with matplotlib's own defaults.
+    """
     try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        log.warning("matplotlib is not installed, so there is no plot: pip install matplotlib.")
-        return False
-    except OSError as error:  # it wants to write into a folder of its own
-        log.warning("matplotlib cannot be loaded, so there is no plot: %s", error)
-        return False
-    return True
+        _load_matplotlib()
+        from matplotlib import style
+
+        with style.context("default"):
+            return draw()
+    except Exception as error:
+        missing = getattr(error, "name", None) == "matplotlib"
+        why = f"matplotlib failed, {type(error).__name__}: {error}"
+        why = "matplotlib is not installed: pip install matplotlib" if missing else why
+        log.warning("There is no plot: %s.", why)
+    return None
 
 
-@contextmanager
-def own_style() -> Iterator[None]:
-    """Draw with matplotlib's own defaults: other packs set their styles for the whole process."""
-    from matplotlib import style
+def _load_matplotlib() -> None:
+    """Import matplotlib whatever MPLBACKEND says: one that is not installed makes its import fail.
 
-    with style.context("default"):
-        yield
+    Notebooks set it for all programs that they start. Here it does not matter, for nothing is
+    shown in a window; for others it is set as the import would have done.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    # Another pack's import may have failed: parts of it would be taken for the new one's.
+    for name in [name for name in sys.modules if name.startswith("matplotlib.")]:
+        del sys.modules[name]
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
 
 
 class Sheet:

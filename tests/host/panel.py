@@ -70,6 +70,17 @@ DROP = """
 """
 
 
+PASTE = """
+(panel, text) => {
+  panel.focus();
+  const clipboardData = new DataTransfer();
+  clipboardData.setData("text/plain", text);
+  const event = { clipboardData, bubbles: true, cancelable: true };
+  document.activeElement.dispatchEvent(new ClipboardEvent("paste", event));
+}
+"""
+
+
 # A message in the corner, and the button of our tab: of older pages and of newer ones.
 TOAST = ".p-toast-message, [data-testid=toast]"
 TAB = ".ays-schedules-tab-button, [data-testid=ays-schedules-tab-button]"
@@ -175,6 +186,10 @@ class OurPage:
     def drop(self, name: str, text: str) -> None:
         """Drop a file on the panel."""
         self.page.locator(".ays-panel").evaluate(DROP, [name, text])
+
+    def paste(self, text: str) -> None:
+        """Paste a text while the panel was clicked last."""
+        self.page.locator(".ays-panel").evaluate(PASTE, text)
 
     def exported(self, name: str, file_format: str) -> bytes:
         """The file that a schedule is saved as."""

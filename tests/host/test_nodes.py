@@ -306,6 +306,41 @@ def test_ays_model_without_a_schedule_samples_simple_and_says_so(server: ComfySe
     assert "no schedule is attached to this model" in server.log
 
 
+@pytest.mark.parametrize("mode", ["keep steps", "truncate"])
+@pytest.mark.parametrize("schedule", ["auto", "SDXL", "nobody's"])
+def test_a_denoise_of_0_is_answered_as_basic_scheduler_does(
+    server: ComfyServer, mode: str, schedule: str
+) -> None:
+    graph = scheduler_graph(schedule=schedule, denoise=0.0, denoise_mode=mode)
+    assert shown(server.run(graph)) == []
+    basic = {"model": ["model", 0], "scheduler": "karras", "steps": 10, "denoise": 0.0}
+    graph["scheduler"] = {"class_type": "BasicScheduler", "inputs": basic}
+    assert shown(server.run(graph)) == []
+
+
+def test_an_image_comes_back_as_it_was_at_a_denoise_of_0(server: ComfyServer) -> None:
+    graph = scheduler_graph(denoise=0.0)
+    graph["sampler"] = {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler"}}
+    run = {"model": "model", "positive": "positive", "negative": "negative", "sampler": "sampler"}
+    links: dict[str, Any] = {name: [node, 0] for name, node in run.items()}
+    links |= {"sigmas": ["scheduler", 0], "latent_image": ["latent", 0]}
+    custom = {**links, "add_noise": True, "noise_seed": 1, "cfg": 3.0}
+    graph["sample"] = {"class_type": "SamplerCustom", "inputs": custom}
+    save = {"samples": ["sample", 0], "filename_prefix": "none"}
+    graph["save"] = {"class_type": "SaveLatent", "inputs": save}
+    assert not server.latent(server.run(graph), "save").any()
+
+
+@pytest.mark.parametrize("denoise", [0.001, 1e-9])
+def test_nearly_no_denoise_is_refused(server: ComfyServer, denoise: float) -> None:
+    graph = scheduler_graph(denoise=["half", 0])
+    graph["half"] = {"class_type": "PrimitiveFloat", "inputs": {"value": denoise}}
+    if not server.object_info("PrimitiveFloat"):
+        pytest.skip("this host has no PrimitiveFloat")
+    with pytest.raises(PromptError, match=r"'denoise' was .*: give 0, or a number from 0\.01 to 1"):
+        server.run(graph)
+
+
 @pytest.mark.parametrize("ours, core", [("SD1.5", "SD1"), ("SDXL", "SDXL")])
 @pytest.mark.parametrize("denoise", [1.0, 0.5])
 def test_presets_equal_the_core_node(

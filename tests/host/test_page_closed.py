@@ -127,9 +127,7 @@ def test_the_drop_down_of_a_node_shows_text(ours: OurPage, hostile: str) -> None
     assert nothing_ran(ours)
 
 
-def test_the_line_under_a_node_shows_text(
-    ours: OurPage, server: ComfyServer, hostile: str
-) -> None:
+def test_the_line_under_a_node_shows_text(ours: OurPage, server: ComfyServer, hostile: str) -> None:
     ours.host.load(scheduler_graph(hostile), centre="scheduler")
     server.wait(ours.queue()[0])
     ours.host.nodes.text("scheduler", "img src=x onerror").wait_for()
@@ -177,6 +175,7 @@ class Requests:
         self.here = urlsplit(server._url).netloc
         self.by_us: list[str] = []
         self.asked: list[str] = []
+        self.unmarked: list[str] = []  # for our routes, without the header that tells our page
         session = page.context.new_cdp_session(page)
         session.send("Network.enable")
         session.send("Debugger.enable")  # else what follows a promise has no history
@@ -189,6 +188,9 @@ class Requests:
         self.asked.append(url)
         if OURS in json.dumps(event["initiator"]) or OURS in event.get("documentURL", ""):
             self.by_us.append(url)
+        sent = [header.lower() for header in event["request"]["headers"]]
+        if "/api/ays/" in url and "x-ays-page" not in sent:
+            self.unmarked.append(f"{url} {sent}")
 
     def elsewhere(self, urls: list[str]) -> list[str]:
         """Those of another origin. Data and blobs are in the page already."""
@@ -230,6 +232,7 @@ def test_the_panel_the_help_and_the_nodes_ask_the_server_only(
         noted.session.detach()
     assert any("/ays/schedules/import" in url for url in noted.by_us), "it notes nothing"
     assert noted.elsewhere(noted.by_us) == []
+    assert noted.unmarked == []
     assert any("/docs/" in url for url in noted.asked[before:]), "no help was asked for"
     assert noted.elsewhere(noted.asked[before:]) == []
 
@@ -253,9 +256,12 @@ def test_a_page_of_another_site_gets_nothing_and_changes_nothing(
       <script>
         for (const [path, method] of [["", "GET"], ["/delete", "POST"], ["/rename", "POST"],
                                       ["/import?filename=x", "POST"]])
-          for (const mode of ["cors", "no-cors"])
+          for (const [mode, headers] of [["cors", {{}}], ["no-cors", {{}}],
+                                         ["cors", {{ "X-AYS-Page": "1" }}],
+                                         ["no-cors", {{ "X-AYS-Page": "1" }}]])
             asked.push(fetch("{server._url}/ays/schedules" + path,
-              {{ method, mode, body: method === "POST" ? {json.dumps(question)} : undefined }})
+              {{ method, mode, headers,
+                 body: method === "POST" ? {json.dumps(question)} : undefined }})
               .then(answer => answer.text()).then(text => text && got.push(path + text))
               .catch(() => 0));
       </script>"""

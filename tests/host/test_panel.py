@@ -222,6 +222,42 @@ def test_no_schedule_takes_the_name_of_a_scheduler(ours: OurPage, server: ComfyS
     server.post("/ays/schedules/delete", {"name": "Karras (2)"})
 
 
+def test_a_page_without_a_clipboard_copies_from_the_panel(
+    ours: OurPage, server: ComfyServer
+) -> None:
+    name = f"copied {ours.vue:d}"
+    ours.open_tab()
+    ours.drop("x.json", json.dumps({"name": name, "sigmas": [9.0, 7.0 + ours.vue, 0.0]}))
+    ours.row(name).wait_for()
+    ours.page.evaluate(
+        "() => { window.copiedFrom = [];"
+        "  Object.defineProperty(navigator, 'clipboard', { value: undefined, configurable: true });"
+        "  document.execCommand = () => { const area = document.activeElement;"
+        "    copiedFrom.push([area.value, area.closest('.ays-panel') !== null]) } }"
+    )
+    ours.act(name, "copy", "comfyui")
+    ours.toast("Copied.")
+    ours.page.evaluate("() => { delete navigator.clipboard; delete document.execCommand }")
+    assert ours.page.evaluate("copiedFrom") == [[f"9.0, {7.0 + ours.vue}, 0.0", True]]
+    assert ours.page.locator(".ays-panel textarea").count() == 0
+    server.post("/ays/schedules/delete", {"name": name})
+
+
+@pytest.mark.parametrize(
+    "text", ["{0}, 1.5, 0.25", "[{0}, 1.5, 0.25, 0.0]", "sigmas=[{0}, 1.5, .25]"]
+)
+def test_levels_can_be_pasted_as_text(ours: OurPage, server: ComfyServer, text: str) -> None:
+    ours.open_tab()
+    ours.paste(text.format(9.5 + ours.vue))
+    ours.toast("Imported: pasted sigmas")
+    ours.row("pasted sigmas").wait_for()
+    saved = {row["name"]: row for row in server.get("/ays/schedules")["schedules"]}
+    assert saved["pasted sigmas"]["sigmas"] == [9.5 + ours.vue, 1.5, 0.25, 0.0]
+    server.post("/ays/schedules/delete", {"name": "pasted sigmas"})
+    ours.paste("karras")
+    ours.toast("'pasted sigmas.txt' is not a schedule")
+
+
 def test_an_entry_says_what_it_was_measured_on(ours: OurPage, server: ComfyServer) -> None:
     ours.open_tab()
     file = {"name": f"on a model {ours.vue}", "sigmas": [9.0, 6.0 + ours.vue, 0.0]}

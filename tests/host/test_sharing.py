@@ -19,7 +19,6 @@ from align_your_steps.tests.host.test_nodes import saved_files, scheduler_graph,
 from align_your_steps.tests.schedules.made import with_samplers
 
 LEVELS = (14.614641189575195, 3.0, 1.0, 0.25, 0.0)
-HERE = "http://192.168.7.7:8188"
 
 
 def result(name: str, **request: Any) -> SavedSchedule:
@@ -273,21 +272,92 @@ def test_a_name_that_another_has_is_refused(server: ComfyServer, name: str) -> N
     assert Answer(server, DELETE, {"name": other}).status == 200
 
 
+OURS = {"X-AYS-Page": "1"}
+# What browsers send for pages of other sites, beside the Host that a proxy makes of it. They say
+# Sec-Fetch-Site on https and on this machine only; a form or a simple request can add no header.
+FOREIGN_PAGES = {
+    "a script, by https": {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
+    "a form, by http": {
+        "Origin": "https://evil.example",
+        "Content-Type": "application/x-www-form-urlencoded",
+    },
+    "a form of plain text": {"Origin": "https://evil.example", "Content-Type": "text/plain"},
+    "another port": {"Origin": "http://192.168.7.7:9999"},
+    "another port, by https": {"Origin": "https://a.example:1", "Sec-Fetch-Site": "same-site"},
+    "a sister site": {"Origin": "https://b.example", "Sec-Fetch-Site": "same-site"},
+    "sandboxed": {"Origin": "null"},
+    "sandboxed, with our header": {"Origin": "null", **OURS},
+    "a file, by https": {"Origin": "null", "Sec-Fetch-Site": "cross-site"},
+    "the proxy's own name": {"Origin": "https://proxy.lan", "Host": "proxy.lan"},
+    "our header, by https": {"Sec-Fetch-Site": "cross-site", **OURS},
+}
+
+
 @pytest.mark.parametrize("path", [RENAME, DELETE, IMPORT, "/ays/finish", f"/api{DELETE}"])
-@pytest.mark.parametrize("origin", ["https://evil.example", "http://192.168.7.7:9999", "null"])
+@pytest.mark.parametrize("page", FOREIGN_PAGES)
 def test_pages_of_other_sites_change_nothing(
-    server: ComfyServer, name: str, path: str, origin: str
+    server: ComfyServer, name: str, path: str, page: str
 ) -> None:
     body = {"name": name, "new_name": "evil"}
-    # The host itself refuses while it is addressed as this machine; by another address, we do.
-    for host in ({}, {"Host": "192.168.7.7:8188"}):
-        answer = Answer(server, path, body, {"Origin": origin, **host})
-        if host or origin != "null":
-            assert answer.status == 403
+    for address in ("192.168.7.7:8188", "100.64.10.20", "comfyui:8188"):
+        headers = {"Host": address, **FOREIGN_PAGES[page]}
+        answer = Answer(server, path, body, headers)
+        assert answer.status == 403
+        assert "another site" in answer.json["error"]
     assert name in listed(server)
 
 
-def test_the_page_of_this_server_is_at_home_at_any_address(server: ComfyServer, name: str) -> None:
-    headers = {"Origin": HERE, "Host": HERE.removeprefix("http://")}
-    assert Answer(server, DELETE, {"name": name}, headers).status == 200
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://192.168.7.7:9999"])
+def test_the_host_itself_refuses_other_sites_at_this_machine(
+    server: ComfyServer, name: str, origin: str
+) -> None:
+    assert Answer(server, DELETE, {"name": name}, {"Origin": origin, **OURS}).status == 403
+    assert name in listed(server)
+
+
+def test_no_script_of_another_site_is_told_that_it_may_send_our_header(
+    server: ComfyServer,
+) -> None:
+    asked = {
+        "Origin": "https://evil.example",
+        "Host": "192.168.7.7:8188",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "x-ays-page",
+    }
+    request = urllib.request.Request(server._url + DELETE, headers=asked, method="OPTIONS")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert not [key for key in answer.headers if key.startswith("Access-Control")]
+
+
+# Host as proxies send it, Origin as the browser does.
+PROXIES = {
+    "none": ("192.168.7.7:8188", "http://192.168.7.7:8188"),
+    "nginx with $host, a port": ("studio.lan", "http://studio.lan:7777"),
+    "a pod behind a cloud's proxy": ("100.64.10.20", "https://pod-8188.proxy.example"),
+    "a service name": ("comfyui:8188", "https://studio.example"),
+    "https with a port": ("studio.lan:8188", "https://studio.lan:8443"),
+    "a tunnel": ("tunnel-7f.internal", "https://quiet-river.tunnel.example"),
+    "an address of IPv6": ("[fd00::7]:8188", "http://studio.lan"),
+    "capitals": ("Studio.LAN", "https://studio.lan"),
+}
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+@pytest.mark.parametrize("sent", [{"Sec-Fetch-Site": "same-origin"}, OURS], ids=["https", "http"])
+def test_our_page_is_at_home_behind_any_proxy(
+    server: ComfyServer, proxy: str, sent: dict[str, str]
+) -> None:
+    address, origin = PROXIES[proxy]
+    headers = {"Host": address, "Origin": origin, **sent}
+    assert Answer(server, "/ays/finish", {}, headers).json == {"finishing": False}
+    content = {"name": "behind a proxy", "sigmas": [14.0, 1.0, 0.0]}
+    answer = Answer(server, IMPORT, content, headers, filename="x.json")
+    assert answer.status == 200, answer.data
+    shows = answer.json["name"]
+    assert Answer(server, DELETE, {"name": shows}, headers).status == 200
+    assert shows not in listed(server)
+
+
+def test_a_script_that_is_no_page_needs_no_header(server: ComfyServer, name: str) -> None:
+    assert Answer(server, DELETE, {"name": name}, {"Host": "studio.lan"}).status == 200
     assert name not in listed(server)

@@ -5,6 +5,10 @@ import math
 import pytest
 import torch
 from align_your_steps.optimizer.select import FAVOURITES, FINALISTS, Candidate, Score, halving
+from align_your_steps.optimizer.stages import Verdict
+from hypothesis import given as hypothesis_given
+from hypothesis import settings
+from hypothesis import strategies as st
 
 BATCH = 4
 
@@ -169,3 +173,59 @@ def test_score_before_the_first_run_is_infinite_and_of_one_run_has_no_standard_e
     candidate = Candidate("a", torch.tensor([1.0, 0.0]))
     assert Score(candidate).mean == math.inf
     assert math.isnan(Score(candidate, [1.0]).standard_error)
+
+
+# -- the promise ----------------------------------------------------------------------------
+
+
+@st.composite
+def races(draw: st.DrawFn) -> tuple[list[Candidate], dict[str, list[float]], int]:
+    """Candidates, their errors on every noise, some of them infinite, and the runs that fit."""
+    count = draw(st.integers(1, 24))
+    names = [f"c{k}" for k in range(count)]
+    given = tuple(draw(st.lists(st.sampled_from(names), unique=True)))
+    hardness = draw(st.lists(st.floats(0.1, 10.0), min_size=40, max_size=40))
+    errors = {}
+    for name in names:
+        own = draw(st.floats(0.5, 2.0))
+        noise = draw(st.lists(st.floats(0.3, 3.0), min_size=40, max_size=40))
+        errors[name] = [own * a * b for a, b in zip(hardness, noise, strict=True)]
+        if draw(st.integers(0, 9)) == 0:
+            errors[name] = [math.inf] * 40
+    return pool(dict.fromkeys(names, 0.0), given), errors, draw(st.integers(count, 200))
+
+
+@hypothesis_given(races(), st.integers(1, 4))
+@settings(max_examples=300, deadline=None)
+def test_the_chosen_one_has_no_more_error_than_any_given_one(
+    race: tuple[list[Candidate], dict[str, list[float]], int], batch: int
+) -> None:
+    candidates, known, runs = race
+
+    def errors(candidate: Candidate, k: int) -> list[float] | None:
+        nonlocal runs
+        runs -= 1
+        found = known[candidate.name][k * batch : (k + 1) * batch]
+        return found if runs >= 0 and len(found) == batch else None
+
+    winner, scores = halving(candidates, errors)
+    chosen = Verdict.on(scores, winner, "paired error", 40, None, batch).winner
+    if not chosen.finite:
+        return
+    for score in scores:
+        shared = min(len(score.errors), len(chosen.errors))
+        if score.candidate.given and shared and score.finite:
+            assert chosen.rank(shared) <= score.rank(shared)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_nor_has_it_by_the_distribution_of_samples(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = []
+    for k in range(10):
+        values = 1.0 + 0.02 * k + torch.randn(12, generator=generator, dtype=torch.float64)
+        scores.append(Score(Candidate(f"c{k}", torch.tensor([1.0, 0.0]), k % 3 == 0), [], True))
+        scores[-1].errors.extend(values.tolist())
+    winner = min(scores, key=lambda score: score.place)
+    chosen = Verdict.on(scores, winner, "law", 40, None).winner
+    assert all(chosen.figure <= score.figure for score in scores if score.candidate.given)

@@ -497,11 +497,23 @@ def test_pages_of_other_sites_are_refused_at_any_address(
         "https://evil.example", "null", "http://127.0.0.1.evil.example", f"http://x@{here}",
         "http://127.0.0.1:1", "file://", "chrome-extension://abc", "http://",
     ]  # fmt: skip
-    headers = [{"Origin": origin, **at} for origin in foreign
-               for at in ({}, {"Host": "192.168.7.7:8188"})]
-    headers += [{"Origin": foreign[0], "Host": "rebound.example:8188"}]
-    headers += [{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": kind}
-                for mode, kind in (("no-cors", "script"), ("no-cors", "image"), ("navigate", "x"))]
+    headers = [
+        {"Origin": origin, **at} for origin in foreign for at in ({}, {"Host": "192.168.7.7:8188"})
+    ]
+    headers += [
+        {"Origin": origin, "Host": urlsplit(origin).netloc, "Content-Type": kind}
+        for origin in ("http://proxy.lan", "https://[fd00::7]:8188")
+        for kind in ("text/plain", "multipart/form-data; boundary=x")
+    ]
+    headers += [
+        {"Sec-Fetch-Site": site, "X-AYS-Page": "1"}
+        for site in ("cross-site", "same-site", "", "same-origin, cross-site")
+    ]
+    headers += [{"Origin": "null", "X-AYS-Page": "1", "Host": "192.168.7.7:8188"}]
+    headers += [
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": kind}
+        for mode, kind in (("no-cors", "script"), ("no-cors", "image"), ("navigate", "x"))
+    ]
     for said, path in product(headers, [*POSTED, *ASKED, f"/api{DELETE}"]):
         post = path not in ASKED
         answer = ask(closed, "POST" if post else "GET", path, question if post else None, said)

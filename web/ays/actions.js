@@ -64,7 +64,8 @@ async function writeClipboard(text) {
   // A page that came over http from another machine has no clipboard but this old one.
   const area = document.createElement("textarea");
   area.value = text;
-  document.body.append(area);
+  const panel = document.querySelector(".ays-panel");
+  panel.append(area);
   area.select();
   document.execCommand("copy");
   area.remove();

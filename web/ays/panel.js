@@ -27,8 +27,9 @@ export function schedulesTab() {
 function render(place) {
   if (place.hasChildNodes()) return; // the host calls again whenever it draws the sidebar
   const list = element("ul", { class: "ays-list", "aria-label": t("tabTitle") });
-  const panel = element("section", { class: "ays-panel" }, header(), list);
+  const panel = element("section", { class: "ays-panel", tabindex: "-1" }, header(), list);
   acceptDrops(panel);
+  acceptPastes(panel);
   place.replaceChildren(element("link", { rel: "stylesheet", href: STYLE }), panel);
   place.style.height = "100%";
   showWith((schedules) => show(list, schedules));
@@ -38,7 +39,7 @@ function render(place) {
 function header() {
   const files = element("input", {
     type: "file",
-    accept: ".json,.safetensors",
+    accept: ".json,.safetensors,.txt",
     multiple: "",
     hidden: "",
     change: async () => {
@@ -72,8 +73,32 @@ function acceptDrops(panel) {
   panel.addEventListener("dragleave", own);
   panel.addEventListener("drop", (event) => {
     own(event);
-    attempt(() => ACTIONS.import([...event.dataTransfer.files]));
+    attempt(() => ACTIONS.import(sent(event.dataTransfer)));
   });
+}
+
+/**
+ * What is pasted while the panel was clicked last is imported: files, or levels as text. The host
+ * would look for nodes in it.
+ *
+ * @param {HTMLElement} panel
+ */
+function acceptPastes(panel) {
+  panel.addEventListener("paste", (event) => {
+    event.preventDefault();
+    event.stopPropagation();
+    attempt(() => ACTIONS.import(sent(event.clipboardData)));
+  });
+}
+
+/**
+ * @param {DataTransfer} data
+ * @returns {File[]} the files, or the text as one
+ */
+function sent(data) {
+  const text = data.getData("text/plain");
+  if (data.files.length > 0 || !text.trim()) return [...data.files];
+  return [new File([text], `${t("pasted")}.txt`)];
 }
 
 /**

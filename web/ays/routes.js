@@ -25,6 +25,9 @@ import { t } from "./strings.js";
  * @property {boolean} writable
  */
 
+// How the server tells this page from those of other sites, behind any proxy: they cannot send it.
+const headers = { "X-AYS-Page": "1" };
+
 /**
  * @param {string} path
  * @param {RequestInit} [options]
@@ -33,7 +36,7 @@ import { t } from "./strings.js";
 async function ask(path, options) {
   let answer;
   try {
-    answer = await api.fetchApi(`/ays${path}`, options);
+    answer = await api.fetchApi(`/ays${path}`, { ...options, headers: { ...headers } });
   } catch {
     throw new Error(t("noAnswer"));
   }

@@ -20,6 +20,7 @@ from .latents import (
 )
 from .listening import AYSTestTrespass
 from .model import AYSTestConditioning, AYSTestModel, AYSTestPatch
+from .narrow import AYSTestNarrow
 from .vae import AYSTestDigitsVAE
 
 
@@ -39,6 +40,7 @@ class TestExtension(ComfyExtension):
             AYSTestLatent,
             AYSTestLatentModel,
             AYSTestModel,
+            AYSTestNarrow,
             AYSTestPatch,
             AYSTestRecord,
             AYSTestShowLatent,
