@@ -253,6 +253,17 @@ def test_cancelled_fit_continues_with_the_same_result(empty_server: ComfyServer)
     assert "Continued: " in entry["outputs"]["report"]["text"][0]
 
 
+def test_limit_ends_a_fit_early_with_the_best_so_far(server: ComfyServer) -> None:
+    server.get("/ays_test/reset")
+    server.get("/ays_test/delay?ms=20")
+    graph = fitted_graph("edm", name="in time", budget=4000, minutes=0.05)
+    text = server.run(graph)["outputs"]["report"]["text"][0]
+    server.get("/ays_test/reset")
+    assert "Ended early after " in text
+    assert f"Best fit for {STEPS} steps of ays_model: " in text
+    assert saved(server, "in time").samplers
+
+
 def test_what_a_sampler_cannot_be_fitted_to_is_refused_in_a_sentence(server: ComfyServer) -> None:
     refused: dict[str, Callable[[], Any]] = {
         "a calibrated sampler takes 'measured'": lambda: server.run(
