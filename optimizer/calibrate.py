@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -126,7 +126,8 @@ def calibrate(
         told: whether the model may be told other levels than its input is at: not with a mask.
         whole: whether the last row adds up to 1: with a mask, so that what is kept is kept.
         elements: indices of those of a flattened sample that a run can change; None: all.
-        model_level: the level at which the model answers, of one that it is told.
+        model_level: the level nearest to one that the model knows. It is told no others, but where
+            `told` is false.
         plan: in the place of the budget's own.
 
     Raises ValueError for a budget that is too small, NotFiniteError for references, or the runs of
@@ -303,8 +304,11 @@ def _fitted(
     """What each stage of the fit leaves, by name."""
     noise = bench.source.noise(noises)
 
+    def known(sampler: Multistep) -> Multistep:
+        return replace(sampler, told=tuple(map(model_level, sampler.told))) if told else sampler
+
     begun = []
-    for k, start in enumerate(starts):
+    for k, start in enumerate(map(known, starts)):
 
         def measure(start: Multistep = start) -> dict[str, Tensor]:
             return _tensors(*greedy(bench.denoise, start, noise, path, bench.elements, whole))
@@ -329,7 +333,7 @@ def _fitted(
         natural = bench.source.once(f"tangents {k} {noises}", differentiate)["tangents"]
         step = joint_step(move.shape @ natural, made.end - path.end, move)
         for length in (1.0, SHORTER)[:TRIALS]:
-            moved = move.moved(sampler, length * step, bench.lowest)
+            moved = known(move.moved(sampler, length * step, bench.lowest))
 
             def trial(moved: Multistep = moved) -> dict[str, Tensor]:
                 return _tensors(moved, run(bench.denoise, moved, noise, bench.elements))

@@ -33,6 +33,13 @@ MIXTURE = Mixture.random(DIM, 6, seed=4, std=0.4)
 LEVELS = karras(6, LOW, HIGH).tolist()
 
 
+TABLE = np.append(np.geomspace(LOW, 0.08, 4), np.geomspace(0.09, HIGH, 300))
+
+
+def nearest(level: float) -> float:
+    return float(TABLE[np.abs(np.log(TABLE / level)).argmin()])
+
+
 def at(x: Tensor, level: float) -> Tensor:
     return MIXTURE.denoise(x, x.new_full((len(x),), level))
 
@@ -203,6 +210,22 @@ def test_moves_keep_what_they_must() -> None:
     assert sum(moved.weights[-1]) == pytest.approx(1.0)
 
 
+def test_derivatives_by_the_told_level_ask_at_another_level_that_the_model_knows() -> None:
+    """Its lowest levels are farther apart than LEVEL_MOVE."""
+    asked: list[float] = []
+
+    def noting(x: Tensor, level: float) -> Tensor:
+        asked.append(level)
+        return at(x, level)
+
+    sampler, unit, _ = fitted(2)
+    sampler = replace(sampler, told=tuple(map(nearest, sampler.told)))
+    made = run(at, sampler, unit, elements)
+    T = tangents(noting, sampler, unit, made, elements, LOW, nearest)
+    assert bool(T.isfinite().all())
+    assert set(asked) <= set(TABLE.tolist())
+
+
 # -- the whole ------------------------------------------------------------------------------
 
 
@@ -261,6 +284,14 @@ def test_with_a_mask_the_model_is_told_the_level_and_the_last_row_adds_up_to_1()
     for sampler in found.fitted.values():
         assert sampler.told == pytest.approx(sampler.levels[:-1])
         assert sum(sampler.weights[-1]) == pytest.approx(1.0)
+
+
+def test_every_stage_of_a_fit_is_told_levels_that_the_model_knows() -> None:
+    found, _ = calibrated(model_level=nearest)
+    assert "joint 1" in found.fitted
+    for sampler in found.fitted.values():
+        assert set(sampler.told) <= set(TABLE.tolist())
+        assert sampler.told != sampler.levels[:-1]
 
 
 def test_only_elements_that_a_run_can_change_count() -> None:
