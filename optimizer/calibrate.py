@@ -5,10 +5,10 @@
 2. A model of the denoiser that costs n calls a noise: linear about each noise's reference, with
    the slopes that one textbook run beside it shows. It tells from which curve a fit ends nearest,
    and which textbook pairs are likeliest to be hard to beat.
-3. The fit (multistep_fit.py): greedy, then joint steps, each of which needs as many noises as
-   steps.
-4. The race, on fresh noises: what each stage of the fit has left, beside the likeliest pairs of
-   textbook sampler and curve. The least geometric mean of errors wins.
+3. The fit (multistep_fit.py): greedy, then joint steps, which need as many noises as steps.
+4. The race, on fresh noises, of which the calls that are left decide how many: what greedy and
+   joint steps have left, beside the likeliest pairs of textbook sampler and curve, one of Euler's
+   among them. The least geometric mean of errors wins.
 5. The gain that is told: for every noise of the race, winner and best pair are chosen by the other
    noises, and the ratio of their errors on this one counts. So no ratio is of a noise that has been
    used to choose. If their geometric mean tells of no gain, the pair is returned.
@@ -42,7 +42,7 @@ from .multistep_fit import (
     slopes,
     tangents,
 )
-from .plan import PROBED, TRIALS, CalibrationPlan
+from .plan import MOST_RACED, PROBED, CalibrationPlan
 
 __all__ = ["Calibrated", "Source", "calibrate"]
 
@@ -50,6 +50,7 @@ ELEMENTS = 2048  # of a latent that a fit is made on
 FEWER = 256  # that the linear model is run on
 START = "unipc_2"  # whose weights the fit is drawn toward
 REFERENCE = "unipc_3"
+PLAINEST = "euler"  # which the linear model takes for worse than it is under strong guidance
 
 
 class Source(Protocol):
@@ -81,7 +82,7 @@ class Calibrated:
 
     name:      of the winner: "greedy", "joint 1", …, or a pair's
     pair_name: of the best of the raced pairs
-    fitted:    every stage of the fit, by name
+    fitted:    "greedy", and the last joint step, by name
     pairs:     that were raced, of textbook sampler and curve, by name
     errors:    of all that were raced, by name, one for each noise of the race; infinite ones where
                a run came out as NaN or infinity
@@ -101,7 +102,7 @@ class Calibrated:
         return {**self.fitted, **self.pairs}[self.name]
 
 
-SHORTER = 0.4  # of a joint step, where the whole one leads nowhere better
+LENGTHS = (1.0, 0.4)  # of a joint step: the shorter where the whole one leads nowhere better
 
 
 def calibrate(
@@ -139,9 +140,14 @@ def calibrate(
     fit = range(plan.noises)
     path = bench.path(fit)
     starts, pairs = bench.likely(path, plan)
-    fitted = _fitted(bench, fit, path, plan.rounds, starts, told, whole, model_level)
+    fitted = _fitted(bench, fit, path, plan, starts, told, whole, model_level)
 
-    errors = bench.errors({**fitted, **pairs}, range(plan.noises, plan.noises + plan.race))
+    raced = {**fitted, **pairs}
+    cost = plan.reference + len(raced) * steps
+    count = plan.race
+    while count < MOST_RACED and source.fits((count + 1) * cost):
+        count += 1
+    errors = bench.errors(raced, range(plan.noises, plan.noises + count))
     return _judged(fitted, pairs, {name: e.tolist() for name, e in errors.items()})
 
 
@@ -283,7 +289,10 @@ class _Bench:
         starts = [textbook(START, levels) for levels in self.curves.values()]
         ends = [greedy(linear, one, start, path, _same)[1].end for one in starts]
         best = sorted(range(len(starts)), key=lambda k: path.log_error(ends[k]))[: plan.starts]
-        likeliest = sorted(samplers, key=lambda name: missed[name])[: plan.pairs]
+        ranked = sorted(samplers, key=lambda name: missed[name])
+        likeliest = ranked[: plan.pairs]
+        if plan.pairs > 2 and not any(name.startswith(PLAINEST) for name in likeliest):
+            likeliest[-1] = next(name for name in ranked if name.startswith(PLAINEST))
         return [starts[k] for k in best], {name: samplers[name] for name in likeliest}
 
 
@@ -295,13 +304,13 @@ def _fitted(
     bench: _Bench,
     noises: range,
     path: Path,
-    rounds: int,
+    plan: CalibrationPlan,
     starts: Sequence[Multistep],
     told: bool,
     whole: bool,
     model_level: Callable[[float], float],
 ) -> dict[str, Multistep]:
-    """What each stage of the fit leaves, by name."""
+    """What the greedy fit and the last joint step leave, by name."""
     noise = bench.source.noise(noises)
 
     def known(sampler: Multistep) -> Multistep:
@@ -314,13 +323,15 @@ def _fitted(
             return _tensors(*greedy(bench.denoise, start, noise, path, bench.elements, whole))
 
         begun.append(_sampler(bench.source.once(f"greedy {k} {noises}", measure)))
-    sampler, made = min(begun, key=lambda pair: path.log_error(pair[1].end))
-    found = {"greedy": sampler}
+    greedy_one, made = min(begun, key=lambda pair: path.log_error(pair[1].end))
+    found, sampler = {"greedy": greedy_one}, greedy_one
     total: Tensor | None = None
-    for k in range(1, rounds + 1):
+    n, count = sampler.steps, len(noises)
+    race = plan.race * (plan.reference + (plan.pairs + 2) * n)
+    for k in range(1, plan.rounds + 1):
         move = Move.of(sampler, told, whole)
         move = Move(move.shape, move.total if total is None else total)
-        if not bench.source.fits(len(noises) * CalibrationPlan.round_cost(sampler.steps)):
+        if not bench.source.fits(count * (CalibrationPlan.tangents_cost(n) + n) + race):
             break
 
         def differentiate(sampler: Multistep = sampler, made: Run = made) -> dict[str, Tensor]:
@@ -332,7 +343,9 @@ def _fitted(
 
         natural = bench.source.once(f"tangents {k} {noises}", differentiate)["tangents"]
         step = joint_step(move.shape @ natural, made.end - path.end, move)
-        for length in (1.0, SHORTER)[:TRIALS]:
+        for length in LENGTHS:
+            if length < 1.0 and not bench.source.fits(count * n + race):
+                continue
             moved = known(move.moved(sampler, length * step, bench.lowest))
 
             def trial(moved: Multistep = moved) -> dict[str, Tensor]:
@@ -345,7 +358,7 @@ def _fitted(
         else:
             break
         sampler, made, total = moved, tried, move.total + length * step
-        found[f"joint {k}"] = sampler
+        found = {"greedy": greedy_one, f"joint {k}": sampler}
     return found
 
 

@@ -58,7 +58,7 @@ USUAL_RIDGE = 1e-2  # where no noise can be left out
 DIRECTIONS = 2  # along which J is measured
 STATE_MOVE = 0.03  # length of such a move, relative to the output
 LEVEL_MOVE = 0.05  # of log s, to measure dD/dlog s
-TRUST = 0.3  # most that a number is moved by in a step: a weight, log of a gap, log of told/level
+TRUST = 0.2  # most that a number is moved by in a step: a weight, log of a gap, log of told/level
 
 At = Callable[[Tensor, float], Tensor]  # (x [B, ...], one EDM level) -> D [B, ...]
 Elements = Callable[[Tensor], Tensor]  # [B, ...] -> some elements [B, E] in double precision
