@@ -96,6 +96,12 @@ class Path:
             self.end[rows, columns],
         )
 
+    def joined(self, other: Path) -> Path:
+        """The path of these noises and others."""
+        parts = ((self.outputs, other.outputs), (self.noises, other.noises))
+        outputs, noises = (torch.cat(part, 1) for part in parts)
+        return Path(self.log_levels, outputs, noises, torch.cat((self.end, other.end)))
+
     def log_error(self, end: Tensor) -> float:
         """The mean log distance of end points [K, E]; infinite where they are no numbers."""
         error = float((end - self.end).norm(dim=1).clamp_min(1e-12).log().mean())

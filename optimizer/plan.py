@@ -56,7 +56,7 @@ MORE = 2  # noises for every joint step but the first, which needs as many as st
 PROBED = 4  # noises that slopes are measured on
 TRIED = 1.5  # runs that try a joint step, on average: the whole one, and a shorter one
 CALIBRATION_AMPLE = 250  # times the steps: a budget for longer references
-SEVERAL = 100  # times the steps: a budget for two starts and three pairs
+SEVERAL = 100  # times the steps: a budget for two starts, three pairs and two noises of the check
 
 
 def law_reference_steps(steps: int) -> int:
@@ -215,8 +215,9 @@ class CalibrationPlan:
     noises:    that the fit is made on
     rounds:    joint steps
     pairs:     of textbook sampler and curve in the race
-    race:      noises of the race, at least
+    race:      noises of the race; more where calls are left, one fewer where they are not
     starts:    curves that the greedy fit is made from
+    checked:   noises that references are checked on
     """
 
     reference: int
@@ -225,6 +226,7 @@ class CalibrationPlan:
     pairs: int
     race: int
     starts: int = 1
+    checked: int = 1
 
     @staticmethod
     def of(budget: int, steps: int) -> CalibrationPlan:
@@ -246,18 +248,21 @@ class CalibrationPlan:
         """The plans that a budget allows, those with more joint steps last."""
         ample, several = budget >= CALIBRATION_AMPLE * steps, budget >= SEVERAL * steps
         reference = max(30, 3 * steps) if ample else max(24, 2 * steps + 10)
-        starts, pairs = (2, 3) if several else (1, 2)
+        starts, pairs, checked = (2, 3, 2) if several else (1, 2, 1)
+        check = checked * (reference + reference // 2)
         plans = []
         for rounds in range(MOST_ROUNDS + 1):
             raced = reference + (pairs + 1 + min(1, rounds)) * steps
             race = max(FEWEST_RACED, min(MOST_RACED, int(RACE_SHARE * budget / raced)))
             fitted = reference + starts * steps + rounds * CalibrationPlan.round_cost(steps)
-            left = budget - race * raced
+            # A reference in doubt is run twice, which costs no more than a noise of the race.
+            left = budget - race * raced - check - max(0, checked * reference - raced)
             noises = min(MOST_FITTED, (left - PROBED * steps) // fitted)
             if noises < PROBED:
                 noises = left // (fitted + steps)
-            if noises >= (max(2, steps + MORE * (rounds - 1)) if rounds else 2):
-                plans.append(CalibrationPlan(reference, noises, rounds, pairs, race, starts))
+            if noises >= max(checked + 1, steps + MORE * (rounds - 1) if rounds else 0):
+                plan = CalibrationPlan(reference, noises, rounds, pairs, race, starts, checked)
+                plans.append(plan)
         return plans
 
     @staticmethod
