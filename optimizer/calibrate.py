@@ -46,7 +46,6 @@ from .multistep_fit import (
     tangents,
 )
 from .plan import MOST_RACED, PROBED, CalibrationPlan
-from .search import edm_schedule
 
 __all__ = ["Calibrated", "Source", "calibrate"]
 
@@ -54,6 +53,7 @@ ELEMENTS = 2048  # of a latent that a fit is made on
 FEWER = 256  # that the linear model is run on
 START = "unipc_2"  # whose weights the fit is drawn toward
 REFERENCE, ROBUST = "unipc_3", "dpmpp_2m"
+RHO = 7.0  # of the robust method's levels, as of EDM's
 DOUBT = 0.7  # of what half the steps change: a reference that disagrees by more is none
 PLAINEST = "euler"  # which the linear model takes for worse than it is under strong guidance
 
@@ -200,7 +200,7 @@ class _Bench:
         highest = next(iter(self.curves.values()))[0]
         self.reference = textbook(REFERENCE, [*spread(highest, lowest, reference), 0.0])
         self.robust, self.coarse = (
-            textbook(ROBUST, [*edm_schedule(count - 1, highest, lowest), 0.0])
+            textbook(ROBUST, [*spread(highest, lowest, count, rho=RHO), 0.0])
             for count in (reference, reference // 2)
         )
         steps = len(next(iter(self.curves.values()))) - 1
