@@ -4,7 +4,7 @@
    the exponential method of order 3 at equal calls. Strong guidance can make it unstable: on
    patches, cfg 7, 24 steps of it miss by three times what 8 steps of the best pair do. So it is
    checked against dpmpp_2m, which takes its place where it disagrees by more than dpmpp_2m changes
-   between a half and all of the steps. (A third of that is usual, 1.3 to 17 was seen there.)
+   between a half and all of the steps. (A third of that is usual, there it is mostly 1 to 7.)
 2. A model of the denoiser that costs n calls a noise: linear about each noise's reference, with
    the slopes that one textbook run beside it shows. It tells from which curve a fit ends nearest,
    and which textbook pairs are likeliest to be hard to beat.
