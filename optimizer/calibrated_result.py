@@ -67,7 +67,7 @@ def _edm_curve(problem: Problem) -> np.ndarray:
 
 
 def _model_level(problem: Problem) -> Callable[[float], float]:
-    """The EDM level at which the model answers, of one that it is told."""
+    """The EDM level nearest to one that the model knows, as the host rounds it."""
     table = problem.coordinate.table
     if table is None:
         return float

@@ -151,18 +151,21 @@ VE = affine(0.0, 1.0)
 FLOW = affine(-1.0, 1.0)
 
 
-def spread(highest: float, lowest: float, count: int) -> np.ndarray:
+def spread(highest: float, lowest: float, count: int, rho: float | None = None) -> np.ndarray:
     """`count` descending EDM levels, even in log t, thinning out above the knee of 50.
 
-    Even in u = log(t / (1 + t/50)). Far above the data's own scale (about 1 in latent units) the
-    denoiser hardly changes, and a flow model's levels reach 10^4: plain log spacing would spend
-    half its levels there.
+    Even in u = log(t / (1 + t/50)), or, with rho, in (t / (1 + t/50))^(1/rho). Far above the data's
+    own scale (about 1 in latent units) the denoiser hardly changes, and a flow model's levels reach
+    10^4: plain log spacing would spend half its levels there.
 
     >>> spread(10.0, 0.1, 3).round(3).tolist()
     [10.0, 0.929, 0.1]
     """
-    u_high, u_low = (np.log(t / (1.0 + t / KNEE)) for t in (highest, lowest))
-    v = np.exp(np.linspace(u_high, u_low, count))
+    v_high, v_low = (t / (1.0 + t / KNEE) for t in (highest, lowest))
+    if rho is None:
+        v = np.exp(np.linspace(np.log(v_high), np.log(v_low), count))
+    else:
+        v = np.linspace(v_high ** (1.0 / rho), v_low ** (1.0 / rho), count) ** rho
     levels = v / (1.0 - v / KNEE)
     levels[0], levels[-1] = highest, lowest
     return levels

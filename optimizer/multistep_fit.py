@@ -60,7 +60,7 @@ STATE_MOVE = 0.03  # length of such a move, relative to the output
 LEVEL_MOVE = 0.05  # of log s, to measure dD/dlog s
 WIDEST_MOVE = 2.0  # of log s, beyond which it may leave the levels of the model at hand
 ROUNDING = 1e-5  # by which a level is above another, relative: less is none in single precision
-TRUST = 0.3  # most that a number is moved by in a step: a weight, log of a gap, log of told/level
+TRUST = 0.2  # most that a number is moved by in a step: a weight, log of a gap, log of told/level
 
 At = Callable[[Tensor, float], Tensor]  # (x [B, ...], one EDM level) -> D [B, ...]
 Elements = Callable[[Tensor], Tensor]  # [B, ...] -> some elements [B, E] in double precision
@@ -97,6 +97,12 @@ class Path:
             self.noises[:, rows, columns],
             self.end[rows, columns],
         )
+
+    def joined(self, other: Path) -> Path:
+        """The path of these noises and others."""
+        parts = ((self.outputs, other.outputs), (self.noises, other.noises))
+        outputs, noises = (torch.cat(part, 1) for part in parts)
+        return Path(self.log_levels, outputs, noises, torch.cat((self.end, other.end)))
 
     def log_error(self, end: Tensor) -> float:
         """The mean log distance of end points [K, E]; infinite where they are no numbers."""
@@ -151,9 +157,7 @@ class Linear:
         return slope, D[0] - slope * state[0]
 
 
-def slopes(
-    sampler: Multistep, noise: Tensor, made: Run, path: Path, elements: Elements
-) -> Tensor:
+def slopes(sampler: Multistep, noise: Tensor, made: Run, path: Path, elements: Elements) -> Tensor:
     """<dD, dx> / <dx, dx> [n, K] along a run beside the references.
 
     Where dx is no more than SIGNIFICANT of D, that would be a ratio of rounding errors: it is that
@@ -262,7 +266,7 @@ def tangents(
     Arguments:
         noise, made: K noises and the sampler's run on them.
         lowest: EDM level below which the model is told nothing.
-        model_level: the level at which the model answers, of one that it is told.
+        model_level: the level nearest to one that the model knows.
         boundary: at and below which another model answers; 0: there is one.
     """
     n, count = sampler.steps, len(noise)
@@ -282,8 +286,7 @@ def tangents(
         moved = _along(denoise, vectors, dx, x, s, output, directions) if i else dx
         ends = _ends(sampler.levels[i], sampler.levels[0], lowest, boundary)
         other = _beside(s, *ends, model_level)
-        change = denoise(x, other) - output
-        by_level = vectors.add(change / math.log(model_level(other) / model_level(s)))
+        by_level = vectors.add((denoise(x, other) - output) / math.log(other / s))
         moved = vectors.padded(moved)
         moved[:, told[i], by_level] += 1.0
         if i:
@@ -315,14 +318,16 @@ def _ends(level: float, highest: float, lowest: float, boundary: float) -> tuple
 def _beside(
     s: float, lowest: float, highest: float, model_level: Callable[[float], float]
 ) -> float:
-    """A level beside s, below it if the model has one there, that the model tells from s."""
-    answered, move = model_level(s), LEVEL_MOVE
-    while True:
-        for other in (s * math.exp(-move), s * math.exp(move)):
-            inside = lowest <= other and (other <= highest or move > WIDEST_MOVE)
-            if inside and model_level(other) != answered:
+    """A level that the model knows some LEVEL_MOVE below s, or above where that is too low.
+
+    Farther off where a table has none so near: Stable Diffusion's lowest two are 0.35 apart.
+    """
+    for size in (LEVEL_MOVE * 2.0**k for k in range(8)):
+        for other in (model_level(s * math.exp(step)) for step in (-size, size)):
+            inside = lowest <= other and (other <= highest or size > WIDEST_MOVE)
+            if inside and abs(math.log(other / s)) > 0.5 * LEVEL_MOVE:
                 return other
-        move *= 1.5
+    return s * math.exp(LEVEL_MOVE)
 
 
 class _Vectors:

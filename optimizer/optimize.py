@@ -83,7 +83,8 @@ def optimize(
         method: "measured", the whole method; "paper", the paper's procedure alone with its early
             stop by the measured error.
         coordinate: the map between host and EDM levels. With a table, all levels of the result
-            are in it, but for the first and for schedules of `candidates`.
+            are in it, but for the first and for schedules of `candidates`; of a fitted sampler
+            all levels that the model is told are.
         elements: those of one flattened sample that a run can change, as indices; errors are of
             these. None: all.
         known: what is known before: a profile, samples, starts of the search.

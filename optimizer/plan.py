@@ -23,9 +23,9 @@ __all__ = [
     "FEWEST_BY_LAW",
     "FEWEST_NOISES",
     "FIRST_LAW_SHARE",
+    "MOST_RACED",
     "PROBED",
     "PROFILE_LEVELS",
-    "TRIALS",
     "CalibrationPlan",
     "Plan",
     "law_reference_steps",
@@ -49,13 +49,14 @@ FEWEST_BY_LAW = 3  # noises on which the distribution of samples has a standard 
 FEWEST_NOISES = 8  # on fewer than these a standard deviation says too little
 
 # Of a calibrated sampler (calibrate.py).
-RACE_SHARE = 0.25
+RACE_SHARE = 0.28  # at least: what the fit leaves goes to the race
 FEWEST_RACED, MOST_RACED = 3, 20  # noises
-MOST_ROUNDS, MOST_FITTED = 3, 32  # joint steps, and noises that they are made from
+MOST_ROUNDS, MOST_FITTED = 4, 32  # joint steps, and noises that they are made from
+MORE = 2  # noises for every joint step but the first, which needs as many as steps
 PROBED = 4  # noises that slopes are measured on
-TRIALS = 2  # runs that try a joint step, at most: the whole one, and a shorter one
+TRIED = 1.5  # runs that try a joint step, on average: the whole one, and a shorter one
 CALIBRATION_AMPLE = 250  # times the steps: a budget for longer references
-SEVERAL = 100  # times the steps: a budget for several starts
+SEVERAL = 100  # times the steps: a budget for two starts, three pairs and two noises of the check
 
 
 def law_reference_steps(steps: int) -> int:
@@ -214,8 +215,9 @@ class CalibrationPlan:
     noises:    that the fit is made on
     rounds:    joint steps
     pairs:     of textbook sampler and curve in the race
-    race:      noises of the race
+    race:      noises of the race; more where calls are left, one fewer where they are not
     starts:    curves that the greedy fit is made from
+    checked:   noises that references are checked on
     """
 
     reference: int
@@ -224,6 +226,7 @@ class CalibrationPlan:
     pairs: int
     race: int
     starts: int = 1
+    checked: int = 1
 
     @staticmethod
     def of(budget: int, steps: int, spent: int = 0) -> CalibrationPlan:
@@ -243,24 +246,31 @@ class CalibrationPlan:
     @staticmethod
     def _fitting(budget: int, steps: int) -> list[CalibrationPlan]:
         """The plans that a budget allows, those with more joint steps last."""
-        ample = budget >= CALIBRATION_AMPLE * steps
-        reference = max(30, 3 * steps + 6) if ample else max(24, 2 * steps + 10)
-        pairs = 3 if ample else 2
-        starts = 3 if budget >= SEVERAL * steps else 1
+        ample, several = budget >= CALIBRATION_AMPLE * steps, budget >= SEVERAL * steps
+        reference = max(30, 3 * steps) if ample else max(24, 2 * steps + 10)
+        starts, pairs, checked = (2, 3, 2) if several else (1, 2, 1)
+        check = checked * (reference + reference // 2)
         plans = []
         for rounds in range(MOST_ROUNDS + 1):
-            raced = reference + (pairs + 1 + rounds) * steps
+            raced = reference + (pairs + 1 + min(1, rounds)) * steps
             race = max(FEWEST_RACED, min(MOST_RACED, int(RACE_SHARE * budget / raced)))
             fitted = reference + starts * steps + rounds * CalibrationPlan.round_cost(steps)
-            left = budget - race * raced
+            # A reference in doubt is run twice, which costs no more than a noise of the race.
+            left = budget - race * raced - check - max(0, checked * reference - raced)
             noises = min(MOST_FITTED, (left - PROBED * steps) // fitted)
             if noises < PROBED:
                 noises = left // (fitted + steps)
-            if noises >= max(2, rounds * steps):
-                plans.append(CalibrationPlan(reference, noises, rounds, pairs, race, starts))
+            if noises >= max(checked + 1, steps + MORE * (rounds - 1) if rounds else 0):
+                plan = CalibrationPlan(reference, noises, rounds, pairs, race, starts, checked)
+                plans.append(plan)
         return plans
 
     @staticmethod
     def round_cost(steps: int) -> int:
         """Calls of a joint step, a noise: tangents, and runs that try it."""
-        return steps + DIRECTIONS * (steps - 1) + TRIALS * steps
+        return CalibrationPlan.tangents_cost(steps) + int(TRIED * steps)
+
+    @staticmethod
+    def tangents_cost(steps: int) -> int:
+        """Calls of all derivatives, a noise."""
+        return steps + DIRECTIONS * (steps - 1)

@@ -5,13 +5,21 @@ import json
 import pytest
 import torch
 from align_your_steps.benchmarks import calibrated
-from align_your_steps.benchmarks.calibrated import FRESH, TEST, TUNING, Cells, claimed, summary
+from align_your_steps.benchmarks.calibrated import (
+    FRESH,
+    SEEN,
+    TEST,
+    TUNING,
+    Cells,
+    claimed,
+    summary,
+)
 
 SMALL = ["mixtures", "--cases", "1", "--steps", "5", "--budgets", "500", "--noises", "16"]
 
 
 def test_fresh_problems_are_none_of_the_others():
-    seeds = [case.seed for case in (*TUNING, *TEST, *FRESH)]
+    seeds = [case.seed for case in (*TUNING, *TEST, *SEEN, *FRESH)]
     assert len(set(seeds)) == len(seeds)
     assert len({case.name for case in FRESH}) == len({case.name for case in TEST})
 
@@ -35,7 +43,7 @@ def test_ratio_is_that_of_held_out_errors_to_the_best_pair():
     ours = bench.errors(found.sampler)
     least = min(float(bench.errors(one).mean()) for one in bench.samplers(5).values())
     assert cell["ratio"] == pytest.approx(float(ours.mean()) / least)
-    assert claimed(cell) == (found.name in found.fitted)
+    assert claimed(cell) == (found.name in found.fitted and found.gain.high < 1.0)
 
 
 def test_screened_pairs_hold_the_best():
@@ -57,11 +65,13 @@ def test_an_interval_is_told_beside_the_gain_on_held_out_noise(tmp_path, capsys)
 
 
 def test_shares_of_gained_seeds_count_where_a_gain_is_claimed():
+    raced = {"raced": "euler karras", "told": {"high": 0.9}}
     cell = {"ratio": 0.5, "median": 0.5, "improved": 0.9, "gained": 0.8, "winner": "greedy"}
     pair = {"ratio": 2.0, "median": 1.0, "improved": 0.0, "gained": 0.0, "winner": "euler karras"}
-    line = summary([{**cell, "raced": "euler karras"}, {**pair, "raced": "euler karras"}])
+    unsure = {**cell, **raced, "ratio": 1.0, "gained": 0.1, "told": {"high": 1.1}}
+    line = summary([{**cell, **raced}, {**pair, **raced}, unsure, {**unsure, "told": None}])
     assert "ratio 1.000 (worst 2.00)" in line
-    assert "gain claimed in 1 of 2, gained 80% (least 80%)" in line
+    assert "gain claimed in 1 of 4, gained 80% (least 80%)" in line
 
 
 def test_cells_cut_off_are_measured_again(tmp_path):

@@ -12,6 +12,7 @@ import torch
 from align_your_steps.benchmarks.calibrated import LocalLab
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import NotFiniteError, gaussian
+from align_your_steps.optimizer import calibrate as calibration
 from align_your_steps.optimizer.calibrate import Calibrated, calibrate
 from align_your_steps.optimizer.coordinate import spread
 from align_your_steps.optimizer.multistep import Multistep, textbook
@@ -31,6 +32,13 @@ from torch import Tensor
 HIGH, LOW, DIM = 14.6, 0.03, 24
 MIXTURE = Mixture.random(DIM, 6, seed=4, std=0.4)
 LEVELS = karras(6, LOW, HIGH).tolist()
+
+
+TABLE = np.append(np.geomspace(LOW, 0.08, 4), np.geomspace(0.09, HIGH, 300))
+
+
+def nearest(level: float) -> float:
+    return float(TABLE[np.abs(np.log(TABLE / level)).argmin()])
 
 
 def at(x: Tensor, level: float) -> Tensor:
@@ -149,7 +157,7 @@ def test_tangents_take_no_more_calls_than_planned() -> None:
     sampler, unit, _ = fitted(3)
     made = run(at, sampler, unit, elements)
     tangents(counting, sampler, unit, made, elements, LOW)
-    assert rows / 3 + 2 * sampler.steps <= CalibrationPlan.round_cost(sampler.steps)
+    assert rows / 3 <= CalibrationPlan.tangents_cost(sampler.steps)
 
 
 def test_nothing_is_told_below_the_lowest_level() -> None:
@@ -203,6 +211,22 @@ def test_moves_keep_what_they_must() -> None:
     assert sum(moved.weights[-1]) == pytest.approx(1.0)
 
 
+def test_derivatives_by_the_told_level_ask_at_another_level_that_the_model_knows() -> None:
+    """Its lowest levels are farther apart than LEVEL_MOVE."""
+    asked: list[float] = []
+
+    def noting(x: Tensor, level: float) -> Tensor:
+        asked.append(level)
+        return at(x, level)
+
+    sampler, unit, _ = fitted(2)
+    sampler = replace(sampler, told=tuple(map(nearest, sampler.told)))
+    made = run(at, sampler, unit, elements)
+    T = tangents(noting, sampler, unit, made, elements, LOW, nearest)
+    assert bool(T.isfinite().all())
+    assert set(asked) <= set(TABLE.tolist())
+
+
 # -- the whole ------------------------------------------------------------------------------
 
 
@@ -242,12 +266,22 @@ def test_the_same_seed_gives_the_same_sampler_in_any_batches() -> None:
 
 def test_an_interrupted_calibration_goes_on_without_a_call() -> None:
     kept: dict[str, dict[str, Tensor]] = {}
+    took: dict[str, int] = {}
 
     class Remembering(LocalLab):
+        recalled = 0
+
         def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
             if key not in kept:
+                before = self.rows
                 kept[key] = measure()
+                took[key] = self.rows - before
+            elif not self.rows:
+                self.recalled += took[key]
             return kept[key]
+
+        def fits(self, rows: int) -> bool:
+            return self.rows + self.recalled + rows <= self.budget
 
     labs = [Remembering(MIXTURE.denoise, (DIM,), 7, 800) for _ in range(2)]
     found = [calibrate(lab, curves(5), budget=800, lowest=LOW) for lab in labs]
@@ -261,6 +295,14 @@ def test_with_a_mask_the_model_is_told_the_level_and_the_last_row_adds_up_to_1()
     for sampler in found.fitted.values():
         assert sampler.told == pytest.approx(sampler.levels[:-1])
         assert sum(sampler.weights[-1]) == pytest.approx(1.0)
+
+
+def test_every_stage_of_a_fit_is_told_levels_that_the_model_knows() -> None:
+    found, _ = calibrated(1200, model_level=nearest)
+    assert len(found.fitted) == 2
+    for sampler in found.fitted.values():
+        assert set(sampler.told) <= set(TABLE.tolist())
+        assert sampler.told != sampler.levels[:-1]
 
 
 def test_only_elements_that_a_run_can_change_count() -> None:
@@ -314,9 +356,41 @@ def test_a_plan_fits_its_budget(budget: int, steps: int) -> None:
         assert budget < 500
         return
     fit = plan.reference + plan.starts * steps + plan.rounds * CalibrationPlan.round_cost(steps)
-    raced = plan.reference + (plan.pairs + 1 + plan.rounds) * steps
-    assert plan.noises * fit + plan.race * raced <= budget
-    assert plan.noises >= plan.rounds * steps
+    raced = plan.reference + (plan.pairs + 1 + bool(plan.rounds)) * steps
+    check = plan.checked * (plan.reference + plan.reference // 2)
+    twice = plan.checked * plan.reference
+    assert plan.noises * fit + plan.race * raced + check <= budget
+    assert plan.noises * fit + (plan.race - 1) * raced + check + twice <= budget
+    assert plan.noises > plan.checked
+    assert plan.noises >= steps or not plan.rounds
+
+
+def test_references_in_doubt_are_those_of_the_robust_method(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fine steps of Euler stand for a method that a model makes unstable."""
+    fresh = noise(500, seed=9)
+    path = path_of(fresh)
+    monkeypatch.setattr(calibration, "REFERENCE", "euler")
+
+    def error() -> float:
+        found, _ = calibrated(2000)
+        return math.exp(path.log_error(run(at, found.fitted["greedy"], fresh, elements).end))
+
+    checked = error()
+    monkeypatch.setattr(calibration, "DOUBT", math.inf)
+    assert checked < 0.7 * error()
+
+
+@pytest.mark.parametrize("budget", [500, 1000, 3000])
+def test_references_in_doubt_are_replaced_within_the_budget(
+    budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "DOUBT", 1e-9)
+    for steps in (1, 2, 3, 5, 8):
+        found, lab = calibrated(budget, steps)
+        assert lab.rows <= budget
+        assert found.gain is not None
 
 
 def test_references_that_are_no_numbers_end_it() -> None:

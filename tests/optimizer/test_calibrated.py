@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
+from align_your_steps.benchmarks.peers import fixed
+from align_your_steps.benchmarks.problems import TABLE
 from align_your_steps.optimizer import FLOW, VE, JudgedSolver, Result, builtin_solver, optimize
 from align_your_steps.optimizer.coordinate import spread
 from align_your_steps.optimizer.multistep import TEXTBOOK, Multistep, steps_above, textbook
@@ -251,6 +253,26 @@ def test_fit_to_two_models_begins_anew_at_the_boundary() -> None:
     plain = textbook("dpmpp_2m", result.plain.sigmas.tolist(), boundary)(denoise, NOISE)
     ours, theirs = ((x - end).norm(dim=1).log().mean() for x in (whole, plain))
     assert ours < theirs - 0.5
+def test_model_of_discrete_time_is_told_levels_of_its_table() -> None:
+    """Stable Diffusion's, whose lowest two are 0.35 apart in log s."""
+    table = TABLE.sigmas
+    known = np.log(table)
+
+    def D(x: Tensor, sigma: Tensor) -> Tensor:
+        """As of a network that predicts noise, and is told the nearest of its times."""
+        s = float(sigma[0])
+        r = float(table[np.abs(known - math.log(s)).argmin()])
+        y = x * ((1.0 + r * r) / (1.0 + s * s)) ** 0.5
+        return x - s * (y - DATA.denoise(y, torch.full_like(sigma, r))) / r
+
+    result = optimize_flat(
+        D, (16,), solver="calibrated", steps=5, budget=2000,
+        sigma_max=float(table[-1]), sigma_min=float(table[0]),
+        candidates=dict(fixed(5, TABLE)), coordinate=replace(VE, table=table),
+    )  # fmt: skip
+    assert result.sampler is not None
+    assert set(result.sampler.told) <= set(table.tolist())
+    assert result.gain is not None and result.gain.ratio < 0.6
 
 
 def test_curves_that_cannot_be_used_are_left_out_and_none_is_needed() -> None:

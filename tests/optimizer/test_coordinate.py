@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from align_your_steps.optimizer import FLOW, VE, affine
 from align_your_steps.optimizer.coordinate import FLOW_TOP, spread
+from align_your_steps.optimizer.search import edm_schedule
 
 LEVELS = np.array([1e-4, 0.01, 0.5, 0.9, FLOW_TOP])
 
@@ -34,6 +35,13 @@ def test_spread_descends_strictly_between_the_exact_ends(ends, count):
     assert len(levels) == count
     assert (np.diff(levels) < 0).all()
     assert (levels[0], levels[-1]) == ends
+
+
+def test_spread_with_rho_is_edms_schedule_below_the_knee_and_sparse_above():
+    assert np.allclose(spread(5.0, 0.01, 9, rho=7.0), edm_schedule(8, 5.0, 0.01), rtol=0.06)
+    levels = spread(9999.0, 0.001, 25, rho=7.0)
+    assert levels[0] == 9999.0 and levels[-1] == 0.001 and (np.diff(levels) < 0).all()
+    assert (levels > 50.0).sum() < 5 < (edm_schedule(24, 9999.0, 0.001) > 50.0).sum()
 
 
 def test_spread_is_log_uniform_below_the_data_scale_and_sparse_far_above():

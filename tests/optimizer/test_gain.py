@@ -14,6 +14,14 @@ def test_gain_of_one_over_one_is_the_geometric_mean_of_ratios():
     assert (gain.improved, gain.noises, gain.sure) == (pytest.approx(2 / 3), 3, False)
 
 
+def test_a_gain_is_claimed_where_its_whole_interval_lies_below_1():
+    sure = Gain.of([[1.0, 1.1, 0.9]], [[2.0, 2.0, 2.0]])
+    unsure = Gain.of([[1.0, 3.0, 0.5]], [[2.0, 2.0, 2.0]])
+    assert sure.claimed and sure.ratio == pytest.approx(0.5, abs=0.01)
+    assert unsure.ratio < 0.7 and not unsure.claimed
+    assert not Gain.of([[1.0]], [[2.0]]).claimed
+
+
 def test_gain_of_the_luckiest_of_many_equals_is_none():
     """Their least mean is far below any other's, but on other noise it is one of them."""
     generator = np.random.default_rng(0)
