@@ -25,9 +25,10 @@ class AlignYourSteps(ComfyExtension):
 
 
 def extension() -> AlignYourSteps:
-    """Register the scheduler name, the folders and the routes: all host versions need it here."""
+    """Register both names, the folders and the routes: all host versions need it here."""
     host.make_logs_printable()
     host.register_scheduler()
+    host.register_sampler()
     host.register_folders()
     host.add_routes()
     host.call_with_prompts(carry_ahead)

@@ -63,5 +63,6 @@ class AYSApply(io.ComfyNode):
         place = cls.hidden.unique_id, cls.hidden.extra_pnginfo
         choice = choose(model, schedule, carried=next(iter(carried_by(*place)), None))
         host.show_text(cls.hidden.unique_id, choice.why)
-        attached = host.attach(model, choice.schedule, choice.measured)
+        samplers = () if choice.saved is None else choice.saved.samplers
+        attached = host.attach(model, choice.schedule, choice.measured, samplers)
         return io.NodeOutput(attached, ui=carry(*place, choice.saved, chosen=schedule))

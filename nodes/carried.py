@@ -1,9 +1,13 @@
 """Levels carried with a workflow: a picture runs the same where its schedule's file never was.
 
-The schedule that a node has used is kept as JSON in that node's properties. The node puts it there
-itself, into the workflow that every picture of the same run is saved with, and hands it to the
-page, which keeps it for later runs. A graph that comes without a workflow has it beside the graph,
-under "ays_schedules" and the node's id.
+The schedule that a node has used, its calibrated samplers included, is kept as JSON in that node's
+properties, see schedules/packed.py. The node puts it there itself, into the workflow that every
+picture of the same run is saved with, and hands it to the page, which keeps it for later runs.
+
+Instances of a subgraph share its nodes, but each may have used another schedule. So what a node in
+a subgraph has used is kept in the node of the workflow that stands for it, under "ays_schedules"
+and the rest of its id. A graph that comes without a workflow has it beside the graph, under
+"ays_schedules" and the node's id.
 
 A node whose output the host still has does not run again, but its pictures are saved with the
 workflow all the same: what it will have used is put there when it is queued.
@@ -13,23 +17,20 @@ What comes back with a workflow may come from anywhere: it is read like a file.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable
-from itertools import islice
 from typing import Any
 
 from ..schedules import SavedSchedule
 from ..schedules.names import reason, visible
-from ..schedules.shared import from_json, to_json_bytes
+from ..schedules.packed import packed, unpacked
 from . import host
 
 __all__ = ["PROPERTY", "carried_by", "carry", "carry_ahead"]
 
 PROPERTY = "ays_schedule"
-BESIDE = "ays_schedules"  # in extra_pnginfo, where there is no workflow
-MORE = "more"  # in the object: results of the same run for other numbers of steps
-MOST = 64
+PLACES = "ays_schedules"  # of a node that stands for a subgraph; in extra_pnginfo: no workflow
+LONGEST_ID = 64  # characters of one that are told
 DEEPEST = 64  # subgraphs within each other
 REMEMBERED = 256
 NODES = ("AYSScheduler", "AYSApply", "AYSOptimize")
@@ -48,16 +49,11 @@ def carried_by(node_id: str | None, pnginfo: Any) -> list[SavedSchedule]:
     if found is None:
         return []
     try:
-        more = found.get(MORE, [])
-        if not isinstance(more, list) or len(more) > MOST:
-            raise ValueError(f"'{MORE}' is no list of schedules")
-        first = {key: value for key, value in found.items() if key != MORE}
-        texts = (json.dumps(part).encode() for part in (first, *more))
-        return [from_json(text, "carried") for text in texts]
+        return unpacked(found, "carried")
     except Exception as error:  # hostile content fails in ways that cannot be listed
         log.warning(
             "The schedule that came with this workflow for node %s is not used: %s.",
-            visible(str(node_id)[:MOST]),
+            visible(str(node_id)[:LONGEST_ID]),
             reason(error),
         )
         return []
@@ -118,28 +114,42 @@ def carry_ahead(queued: Any) -> None:
 
 def _found(node_id: str | None, pnginfo: Any) -> dict[str, Any] | None:
     """What a workflow carries for a node, as it came."""
-    inside = _object(_properties(node_id, pnginfo), PROPERTY)
-    return inside or _object(_object(pnginfo, BESIDE), str(node_id))
+    properties = _properties(node_id, pnginfo)
+    instance, inner = _instance(node_id, pnginfo)
+    if inner:
+        own = _object(_object(instance, PLACES), inner)
+        if own is not None:
+            return own or None  # empty: nothing, whatever the shared node has
+    # Older workflows have it in the node that all instances share.
+    inside = _object(properties, PROPERTY)
+    return inside or _object(_object(pnginfo, PLACES), str(node_id))
 
 
 def _put_into(pnginfo: Any, node_id: str | None, found: dict[str, Any] | None) -> None:
     properties = _properties(node_id, pnginfo)
-    if properties is not None:
+    instance, inner = _instance(node_id, pnginfo)
+    if properties is not None and inner and instance is not None:
+        if found is None and PROPERTY in properties:
+            found = {}
+        places = instance.get(PLACES) if found is None else instance.setdefault(PLACES, {})
+        _put(places, inner, found)
+    elif properties is not None:
         _put(properties, PROPERTY, found)
     elif isinstance(pnginfo, dict) and node_id is not None:
-        _put(pnginfo.setdefault(BESIDE, {}), str(node_id), found)
+        _put(pnginfo.setdefault(PLACES, {}), str(node_id), found)
 
 
 def _as_json(used: SavedSchedule | None, more: Iterable[SavedSchedule]) -> dict[str, Any] | None:
     if used is None:
         return None
     try:
-        found: dict[str, Any] = json.loads(to_json_bytes(used))
-        others = [json.loads(to_json_bytes(saved)) for saved in islice(more, MOST)]
+        found, left_out = packed(used, list(more))
     except ValueError as error:
         log.warning("The schedule is not carried with the workflow: %s", error)
         return None
-    return {**found, MORE: others} if others else found
+    if left_out:
+        log.warning("Too much for a workflow: it is carried without %s.", left_out)
+    return found
 
 
 def _put(where: Any, key: str, value: Any) -> None:
@@ -149,6 +159,15 @@ def _put(where: Any, key: str, value: Any) -> None:
         where.pop(key, None)
     else:
         where[key] = value
+
+
+def _instance(node_id: str | None, pnginfo: Any) -> tuple[dict[str, Any] | None, str]:
+    """Of a node in a subgraph: the properties of the workflow's node that stands for it.
+
+    With the rest of its id; empty for a node that is in no subgraph.
+    """
+    outer, _, inner = str(node_id).partition(":")
+    return (_properties(outer, pnginfo) if inner else None), inner
 
 
 def _properties(node_id: str | None, pnginfo: Any) -> dict[str, Any] | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..schedules import (
     PRESETS,
+    CalibratedSampler,
     SavedSchedule,
     Schedule,
     at_steps,
@@ -16,7 +18,8 @@ from ..schedules import (
     starting_at,
 )
 from ..schedules.files import LONGEST_NAME, label_of, one_line
-from ..schedules.saved import number
+from ..schedules.saved import MAX_OTHERS, MAX_SAMPLERS, number
+from ..schedules.store import Asked
 from . import host
 from .carried import carried_by
 from .schema import AUTO
@@ -24,6 +27,9 @@ from .schema import AUTO
 __all__ = ["Choice", "choose", "fingerprint", "published"]
 
 CARRIED = "came with this workflow"
+LISTED = 8  # numbers of steps in a line
+# Notes that results must share for one to lend the other its levels.
+ALIKE = ("flow", "spare_level", "sigma_min", "boundary")
 
 log = logging.getLogger("align_your_steps")
 
@@ -45,6 +51,11 @@ class Choice:
     measured: host.Measured = field(default_factory=host.Measured)
     saved: SavedSchedule | None = None
 
+    def fitted(self, steps: int) -> CalibratedSampler | None:
+        """The sampler that was fitted to this number of steps, if there is one."""
+        samplers = () if self.saved is None else self.saved.samplers
+        return next((sampler for sampler in samplers if sampler.steps == steps), None)
+
     def at(self, steps: int) -> tuple[float, ...]:
         """steps+1 levels, ending in 0."""
         if self.schedule is None:
@@ -59,7 +70,13 @@ class Choice:
 
 
 def choose(
-    model: Any, name: str, *, steps: int | None = None, carried: SavedSchedule | None = None
+    model: Any,
+    name: str,
+    *,
+    steps: int | None = None,
+    sampler: str | None = None,
+    cfg: float | None = None,
+    carried: SavedSchedule | None = None,
 ) -> Choice:
     """The schedule that a name stands for; what was chosen is logged.
 
@@ -67,6 +84,7 @@ def choose(
     says so if it was measured on another; 'auto' and names unknown here go by the model: its own
     nearest saved result, else its family's preset, else the host's 'simple'.
 
+    steps, sampler, cfg: of the sampling run, where they are known
     carried: the schedule that came with the workflow. It stands for its name where no result of
     this name is the same, and for 'auto' where nothing is saved for the model that it is of.
 
@@ -86,7 +104,7 @@ def choose(
         why = f"{where}: {name}{', of another model' if other else ''}{_measured_for(saved, steps)}"
         choice = _saved(saved, levels, why)
     else:
-        choice = _auto(model, identity, levels, steps, carried)
+        choice = _auto(model, identity, levels, Asked(steps, sampler, cfg), carried)
         if name != AUTO:
             log.warning("There is no schedule '%s' on this machine: using 'auto'.", name)
             choice = replace(choice, why=f"'{name}' is not on this machine; {choice.why}")
@@ -114,7 +132,7 @@ def fingerprint(name: str) -> str:
     digests = {entry.digest for entry in entries.values()}
     # What came with the workflow is no input of the node, and counts where nothing here is equal.
     came = carried_by(*host.running_node())
-    parts += [f"{s.digest} {s.schedule.levels}" for s in came if s.digest not in digests]
+    parts += [f"{s.digest} {s.numbers}" for s in came if s.digest not in digests]
     return " ".join(parts)
 
 
@@ -129,26 +147,61 @@ def _auto(
     model: Any,
     identity: str | None,
     levels: host.NoiseLevels,
-    steps: int | None,
+    asked: Asked,
     carried: SavedSchedule | None,
 ) -> Choice:
-    asked = steps or 10
-    # What was measured for the whole path is nearer than what was for a part of it.
-    prefer = {"steps": asked, "denoise": 1.0}
-    found = host.store().nearest(identity, steps=asked, prefer=prefer)
+    found = host.store().nearest(identity, asked)
     if found is not None:
-        name, saved = found
-        why = f"auto: saved for this model: {name}{_measured_for(saved, steps)}"
+        saved = found.saved
+        why = f"auto: saved for this model: {found.name}{_measured_for(saved, asked.steps)}"
+        if found.why:
+            why += f", {found.why}"
+        if asked.steps is None:
+            saved, lent = _with_others(saved, host.store().by_steps(identity))
+            why += f"; other steps as saved for {_listed(lent)}" if lent else ""
         return _saved(saved, levels, why)
     if carried is not None and identity is not None and carried.identity == identity:
         name = label_of(carried)
         why = f"auto: nothing saved for this model; {CARRIED}: {name}"
-        return _saved(carried, levels, why + _measured_for(carried, steps))
+        return _saved(carried, levels, why + _measured_for(carried, asked.steps))
     family = host.family(model)
     if family is not None and not levels.flow:
         why = f"auto: nothing saved for this model; published: {family}"
         return Choice(_preset(family, levels), levels, why)
     return Choice(None, levels, "auto: nothing saved or published for this model; 'simple'")
+
+
+def _with_others(
+    saved: SavedSchedule, by_steps: Mapping[int, SavedSchedule]
+) -> tuple[SavedSchedule, list[int]]:
+    """A result with what others of its model have for their numbers of steps, and these numbers.
+
+    KSampler says how many steps it takes only when all is attached.
+    """
+    levels = {len(part) - 1: part for part in saved.schedule.others}
+    samplers = {sampler.steps: sampler for sampler in saved.samplers}
+    lent = []
+    for count, other in by_steps.items():
+        if count == saved.schedule.steps or not _alike(saved, other):
+            continue
+        if other.schedule.steps == count and other.schedule.levels != levels.get(count):
+            levels[count] = other.schedule.levels
+            lent.append(count)
+        if saved.samplers:
+            samplers |= {one.steps: one for one in other.samplers if one.steps == count}
+    schedule = replace(saved.schedule, others=tuple(levels.values())[:MAX_OTHERS])
+    fitted = tuple(samplers.values())[:MAX_SAMPLERS]
+    return replace(saved, schedule=schedule, samplers=fitted), lent
+
+
+def _listed(counts: Sequence[int]) -> str:
+    more = ["…"] if len(counts) > LISTED else []
+    return ", ".join([*map(str, counts[:LISTED]), *more])
+
+
+def _alike(one: SavedSchedule, other: SavedSchedule) -> bool:
+    """Whether two results of a model are for runs of one kind."""
+    return all(one.notes.get(key) == other.notes.get(key) for key in ALIKE)
 
 
 def _measured_for(saved: SavedSchedule, steps: int | None) -> str:
@@ -194,6 +247,7 @@ def _saved(saved: SavedSchedule, levels: host.NoiseLevels, why: str) -> Choice:
         spare_level=bool(saved.notes.get("spare_level")),
         sigma_min=_level(saved.notes.get("sigma_min")),
         boundary=_level(saved.notes.get("boundary")),
+        cfg=number(saved.request.get("cfg")),
     )
     schedule = saved.schedule
     if conditions.denoise >= 1.0:

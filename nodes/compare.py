@@ -185,9 +185,8 @@ class AYSCompare(io.ComfyNode):
         measured_model = host.model_of(guider)
         judged = host.judged_sampler(sampler_name, sampler, twin_alone=True)
         guided = guided_model(guider, judged, latent_image, steps, denoise)
-        named = named_schedules(
-            names, measured_model, guided.levels, steps, denoise, judged.spare_level
-        )
+        named = named_schedules(names, measured_model, guided.levels, steps, denoise, judged)
+        guided.sampler = judged = judged.with_fitted(named.fitted)
         warning = host.distilled_warning(guider, steps)
         if warning:
             log.warning(warning)

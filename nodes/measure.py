@@ -6,13 +6,15 @@ import datetime
 from dataclasses import replace
 from typing import Any
 
-from ..optimizer import Known, Result, Session, optimize
+from ..optimizer import Gain, Known, Result, Session, error_interval, optimize
 from ..profiles import NOISES, as_ranges
 from ..schedules import Provenance, SavedSchedule, Schedule, Unfinished
+from ..schedules.nearest import CRITERION, GAIN, INTERVAL
 from ..schedules.saved import MODEL
 from . import host
 from .candidates import starts
 from .early import account, early_request, how_it_ended
+from .fitted import fitted_sampler
 from .plotted import BEST_GIVEN
 from .report import best_given, comparison, report_text, snapped
 from .task import Task
@@ -34,8 +36,10 @@ def measured(task: Task, progress: host.Progress, journal: Unfinished | None) ->
     early = account(result, request.budget, task.given, progress, journal is not None)
     name = task.name or f"{_model(task)}{request.sampler} {request.steps} steps{_cfg(task)}"
     others = _other_steps(result, request.denoise)
+    plain = result.sigmas if result.plain is None else result.plain.sigmas
+    fitted = result.sampler is not None
     return SavedSchedule(
-        schedule=Schedule(tuple(result.sigmas.tolist()), name, _provenance(task, result), others),
+        schedule=Schedule(tuple(plain.tolist()), name, _provenance(task, result), others),
         identity=request.identity,
         request=(early_request(request) if result.ended_early else request).as_json(),
         tensors={} if result.profile is None else result.profile.to_tensors(),
@@ -44,6 +48,7 @@ def measured(task: Task, progress: host.Progress, journal: Unfinished | None) ->
             **_figures(task, result),
             **(how_it_ended(progress) if result.ended_early else {}),
         },
+        samplers=(fitted_sampler(result, task.guided.levels),) if fitted else (),
     )
 
 
@@ -52,22 +57,22 @@ def _optimised(task: Task, progress: host.Progress, journal: Unfinished | None) 
     guided, request = task.guided, task.request
     levels, method = guided.levels, METHODS[request.method]
     elements = guided.elements
+    first = host.start_level(levels, request.steps, request.denoise)
+    fits = guided.sampler.is_calibrated
     known = Known(
         profile=None if task.profile is None else task.profile.profile,
         samples=guided.latent.samples,
         starts=starts(levels, method, request.steps, request.denoise),
     )
-    session = Session(
-        progress=progress, better=progress.better, journal=journal, finish=progress
-    )
+    session = Session(progress=progress, better=progress.better, journal=journal, finish=progress)
     return guided.fitted(
         lambda batch_size, made: optimize(
             guided,
             guided.shape,
-            sigma_max=host.start_level(levels, request.steps, request.denoise),
+            sigma_max=first,
             sigma_min=levels.sigma_min,
             steps=request.steps,
-            solver=guided.judged(),
+            solver=guided.calibration(first) if fits else guided.judged(),
             candidates=task.given,
             budget=request.budget,
             seed=request.seed,
@@ -130,6 +135,9 @@ def _figures(task: Task, result: Result) -> dict[str, Any]:
         "summary": comparison(result),
         "method": result.method,
         "error": result.error.figure,
+        CRITERION: result.criterion,
+        INTERVAL: error_interval(result.error),
+        GAIN: _gain(result.gain),
         "calls": result.calls,
         "flow": task.guided.levels.flow,
         "spare_level": task.guided.sampler.spare_level,
@@ -139,11 +147,18 @@ def _figures(task: Task, result: Result) -> dict[str, Any]:
     if task.loaded_from is not None:
         figures[MODEL] = task.loaded_from
     if (had := best_given(result)) is not None:
-        figures[BEST_GIVEN] = had.candidate.name
+        name = had.candidate.name
+        # Of a fit's rivals, the sampler stands before the curve.
+        figures[BEST_GIVEN] = name if result.sampler is None else name.split(" ", 1)[1]
     if task.profile is not None:
         # So that it can be merged again; without one, the request's seed tells the noises.
         figures[NOISES] = as_ranges(task.profile.noises)
     return figures
+
+
+def _gain(gain: Gain | None) -> list[float] | None:
+    """The gain and the ends of its interval; None where a single noise tells of none."""
+    return None if gain is None or gain.noises < 2 else [gain.ratio, gain.low, gain.high]
 
 
 def _other_steps(result: Result, denoise: float) -> tuple[tuple[float, ...], ...]:

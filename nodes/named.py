@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..schedules import PRESETS, with_denoise
+from ..schedules import PRESETS, CalibratedSampler, with_denoise
 from ..schedules.files import LONGEST_NAME
 from . import host
 from .choose import choose, published
@@ -36,11 +36,13 @@ class Named:
     schedules: levels [n+1] by name
     left_out:  names without levels, with the reason
     notes:     which schedules 'auto' and saved names stand for
+    fitted:    the samplers that were fitted to some of the levels
     """
 
     schedules: dict[str, torch.Tensor] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    fitted: list[CalibratedSampler] = field(default_factory=list)
 
 
 def parsed_names(text: str) -> list[str]:
@@ -97,16 +99,16 @@ def named_schedules(
     levels: host.NoiseLevels,
     steps: int,
     denoise: float,
-    spare_level: bool,
+    judged: host.JudgedSampler,
 ) -> Named:
-    """What each name stands for on a model, at a number of steps.
+    """What each name stands for on a model, at a number of steps, for a sampler.
 
     For a denoise below 1 each begins where the host's 'simple' does.
     """
     found = Named()
     for name in names:
         try:
-            sigmas = _levels(name, model, levels, steps, denoise, spare_level, found.notes)
+            sigmas = _levels(name, model, levels, steps, denoise, judged, found)
         except ValueError as error:
             found.left_out[name] = str(error).rstrip(".")
             continue
@@ -129,19 +131,25 @@ def _levels(
     levels: host.NoiseLevels,
     steps: int,
     denoise: float,
-    spare_level: bool,
-    notes: list[str],
+    judged: host.JudgedSampler,
+    found: Named,
 ) -> torch.Tensor:
     """Raises ValueError where a name has no levels for this model."""
     if name == host.SCHEDULER_NAME or name in host.scheduler_names():
-        return host.host_schedule(levels, name, steps, denoise, spare_level=spare_level)
+        return host.host_schedule(
+            levels, name, steps, denoise, spare_level=judged.spare_level, sampler=judged.name
+        )
     if name in PRESETS:
         if levels.flow:
             raise ValueError("the published tables are not for flow models")
         total = steps if denoise >= 1.0 else int(steps / denoise)
         return torch.tensor(published(levels, total)[name][-(steps + 1) :])
     choice = choose(model, name, steps=steps)
-    notes.append(choice.why)
+    found.notes.append(choice.why)
+    own = choice.fitted(steps) if judged.is_calibrated else None
+    if own is not None and choice.measured.denoise == denoise:
+        found.fitted.append(own)
+        return torch.tensor(own.levels)
     return torch.tensor(with_denoise(choice.at, steps, denoise, "keep steps"))
 
 

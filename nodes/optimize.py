@@ -9,10 +9,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..schedules import Schedule
+from ..schedules import SavedSchedule
 from . import host
 from .carried import carried_by, carry
 from .find import Past
+from .fitted import sampled_levels
 from .guided import guided_model, linked_guider
 from .kept import waiting
 from .limits import shortened, within_limits
@@ -267,15 +268,14 @@ class AYSOptimize(io.ComfyNode):
         found = answers(tasks, past, progress)
         answer = joined(found)
         text = _text(answer, counts[len(found) :], model, host.model_of(guider))
-        schedule = answer.saved.schedule
         # The report is in the history too, for clients that link nothing to its output.
         more = [further.saved for further in found[1:]]
         shown: dict[str, Any] = {"text": [text], **carry(*place, answer.saved, more=more)}
         plot = plot_schedules(*plotted(answer.saved, tasks[0].given))
         if plot is not None:
             shown |= preview(plot, cls)
-        attached, second = _attached(model, second_guider, schedule, guided, request)
-        return io.NodeOutput(attached, schedule.sigmas, text, second, ui=shown)
+        attached, second = _attached(model, second_guider, answer.saved, guided, request)
+        return io.NodeOutput(attached, sampled_levels(answer.saved), text, second, ui=shown)
 
 
 def _named(name: str, count: int, steps: int) -> str:
@@ -297,19 +297,20 @@ def _text(answer: Answer, left_out: Sequence[int], model: Any, measured: Any) ->
 
 
 def _attached(
-    model: Any, second: Any, schedule: Schedule, guided: host.GuidedModel, request: Request
+    model: Any, second: Any, saved: SavedSchedule, guided: host.GuidedModel, request: Request
 ) -> tuple[Any, Any]:
-    """The MODEL and that of a second guider, with the schedule; without one the first again."""
+    """The MODEL and that of a second guider, with the result; without one the first again."""
     measured = host.Measured(
         request.denoise,
         guided.sampler.spare_level,
         guided.levels.sigma_min,
         request.boundary,
+        request.cfg,
     )
-    attached = host.attach(model, schedule, measured)
+    attached = host.attach(model, saved.schedule, measured, saved.samplers)
     if second is None:
         return attached, attached
-    return attached, host.attach(second.model_patcher, schedule, measured)
+    return attached, host.attach(second.model_patcher, saved.schedule, measured, saved.samplers)
 
 
 def _more(text: str, steps: int) -> list[int]:

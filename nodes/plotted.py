@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..schedules import SavedSchedule
 from . import host
+from .fitted import sampled_levels
 
 __all__ = ["BEST_GIVEN", "plotted"]
 
@@ -21,6 +22,9 @@ def plotted(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Levels by name: the found schedule and two that the user had, and all others.
 
+    The found one is that of the fitted sampler, if there is one; the best standard one is then what
+    other samplers get.
+
     The two are the best one and the first of ComfyUI's list, which new nodes have; where one of
     them is not known, or both are the same, a published table takes its place.
     """
@@ -32,6 +36,6 @@ def plotted(
         # What notes hold may come from a file that others made.
         if isinstance(name, str) and name in given and name not in named and len(named) < NAMED:
             named[name] = f"{name} ({role})"
-    curves = {saved.schedule.name: saved.schedule.sigmas}
+    curves = {saved.schedule.name: sampled_levels(saved)}
     curves |= {shown: given[name] for name, shown in named.items()}
     return curves, {name: sigmas for name, sigmas in given.items() if name not in named}

@@ -9,7 +9,7 @@ from ..optimizer import Result
 from ..optimizer.select import Score
 from ..profiles import MeasuredProfile
 from ..schedules import SavedSchedule
-from ..schedules.text import TOOLS, paste_hint, paste_text
+from ..schedules.text import PLAIN, TOOLS, paste_hint, paste_text
 from . import host
 
 __all__ = ["best_given", "comparison", "for_other_tools", "report_text", "snapped"]
@@ -37,11 +37,12 @@ def report_text(
     Paragraphs and a code block, because the host shows text as Markdown in some places.
     """
     best = result.error
+    found = "schedule" if result.sampler is None else "fit"
     paragraphs = [
-        f"Best schedule for {steps} steps of {judged.name}: {best.candidate.name}. "
+        f"Best {found} for {steps} steps of {judged.name}: {best.candidate.name}. "
         + comparison(result),
         f"Error {best.figure:.4g} ± {best.standard_error:.2g}: {_criterion(result)}",
-        "sigmas: " + ", ".join(f"{level:.4f}" for level in result.sigmas.tolist()),
+        *_levels(result),
         "\n".join(["```", *_table(result), "```"]),
         f"Calls: {result.total_calls} ("
         + ", ".join(f"{phase} {rows}" for phase, rows in result.calls.items())
@@ -75,6 +76,29 @@ def report_text(
     return "\n\n".join(paragraphs)
 
 
+def _levels(result: Result) -> list[str]:
+    """The levels found and, beside those of a fitted sampler, how they are used and the others."""
+    found = "sigmas: " + ", ".join(f"{level:.4f}" for level in result.sigmas.tolist())
+    if result.plain is None:
+        return [found]
+    plain = ", ".join(f"{level:.4f}" for level in result.plain.sigmas.tolist())
+    return [
+        f"Choose '{host.SAMPLER_NAME}' twice in KSampler, as sampler and as scheduler, with the "
+        "same number of steps, cfg and denoise: these levels and the fitted steps belong together.",
+        found,
+        f"For other samplers, those of {_pair(result.plain.name)}: {plain}",
+    ]
+
+
+def _pair(name: str) -> str:
+    """A pair of textbook sampler and curve in words.
+
+    >>> _pair("unipc_3 AYS SD1.5")
+    'unipc_3 with AYS SD1.5'
+    """
+    return " with ".join(name.split(" ", 1))
+
+
 def _profile(result: Result, linked: MeasuredProfile | None) -> str:
     """How many samples the profile has, and where it comes from."""
     if result.profile is None:
@@ -106,11 +130,12 @@ def for_other_tools(saved: SavedSchedule) -> str:
     """A result's levels as text to copy into other tools, a code block for each."""
     sigmas = saved.schedule.sigmas.tolist()
     flow, sampler = bool(saved.notes.get("flow")), saved.request.get("sampler")
-    return "\n\n".join(
+    blocks = [
         f"Copy for {paste_hint(sigmas, tool)}:\n"
         f"```\n{paste_text(sigmas, tool, flow=flow, sampler=sampler)}\n```"
         for tool in TOOLS
-    )
+    ]
+    return "\n\n".join([f"{PLAIN}.", *blocks] if saved.samplers else blocks)
 
 
 def snapped(result: Result) -> str:
@@ -145,16 +170,19 @@ def _criterion(result: Result) -> str:
 def comparison(result: Result) -> str:
     """What was gained over the best schedule that was given, on seeds that did not choose."""
     gain, given = result.gain, best_given(result)
+    paired = result.sampler is not None
+    what = "sampler and schedule" if paired else "schedule"
     if result.error.candidate.given:
-        return f"Nothing found is better than {result.method}."
+        method = _pair(result.method) if paired else result.method
+        return f"Nothing found is better than {method}."
     if gain is None or given is None:
-        return "No standard schedule could be compared."
-    had = given.candidate.name
+        return f"No standard {what} could be compared."
+    had = _pair(given.candidate.name) if paired else given.candidate.name
     if not gain.sure:
         seeds = "seed" if gain.noises == 1 else "seeds"
         return f"About {_change(gain.ratio)} error than {had} (on {gain.noises} {seeds} only)."
     return (
-        f"{_change(gain.ratio)} error than {had}, the best standard schedule here (between "
+        f"{_change(gain.ratio)} error than {had}, the best standard {what} here (between "
         f"{_change(gain.high)} and {_change(gain.low)}, on {gain.noises} seeds)."
     )
 
@@ -176,11 +204,15 @@ def _change(ratio: float) -> str:
 
 def _table(result: Result) -> list[str]:
     column = "law" if result.criterion == "law" else "error"
-    rows = [f"{'schedule':<60}{column:>10}{'± s.e.':>10}{'noises':>8}{'KLUB':>10}"]
+    what = "schedule" if result.sampler is None else "sampler and schedule"
+    scored = result.profile is not None  # KLUB is a matter of the profile
+    klub = f"{'KLUB':>10}" if scored else ""
+    rows = [f"{what:<60}{column:>10}{'± s.e.':>10}{'noises':>8}{klub}"]
     for score in result.scores[:ROWS]:
+        klub = f"{result.klub(score.candidate.sigmas):>10.4g}" if scored else ""
         rows.append(
             f"{score.candidate.name:<60}{score.figure:>10.4g}{score.standard_error:>10.2g}"
-            f"{len(score.errors):>8}{result.klub(score.candidate.sigmas):>10.4g}"
+            f"{len(score.errors):>8}{klub}"
         )
     if len(result.scores) > ROWS:
         rows.append(f"… and {len(result.scores) - ROWS} more")

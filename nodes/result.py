@@ -11,6 +11,7 @@ from ..schedules import Unfinished
 from . import host
 from .early import early_request
 from .find import Past, lines, renamed
+from .fitted import with_samplers
 from .kept import keep
 from .measure import measured
 from .plot import preview_curve
@@ -50,9 +51,10 @@ def joined(found: Sequence[Answer]) -> Answer:
     optimised = {schedule.steps: schedule.levels for schedule in schedules}
     derived = {len(levels) - 1: levels for levels in saved.schedule.others}
     others = tuple({**derived, **optimised}.values())
-    if others != saved.schedule.others:
+    fitted = with_samplers(saved, [answer.saved for answer in more])
+    if others != saved.schedule.others or fitted.samplers != saved.samplers:
         schedule = dataclasses.replace(saved.schedule, others=others)
-        saved = dataclasses.replace(saved, schedule=schedule)
+        saved = dataclasses.replace(fitted, schedule=schedule)
         kept, _ = keep(host.store(), saved)
         text += f"\n\nWith the levels for {', '.join(map(str, optimised))} steps. {kept}"
     return Answer(saved, "\n\n".join([text, *(answer.report for answer in more)]))

@@ -11,7 +11,7 @@ from . import gaussian
 from .compare import Comparison, compare
 from .coordinate import FLOW, VE, Coordinate, affine
 from .finish import Deadline, Finish
-from .gain import Gain
+from .gain import Gain, error_interval
 from .journal import Journal
 from .judged_solver import JudgedSolver
 from .klub import klub, klub_standard_error
@@ -55,6 +55,7 @@ __all__ = [
     "compare",
     "coordinate_search",
     "edm_schedule",
+    "error_interval",
     "gaussian",
     "klub",
     "klub_standard_error",

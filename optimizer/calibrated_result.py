@@ -18,7 +18,7 @@ from .result import Result
 from .runner import CONTINUED
 from .search import edm_schedule
 from .select import Candidate, Score
-from .session import Lab
+from .session import Lab, Session
 
 __all__ = ["calibrated"]
 
@@ -27,25 +27,30 @@ PHASES |= {"tangents": "fit", "joint": "fit"}  # by the first word of a measurem
 
 
 def calibrated(
-    lab: Lab, given: list[Candidate], left_out: dict[str, str], batch_size: int
+    lab: Lab, given: list[Candidate], left_out: dict[str, str], session: Session
 ) -> Result:
     """Fit a whole sampler to the problem's denoiser, see calibrate.py.
 
     Arguments:
         given: curves to start from and to race against, with every textbook sampler.
         left_out: those of the caller's that cannot be used, with the reason.
+        session: with the size of a batch, and what was spent to find it.
 
     Raises ValueError for a budget that is too small.
     """
     problem = lab.problem
     curves = {candidate.name: problem.edm(candidate) for candidate in given}
     curves = curves or {"EDM": _edm_curve(problem)}
-    plan = CalibrationPlan.of(lab.ledger.granted, problem.steps)
+    budget = lab.ledger.granted + session.spent
+    plan = CalibrationPlan.of(budget, problem.steps, session.spent)
+    kept = problem.elements is not None  # what a run cannot change must stay as it is
     found = calibrate(
-        _LabSource(lab, batch_size),
+        _LabSource(lab, session.batch_size),
         {name: levels.tolist() for name, levels in curves.items()},
         budget=lab.ledger.granted,
         lowest=problem.t_min,
+        told=not kept,
+        whole=kept,
         elements=problem.elements,
         model_level=_model_level(problem),
         plan=plan,
@@ -122,8 +127,12 @@ class _LabSource:
         self._stage = 0
 
     def noise(self, indices: range) -> Tensor:
-        """Unit noises [K, ...] by their numbers."""
-        return unit_noise(generators(self._lab.problem.seed, SELECTION, indices), self.shape)
+        """Unit noises [K, ...] by their numbers, with what runs start from beside them."""
+        noise = unit_noise(generators(self._lab.problem.seed, SELECTION, indices), self.shape)
+        begin = self._lab.problem.solver.begin
+        if begin is None:
+            return noise
+        return torch.cat([begin(rows) for rows in noise.split(self.batch_size)])
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D [B, ...] at one EDM level, charged to the phase at hand."""

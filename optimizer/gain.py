@@ -24,9 +24,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .select import LEAST
+from .select import LEAST, Score
 
-__all__ = ["Gain"]
+__all__ = ["Gain", "error_interval"]
 
 LARGEST = 700.0  # logarithm of a number
 SURE = 8  # noises from which on a gain is told without "about"
@@ -91,6 +91,27 @@ class Gain:
         return Gain(ratio, low, high, float((a < b).mean()), count)
 
 
+def error_interval(score: Score) -> tuple[float, float] | None:
+    """The ends of the 90 % interval of a score's figure; None from fewer than two noises.
+
+    As for a gain, of the logarithms' mean; of additive values of their own.
+
+    >>> from .select import Candidate
+    >>> import torch
+    >>> low, high = error_interval(Score(Candidate("", torch.ones(2), False), [0.1, 0.1, 0.1]))
+    >>> round(low, 9), round(high, 9)
+    (0.1, 0.1)
+    """
+    count = len(score.errors)
+    if count < 2 or not score.finite:
+        return None
+    values = np.asarray(score.errors, dtype=np.float64) if score.additive else _logs(score.errors)
+    mean, half = float(values.mean()), _quantile(count) * float(values.std(ddof=1)) / count**0.5
+    if score.additive:
+        return max(0.0, mean - half), mean + half
+    return math.exp(mean - half), math.exp(min(mean + half, LARGEST))
+
+
 def _quantile(count: int) -> float:
     """Student's t for the interval from so many values."""
     from scipy.special import stdtrit  # takes a while to load
@@ -103,7 +124,7 @@ def _positive(sums: np.ndarray) -> np.ndarray:
     return np.maximum(sums, LEAST)
 
 
-def _logs(errors: Sequence[Sequence[float]]) -> np.ndarray:
+def _logs(errors: Sequence[Sequence[float]] | Sequence[float]) -> np.ndarray:
     return np.log(np.maximum(np.asarray(errors, dtype=np.float64), LEAST))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -24,6 +25,8 @@ __all__ = ["JudgedSolver"]
 
 FIRST_ORDER = ("euler", "ddim_stochastic")
 
+Begin = Callable[[Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class JudgedSolver:
@@ -41,6 +44,8 @@ class JudgedSolver:
     reference_order: their order
     reference_calls: denoiser calls of a step of theirs
     meter:           counts the rows of all of them
+    begin:           where runs of a calibration begin, of unit noise [B, ...]: x in units of the
+                     first EDM level; None: at the noise itself
 
     Make one with `JudgedSolver.of`.
     """
@@ -57,6 +62,7 @@ class JudgedSolver:
     reference_order: int
     reference_calls: int
     meter: Meter
+    begin: Begin | None = None
 
     @staticmethod
     def of(
@@ -66,6 +72,7 @@ class JudgedSolver:
         reference: Solver | None = None,
         order: int | None = None,
         meter: Meter | None = None,
+        begin: Begin | None = None,
     ) -> JudgedSolver:
         """Gather what is known of a solver.
 
@@ -82,6 +89,7 @@ class JudgedSolver:
             order: of the solver, 1 or 2; None: known for built-in ones, else 2.
             meter: the meter that `denoise` and `solver` pass through already; None: one is made
                 for `denoise`, and a run of a Solver is charged its calls_per_step a step.
+            begin: as of the JudgedSolver, for images to start from.
 
         Raises ValueError for another order, or a name that is not built in.
         """
@@ -125,6 +133,7 @@ class JudgedSolver:
             reference_order=fine_order,
             reference_calls=fine_calls,
             meter=own,
+            begin=begin,
         )
 
 

@@ -272,8 +272,7 @@ def tangents(
         b, r = sampler.weights[i], sampler.levels[i + 1] / sampler.levels[i]
         output = made.outputs[i]
         moved = _along(denoise, vectors, dx, x, s, output, directions) if i else dx
-        step = -LEVEL_MOVE if s * math.exp(-LEVEL_MOVE) >= lowest else LEVEL_MOVE
-        other = s * math.exp(step)
+        other = _beside(s, lowest, model_level)
         change = denoise(x, other) - output
         by_level = vectors.add(change / math.log(model_level(other) / model_level(s)))
         moved = vectors.padded(moved)
@@ -295,6 +294,16 @@ def tangents(
         state = r * vectors.padded(state) + (1.0 - r) * mixture
         x = sampler.step(i, x, made.outputs[i::-1])
     return dx @ vectors.kept
+
+
+def _beside(s: float, lowest: float, model_level: Callable[[float], float]) -> float:
+    """A level beside s, below it if the model has one there, that the model tells from s."""
+    answered, move = model_level(s), LEVEL_MOVE
+    while True:
+        for other in (s * math.exp(-move), s * math.exp(move)):
+            if other >= lowest and model_level(other) != answered:
+                return other
+        move *= 1.5
 
 
 class _Vectors:

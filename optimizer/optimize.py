@@ -73,7 +73,8 @@ def optimize(
         sigma_max, sigma_min: ends of the model's noise levels, in the host's units.
         steps: number of steps n >= 1.
         solver: name of a built-in solver, a Solver, or a JudgedSolver, whose denoiser counts then;
-            "calibrated" fits a whole sampler, levels and weights, see calibrate.py.
+            "calibrated" fits a whole sampler, levels and weights, see calibrate.py; with `elements`
+            one that leaves the others as they are.
             A stochastic one is judged by the distribution of its samples or, if the budget is too
             small for that, by its deterministic twin's errors.
         candidates: schedules in the host's units that must not be beaten, by name or in order.
@@ -118,7 +119,7 @@ def optimize(
         lab = session.open(problem, budget, ranks, known)
         if problem.solver.name == CALIBRATED:
             check_calibration(method, ranks.size)
-            return calibrated(lab, *given_candidates(candidates, problem), session.batch_size)
+            return calibrated(lab, *given_candidates(candidates, problem), session)
         whole_plan = Plan.of(
             problem,
             lab.ledger.granted,

@@ -226,14 +226,14 @@ class CalibrationPlan:
     starts: int = 1
 
     @staticmethod
-    def of(budget: int, steps: int) -> CalibrationPlan:
-        """The plan for a number of calls.
+    def of(budget: int, steps: int, spent: int = 0) -> CalibrationPlan:
+        """The plan for a number of calls, of which some may be spent already.
 
         Raises ValueError where the least that is honest does not fit.
         """
-        plans = CalibrationPlan._fitting(budget, steps)
+        plans = CalibrationPlan._fitting(budget - spent, steps)
         if not plans:
-            enough = (n for n in count(budget + 1) if CalibrationPlan._fitting(n, steps))
+            enough = (n for n in count(budget + 1) if CalibrationPlan._fitting(n - spent, steps))
             raise ValueError(
                 f"The budget was {budget} calls: at {steps} steps a calibration takes "
                 f"{next(enough)} at least, and 1000 are usual. Raise the budget."

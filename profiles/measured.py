@@ -39,7 +39,7 @@ class MeasuredProfile:
     def of(cls, saved: SavedSchedule, name: str) -> MeasuredProfile:
         """That of a result. Raises ValueError, in a sentence, for one that cannot be used."""
         try:
-            profile = _profile(saved.tensors)
+            profile = _profile(saved)
             if NOISES in saved.notes:
                 noises = from_ranges(saved.notes[NOISES], profile.count)
             else:
@@ -59,9 +59,15 @@ class MeasuredProfile:
         return replace(self, profile=part, noises=tuple(self.noises[row] for row in rows))
 
 
-def _profile(tensors: Mapping[str, Tensor]) -> Profile:
+def _profile(saved: SavedSchedule) -> Profile:
     """Raises ValueError, as the end of a sentence about a result."""
+    tensors = saved.tensors
     if not any(key in tensors for key in TENSORS):
+        if saved.samplers:
+            raise ValueError(
+                "holds no profile, because calibrating a sampler takes none: merge results of "
+                "other samplers, and calibrate on one machine"
+            )
         raise ValueError(
             "holds no profile, as no schedule does that came as JSON or with a workflow: take the "
             ".safetensors file that Optimize AYS saved"

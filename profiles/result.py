@@ -1,7 +1,8 @@
 """A merged profile as a saved result, so that it is listed, renamed and sent like any other.
 
-Its levels are those of one of the results that were merged, the one whose measurement took the most
-model calls. 'auto' takes them only where nothing else is saved for the model (store.py).
+Its levels, and its calibrated samplers, are those of one of the results that were merged: one that
+has samplers, if any does; of several the one whose measurement took the most model calls. 'auto'
+takes them only where nothing else is saved for the model (nearest.py).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def as_result(
     report:  what was merged, as text
     """
     whole = merged.whole
-    best = max(results, key=lambda saved: (_calls(saved), saved.digest))
+    best = max(results, key=lambda saved: (bool(saved.samplers), _calls(saved), saved.digest))
     ranges = as_ranges(whole.noises)
     inside: dict[str, Any] = {"profile": whole.profile.digest, NOISES: ranges}
     if len(whole.conditions.prompts) > 1:
@@ -52,6 +53,7 @@ def as_result(
         request={**whole.conditions.as_request(), MERGED: inside},
         tensors=whole.profile.to_tensors(),
         notes={**best.notes, "report": report, "summary": summary, NOISES: ranges},
+        samplers=best.samplers,
     )
 
 

@@ -92,12 +92,12 @@ def add(
 ) -> Added:
     """See Store.add."""
     saved, suffix = read_bytes(data, file_name)
-    digest, levels = saved.digest, saved.schedule.levels
+    digest = saved.digest
     with suppress(OSError, IndexError):
         folders[0].mkdir(parents=True, exist_ok=True)  # a folder that is not there has no lock
     with all_locked(folders):
         for name, entry in shown(folders):
-            if (entry.digest, entry.saved.schedule.levels) == (digest, levels):
+            if (entry.digest, entry.saved.numbers) == (digest, saved.numbers):
                 return Added(name, new=False)
         wanted = one_line(saved.schedule.name)[: LONGEST_NAME - 6].strip() or "schedule"
         saved = _named(saved, free_name(folders, wanted, taken))

@@ -181,7 +181,8 @@ def _size(entry: Entry | None) -> int:
     if entry is None:
         return _LEAST
     schedule = entry.saved.schedule
-    content = schedule.levels, schedule.others, entry.saved.request, entry.saved.notes
+    samplers = [(one.levels, one.told, one.weights) for one in entry.saved.samplers]
+    content = schedule.levels, schedule.others, samplers, entry.saved.request, entry.saved.notes
     return _LEAST + size_in_memory(content)
 
 

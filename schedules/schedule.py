@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Provenance", "Schedule"]
+__all__ = ["Provenance", "Schedule", "check_levels"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Schedule:
         others = tuple(tuple(float(level) for level in levels) for levels in self.others)
         object.__setattr__(self, "others", others)
         for levels in (self.levels, *others):
-            _check(levels)
+            check_levels(levels)
 
     @property
     def steps(self) -> int:
@@ -111,7 +111,7 @@ class Schedule:
             raise ValueError("A schedule's levels must be finite float32 numbers.") from error
 
 
-def _check(levels: tuple[float, ...]) -> None:
+def check_levels(levels: tuple[float, ...]) -> None:
     """Raise ValueError unless the levels are a schedule, also after rounding to float32.
 
     Samplers compute in float32: two levels that differ only in float64 are a step of no length.

@@ -4,6 +4,9 @@
      "provenance": {"who", "what", "when"}, "others": [[...], ...], "request": {...},
      "notes": {...}}
 
+Calibrated samplers make it version 2, "samplers": [{"levels", "told", "weights"}, ...]; see
+calibrated.py.
+
 What other people write by hand is read too: {"levels": [...]} or {"sigmas": [...]} is enough.
 `levels` are a Schedule's, the last one sigma_min or 0; `sigmas` are what a sampler runs, and a
 final 0 that they lack is added. Such a schedule belongs to no model: it has no identity, is never
@@ -21,11 +24,19 @@ from typing import Any
 
 from .json_text import parsed, writable
 from .opened import opened
-from .saved import FORMAT, FORMAT_VERSION, SavedSchedule, check_counts
+from .saved import (
+    FORMAT,
+    FORMAT_VERSION,
+    OLDEST_VERSION,
+    SavedSchedule,
+    check_counts,
+    samplers_from,
+    version_of,
+)
 from .schedule import Schedule
 from .version import check_version
 
-__all__ = ["LARGEST", "from_json", "read_shared", "to_json", "to_json_bytes"]
+__all__ = ["LARGEST", "from_content", "from_json", "read_shared", "to_json", "to_json_bytes"]
 
 LARGEST = 2 * 2**20  # bytes
 REPORT = "report"  # a note that stays behind: it is long, and names folders
@@ -33,12 +44,14 @@ REPORT = "report"  # a note that stays behind: it is long, and names folders
 
 def to_json(saved: SavedSchedule) -> dict[str, Any]:
     """A result as JSON types, for `from_json`."""
+    samplers = [sampler.to_dict() for sampler in saved.samplers]
     return {
         "format": FORMAT,
-        "version": FORMAT_VERSION,
+        "version": version_of(saved),
         **saved.schedule.to_dict(),
         "request": saved.request,
         "notes": {key: note for key, note in saved.notes.items() if _is_shared(key, note)},
+        **({"samplers": samplers} if samplers else {}),
     }
 
 
@@ -68,12 +81,16 @@ def from_json(data: bytes, name: str) -> SavedSchedule:
     Raises ValueError, saying what is wrong.
     """
     _check_size(len(data))
-    content = parsed(data)
+    return from_content(parsed(data), name)
+
+
+def from_content(content: object, name: str) -> SavedSchedule:
+    """The schedule in what JSON text has given, see `from_json`."""
     if not isinstance(content, dict):
         raise ValueError("it is not a JSON object with levels")
     if content.get("format", FORMAT) != FORMAT:
         raise ValueError("it is not a schedule of this pack")
-    check_version(content.get("version", FORMAT_VERSION), FORMAT_VERSION)
+    check_version(content.get("version", FORMAT_VERSION), FORMAT_VERSION, OLDEST_VERSION)
     request, notes = (_object(content, key) for key in ("request", "notes"))
     identity = request.get("identity")
     if not isinstance(identity, str | None):
@@ -82,7 +99,8 @@ def from_json(data: bytes, name: str) -> SavedSchedule:
     schedule = _schedule(content, name.encode(errors="replace").decode())
     # Levels of a flow model run from 1 to 0, of any other from far above 1.
     notes = {"flow": schedule.levels[0] <= 1.0, **notes}
-    return SavedSchedule(schedule, identity, request, notes=notes)
+    samplers = samplers_from(content.get("samplers", []))
+    return SavedSchedule(schedule, identity, request, notes=notes, samplers=samplers)
 
 
 def _schedule(content: dict[str, Any], name: str) -> Schedule:

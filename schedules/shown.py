@@ -36,7 +36,7 @@ def entries(folders: Sequence[Path]) -> list[Entry]:
         newer = best.setdefault((entry.digest, entry.label), entry)
         if newer is entry:
             continue
-        equal = newer.saved.schedule.levels == entry.saved.schedule.levels
+        equal = newer.saved.numbers == entry.saved.numbers
         if equal and newer.path.suffix.lower() == JSON:  # the other format holds more
             best[entry.digest, entry.label] = entry
     return list(best.values())

@@ -9,7 +9,6 @@ Here results are looked up; `changes` saves, renames and deletes them.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,10 +17,19 @@ from typing import Any
 from . import changes
 from .changes import Added, NameTakenError, UnknownNameError
 from .files import Entry, read_whole
-from .saved import MERGED, SavedSchedule, digest_of
+from .nearest import Asked, Nearest, is_whole, ranked, reason_for, steps_known
+from .saved import SavedSchedule, digest_of
 from .shown import RESERVED_NAMES, by_name, entries, shown
 
-__all__ = ["RESERVED_NAMES", "Added", "NameTakenError", "Store", "UnknownNameError"]
+__all__ = [
+    "RESERVED_NAMES",
+    "Added",
+    "Asked",
+    "NameTakenError",
+    "Nearest",
+    "Store",
+    "UnknownNameError",
+]
 
 _TRIES = 20  # of reading a result that is renamed meanwhile
 
@@ -86,31 +94,28 @@ class Store:
         )
         return found[1] if found else None
 
-    def nearest(
-        self, identity: str | None, *, steps: int, prefer: Mapping[str, Any]
-    ) -> tuple[str, SavedSchedule] | None:
-        """The result of a model that comes nearest to what is asked for, with the name it shows.
+    def nearest(self, identity: str | None, asked: Asked) -> Nearest | None:
+        """The result of a model to take for what is asked, see nearest.py; None if it has none."""
+        items: list[tuple[str, Entry]] = []
 
-        First by the number of keys of `prefer` (JSON types) that its request has with the same
-        value, then by |log(steps / its steps)|, then the newest. What was merged comes after what
-        was measured: its levels are those of one of these. None if the model has none.
+        def chosen() -> Iterable[tuple[str, Entry]]:
+            items[:] = ranked(self._of(identity), asked)
+            return items
+
+        found = _first_whole(chosen)
+        return Nearest(*found, reason_for(items, asked)) if found else None
+
+    def by_steps(self, identity: str | None) -> dict[int, SavedSchedule]:
+        """The result of a model to take for each number of steps that it has results for.
+
+        Without tensors; those measured for the whole path alone.
         """
-        if identity is None:
-            return None
-
-        def distance(item: tuple[str, Entry]) -> tuple[bool, int, float, int]:
-            entry = item[1]
-            request = entry.saved.request
-            equal = sum(key in request and request[key] == prefer[key] for key in prefer)
-            ratio = abs(math.log(steps / entry.saved.schedule.steps))
-            return MERGED in request, -equal, ratio, -entry.modified
-
-        return _first_whole(
-            lambda: sorted(
-                (item for item in shown(self.folders) if item[1].saved.identity == identity),
-                key=distance,
-            )
-        )
+        found: dict[int, list[tuple[str, Entry]]] = {}
+        for item in self._of(identity):
+            saved = item[1].saved
+            for count in steps_known(saved) if is_whole(saved) else ():
+                found.setdefault(count, []).append(item)
+        return {count: ranked(found[count], Asked(count))[0][1].saved for count in sorted(found)}
 
     def save(self, saved: SavedSchedule) -> Path:
         """Write one result; it is there whole or not at all, and outlasts a power cut.
@@ -156,6 +161,12 @@ class Store:
     def forget(self, request: Mapping[str, Any], name: str) -> None:
         """Delete the results of a request under a name, as far as their files can be deleted."""
         changes.forget(self.folders, request, name)
+
+    def _of(self, identity: str | None) -> Sequence[tuple[str, Entry]]:
+        """The results of a model; none of one that could not be identified."""
+        if identity is None:
+            return []
+        return [item for item in shown(self.folders) if item[1].saved.identity == identity]
 
     def _named(self, name: str, identity: str | None) -> Sequence[tuple[str, Entry]]:
         """The result that a name stands for, if there is one."""

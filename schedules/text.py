@@ -10,6 +10,8 @@ Read and, where it could be, run in August 2026:
   configuration says shift 1: the levels here are shifted already. `DPMSolverMultistepScheduler`
   and `HeunDiscreteScheduler` take whole `timesteps` and no sigmas. Only Stable Diffusion's own
   table turns levels into timesteps here.
+- None of them has a sampler like a calibrated one: of a result with one the text is its best plain
+  schedule, and the hint says so.
 - AUTOMATIC1111 (commit 02b0092, modules/sd_schedulers.py) has fixed functions and no field for
   levels. The extension webUI_ExtraSchedulers (commit 1b85c07, scripts/extra_schedulers.py), made
   for it and for Forge, has one: a list in brackets for the schedule type "custom". Without the
@@ -25,9 +27,14 @@ import numpy as np
 
 from .curves import discrete_table
 
-__all__ = ["TOOLS", "paste_hint", "paste_text"]
+__all__ = ["PLAIN", "TOOLS", "paste_hint", "paste_text"]
 
 TOOLS = ("comfyui", "diffusers", "a1111")
+
+PLAIN = (
+    "This is the best plain schedule, for other samplers: the calibrated sampler ays_model runs "
+    "only in ComfyUI with this pack"
+)
 
 # Samplers of ComfyUI that are another scheduler of diffusers than Euler's, by its class.
 _TAKES_TIMESTEPS = {"dpmpp_2m": "DPMSolverMultistepScheduler", "heun": "HeunDiscreteScheduler"}
@@ -61,16 +68,20 @@ def paste_text(
     raise ValueError(f"There is no text for {tool!r}; choose one of {', '.join(TOOLS)}.")
 
 
-def paste_hint(sigmas: Sequence[float], tool: str) -> str:
-    """Where the text of `paste_text` goes, in a line for a person."""
+def paste_hint(sigmas: Sequence[float], tool: str, *, calibrated: bool = False) -> str:
+    """Where the text of `paste_text` goes, in a line for a person.
+
+    calibrated: whether the levels are the best plain ones beside a calibrated sampler
+    """
     steps = len(sigmas) - 1
-    return {
+    hint = {
         "comfyui": f"ComfyUI: 'ManualSigmas', or 'Custom Sigmas' of KJNodes with "
         f"interpolate_to_steps {steps + 1}",
         "diffusers": "diffusers (Python)",
         "a1111": f"AUTOMATIC1111 and Forge, only with the extension webUI_ExtraSchedulers: "
         f"schedule type 'custom', {steps} sampling steps, this text as the custom list",
     }[tool]
+    return f"{hint}. {PLAIN}" if calibrated else hint
 
 
 def _pipeline(sigmas: Sequence[float], sampler: str | None) -> str:

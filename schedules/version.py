@@ -13,19 +13,23 @@ class NewerVersionError(ValueError):
     """A file comes from a newer version of this pack."""
 
 
-def check_version(written: object, known: int) -> None:
-    """Raise ValueError, as the end of a sentence about the file, unless the version is `known`.
+def check_version(written: object, known: int, oldest: int | None = None) -> None:
+    """Raise ValueError, as the end of a sentence about the file, for a version that is not read.
 
     written: as the file has it, a number or its digits
+    known:   the newest that is read
+    oldest:  the first that is read; None: `known`
     """
+    first = known if oldest is None else oldest
     version = written
     if isinstance(written, str) and written.isascii() and written.isdigit() and len(written) < 10:
         version = int(written)
-    if version == known:
+    if version in range(first, known + 1):
         return
     if isinstance(version, int) and version > known:
         raise NewerVersionError(
             f"a newer version of this pack has written it (format version {version}, and this one "
             f"reads {known}): update the pack to use it"
         )
-    raise ValueError(f"it does not say that it is of format version {known}")
+    versions = f"{known}" if first == known else f"{first} to {known}"
+    raise ValueError(f"it does not say that it is of format version {versions}")

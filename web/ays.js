@@ -7,7 +7,7 @@
  */
 
 import { app } from "../../scripts/app.js";
-import { carryLevels } from "./ays/carried.js";
+import { carryInstances, carryLevels } from "./ays/carried.js";
 import { addFinishButton } from "./ays/finish.js";
 import { noteOffered } from "./ays/nodes.js";
 import { takeAsTyped } from "./ays/numbers.js";
@@ -36,6 +36,7 @@ app.registerExtension({
     showOutputs(isOurs);
     styleTexts();
     listen(isOurs);
+    carryInstances((node) => CARRYING.has(node.comfyClass));
   },
 
   afterConfigureGraph() {

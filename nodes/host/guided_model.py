@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 
 import comfy.samplers
 import comfy.utils
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...optimizer import JudgedSolver
 from ...optimizer.coordinate import edm_level
+from ...optimizer.solvers import CALIBRATED
 from . import probes
 from .latents import LatentUse
 from .memory import largest_batch
@@ -25,7 +27,7 @@ from .model import NoiseLevels
 from .reference import reference_sampler
 from .samplers import JudgedSampler
 from .solver import HostSolver, along
-from .walker import Walker
+from .walker import Start, Walker
 from .watch import Watch
 
 __all__ = ["GuidedModel", "make_guider"]
@@ -165,6 +167,22 @@ class GuidedModel:
             stochastic=None if noisy is None else along(self.sample, noisy, coordinate),
         )
 
+    def calibration(self, first: float) -> JudgedSolver:
+        """The sampler that is fitted, with runs that begin at a level, for the optimiser."""
+
+        def begin(noise: Tensor) -> Tensor:
+            at = torch.tensor([first, 0.0])
+            x = self.sample(noise, at, Start(self.levels), seed=0, fine=True)
+            return x / float(self.levels.coordinate.noise(np.array(first)))
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            # Masks and hooks that change along a run go by its first level and its last.
+            at = self.levels.coordinate.level(sigma[:1].double().cpu().numpy())
+            levels = [first, *at, 0.0] if at < first else [*at, 0.0]
+            return self._walked(iter([(x, sigma)]), at, torch.tensor(levels).float())[0]
+
+        return JudgedSolver.of(CALIBRATED, denoise, meter=self.meter, begin=begin)
+
     def reference(self) -> HostSolver:
         """The Solver of the reference runs."""
         judged, sample = self.sampler, partial(self.sample, fine=True)
@@ -201,10 +219,16 @@ class GuidedModel:
 
     def walk(self, points: Iterator[tuple[Tensor, Tensor]], sigmas: Tensor) -> list[Tensor]:
         """The guided E[x_0 | x] along one forward path of each sample, in one sampling run."""
-        host = torch.from_numpy(self.levels.coordinate.level(sigmas.numpy())).float()
+        levels = self.levels.coordinate.level(sigmas.numpy())
+        return self._walked(points, levels, torch.from_numpy(levels).float())
+
+    def _walked(
+        self, points: Iterator[tuple[Tensor, Tensor]], levels: np.ndarray, run: Tensor
+    ) -> list[Tensor]:
+        """The guided E[x_0 | x] at points of host levels, in a run that is said to have others."""
         first = next(points)
-        walker = Walker(self.levels, host, chain([first], points))
+        walker = Walker(self.levels, torch.from_numpy(levels).float(), chain([first], points))
         # What the mask leaves out is noised with one noise at all levels, as in every run.
         noise = torch.randn(first[0].shape, generator=torch.Generator().manual_seed(0))
-        self.sample(noise, host, walker, seed=0, fine=True)
+        self.sample(noise, run, walker, seed=0, fine=True)
         return walker.outputs

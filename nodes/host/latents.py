@@ -18,7 +18,7 @@ import hashlib
 import inspect
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.sample
@@ -71,6 +71,13 @@ class LatentUse:
         """The starts of so many runs, [count, ...]."""
         start: Tensor = comfy.utils.repeat_to_batch_size(self.start, count)
         return start.clone()
+
+    def with_one_mask(self) -> LatentUse:
+        """The same, but of a masked batch the first image alone: rows may be run in any order."""
+        if self.mask is None or getattr(self.mask, "is_nested", False):
+            return self
+        mask = self.mask[:1] if self.mask.ndim > 2 else self.mask
+        return replace(self, start=self.start[:1], mask=mask)
 
     def unpacked(self, x: Tensor) -> Any:
         """A latent [B, ...] in the form in which the host's guiders take it."""

@@ -14,7 +14,7 @@ import torch
 
 from ...optimizer import Coordinate, affine
 from ...schedules import NoiseTable
-from .scheduler import ATTRIBUTE, SCHEDULER_NAME
+from .scheduler import ATTRIBUTE, SCHEDULER_NAME, attached_schedule
 
 __all__ = [
     "NoiseLevels",
@@ -131,9 +131,15 @@ def host_schedules(
 
 
 def host_schedule(
-    levels: NoiseLevels, name: str, steps: int, denoise: float, *, spare_level: bool = False
+    levels: NoiseLevels,
+    name: str,
+    steps: int,
+    denoise: float,
+    *,
+    spare_level: bool = False,
+    sampler: str | None = None,
 ) -> torch.Tensor:
-    """One of them, or that of the schedule attached to the MODEL.
+    """One of them, or that of the schedule attached to the MODEL, for a sampler of a name.
 
     Raises ValueError for a scheduler that fails.
     """
@@ -142,7 +148,10 @@ def host_schedule(
     total = steps if denoise >= 1.0 else int(steps / denoise)
     try:
         sampling = levels.model_sampling
-        sigmas = comfy.samplers.calculate_sigmas(sampling, name, total + spare_level)
+        if name == SCHEDULER_NAME:
+            sigmas = attached_schedule(sampling, total + spare_level, sampler)
+        else:
+            sigmas = comfy.samplers.calculate_sigmas(sampling, name, total + spare_level)
     except Exception as error:  # other packs register schedulers too, and may need anything
         raise ValueError(f"the scheduler failed: {error}") from error
     if spare_level:

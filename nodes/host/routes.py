@@ -118,7 +118,8 @@ async def text(request: web.Request) -> web.Response:
     tool = queried(request, "for", "comfyui")
     flow, sampler = bool(saved.notes.get("flow")), _text(saved.request.get("sampler"))
     pasted = paste_text(sigmas, tool, flow=flow, sampler=sampler)
-    return web.json_response({"text": pasted, "hint": paste_hint(sigmas, tool)})
+    hint = paste_hint(sigmas, tool, calibrated=bool(saved.samplers))
+    return web.json_response({"text": pasted, "hint": hint})
 
 
 # -- answers --------------------------------------------------------------------------------
@@ -189,6 +190,7 @@ def _described(name: str, entry: Entry, writable: bool) -> dict[str, Any]:
         "digest": entry.digest,
         "steps": schedule.steps,
         "other_steps": sorted({len(levels) - 1 for levels in schedule.others}),
+        "calibrated": sorted(sampler.steps for sampler in entry.saved.samplers),
         "sigmas": schedule.sigmas.tolist(),
         "model": one_line(_text(notes.get(MODEL)) or "")[:LONGEST_MODEL] or None,
         "sampler": _text(request.get("sampler")),

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.k_diffusion.sampling
@@ -28,6 +29,8 @@ import comfy.samplers
 import torch
 from comfy.extra_samplers import uni_pc
 
+from ...schedules import CalibratedSampler
+from .calibrated_sampler import SAMPLER_NAME, sample_ays_model
 from .identity import comparable_digest
 
 __all__ = ["JudgedSampler", "judged_sampler", "sampler_names"]
@@ -81,6 +84,7 @@ SAME_LIMIT = {
     "exp_heun_2_x0_sde",
     "uni_pc",
     "uni_pc_bh2",
+    SAMPLER_NAME,
 }
 # On flow models these measure their steps in log((1 - s) / s), the others in the host's levels s.
 HALF_LOG_SNR = {
@@ -102,7 +106,12 @@ HALF_LOG_SNR = {
     "exp_heun_2_x0_sde",
 }
 FUNCTIONS = {"unipc": "uni_pc", "unipc_bh2": "uni_pc_bh2"}  # whose names the drop-down does not use
-HOSTS_OWN = {comfy.k_diffusion.sampling.__name__, uni_pc.__name__}  # modules
+# Modules of the host's own samplers, and of ours.
+HOSTS_OWN = {
+    comfy.k_diffusion.sampling.__name__,
+    uni_pc.__name__,
+    sample_ays_model.__module__,
+}
 # Samplers whose fresh noise cannot be switched off, by their deterministic twins. (On flow models
 # the host's dpm_2_ancestral adds noise times the root of a rounding error, NaN, at eta = 0 too.)
 TWIN = {"ddpm": "euler", "dpm_2_ancestral": "dpm_2"}
@@ -154,6 +163,19 @@ class JudgedSampler:
     spare_level: bool
     note: str
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether it is our own, whose steps are fitted together with the schedule."""
+        return self.name == SAMPLER_NAME
+
+    def with_fitted(self, samplers: Sequence[CalibratedSampler]) -> JudgedSampler:
+        """The same with fitted samplers, beside those that are attached to the model."""
+        if not samplers:
+            return self
+        run = copy.copy(self.run)
+        run.extra_options = {**_options(run), "samplers": tuple(samplers)}
+        return replace(self, run=run)
+
 
 def sampler_names() -> list[str]:
     """The names of the KSampler drop-down."""
@@ -201,6 +223,8 @@ def judged_sampler(
             if by_law
             else "judged with its fresh noise switched off"
         )
+    if name == SAMPLER_NAME:
+        run.extra_options = {**_options(run), "quiet": True}  # many runs: no log line for each
     own_method = _has_same_limit(run)
     method = "a third-order multistep method" if own_method else f"'{name}' itself"
     notes.append(f"the reference is computed with {method}")

@@ -6,33 +6,40 @@ There is one name for all schedules: workflows stay shareable.
 
 KSampler asks for more steps than it runs when denoise is below 1, and KSamplerAdvanced runs a part
 of what it asks for: two models to which one schedule is attached share its levels.
+
+Where fitted samplers are attached too (calibrated_sampler.py), their levels are for the sampler
+`ays_model`, and the schedule is for all others. A scheduler is not told which one will run: a
+KSampler can be found among those that call it, and everybody else gets the fitted levels.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import comfy.samplers
 import torch
 
-from ...schedules import Schedule, levels_at
+from ...schedules import CalibratedSampler, Schedule, levels_at
 
 __all__ = [
     "ATTRIBUTE",
     "SCHEDULER_NAME",
     "Measured",
     "attach",
+    "attached_schedule",
     "register_scheduler",
     "steps_of_the_first",
 ]
 
 SCHEDULER_NAME = "ays_model"
 ATTRIBUTE = "ays_schedule"
+CALLERS = 8  # frames that are searched for a KSampler
 
 log = logging.getLogger("align_your_steps")
 
@@ -47,20 +54,32 @@ class Measured:
     sigma_min:   lowest level of the model; None: that of the model at hand
     boundary:    of two models: the first one answers above this level, the second one from it on;
                  None: there was one model
+    cfg:         guidance scale; None: there was no single one
     """
 
     denoise: float = 1.0
     spare_level: bool = False
     sigma_min: float | None = None
     boundary: float | None = None
+    cfg: float | None = None
 
 
-def attach(model: Any, schedule: Schedule | None, measured: Measured | None = None) -> Any:
-    """A clone of the MODEL that carries a schedule; None stands for the host's 'simple'."""
+def attach(
+    model: Any,
+    schedule: Schedule | None,
+    measured: Measured | None = None,
+    samplers: Sequence[CalibratedSampler] = (),
+) -> Any:
+    """A clone of the MODEL that carries a schedule; None stands for the host's 'simple'.
+
+    samplers: fitted ones, for the sampler `ays_model`; the schedule is then for all others
+    """
     clone = model.clone()
     model_sampling = copy.copy(model.get_model_object("model_sampling"))
     carried = None if schedule is None else schedule.to_dict()
-    attached = {"schedule": carried, "told": [], **asdict(measured or Measured())}
+    fitted = [sampler.to_dict() for sampler in samplers]
+    about = asdict(measured or Measured())
+    attached = {"schedule": carried, "samplers": fitted, "said": [], **about}
     setattr(model_sampling, ATTRIBUTE, attached)
     clone.add_object_patch("model_sampling", model_sampling)
     return clone
@@ -91,8 +110,11 @@ def register_scheduler() -> None:
             names.append(SCHEDULER_NAME)
 
 
-def attached_schedule(model_sampling: Any, steps: int) -> torch.Tensor:
-    """steps+1 levels, ending in 0, of the schedule attached to the model; 'simple' without one."""
+def attached_schedule(model_sampling: Any, steps: int, sampler: str | None = None) -> torch.Tensor:
+    """steps+1 levels, ending in 0, of the schedule attached to the model; 'simple' without one.
+
+    sampler: name of the one that will run; None: that of the KSampler that asks, if it can be found
+    """
     attached = getattr(model_sampling, ATTRIBUTE, None)
     if attached is None:
         log.warning(
@@ -103,7 +125,9 @@ def attached_schedule(model_sampling: Any, steps: int) -> torch.Tensor:
         )
     if attached is None or attached["schedule"] is None:
         return comfy.samplers.simple_scheduler(model_sampling, steps)
-    schedule = Schedule.from_dict(attached["schedule"])
+    sigma_max = float(model_sampling.sigma_max)
+    sampler = sampler or _asking_sampler()
+    schedule = _schedule_for(sampler, attached, steps, sigma_max)
     # A sampler that drops a level asks one step more than it runs, except through BasicScheduler.
     spare = attached["spare_level"] and steps not in (1, _own_steps(schedule, attached))
     levels = levels_at(
@@ -111,16 +135,44 @@ def attached_schedule(model_sampling: Any, steps: int) -> torch.Tensor:
         steps - spare,
         denoise=attached["denoise"],
         sigma_min=attached["sigma_min"] or float(model_sampling.sigma_min),
-        sigma_max=float(model_sampling.sigma_max),
+        sigma_max=sigma_max,
         quiet=True,
     )
     if spare:
         levels = (*levels[:-1], levels[-2] / 2.0, 0.0)
-    if steps not in attached["told"]:  # a workflow of many images is told once
-        attached["told"].append(steps)
-        log.info("%s", _told(schedule, attached, levels, spare))
+    line = _told(schedule, attached, levels, spare)
+    if line not in attached["said"]:  # a workflow of many images is told once
+        attached["said"].append(line)
+        log.info("%s", line)
     # A fresh tensor: KSampler writes into what it gets.
     return torch.tensor(levels, dtype=torch.float32)
+
+
+def _schedule_for(
+    sampler: str | None, attached: dict[str, Any], steps: int, sigma_max: float
+) -> Schedule:
+    """The attached schedule, or the levels of the attached sampler for these steps."""
+    schedule = Schedule.from_dict(attached["schedule"])
+    if sampler not in (None, SCHEDULER_NAME):
+        return schedule
+    needed = math.ceil(steps * attached["denoise"] - 1e-6)
+    for plain in attached["samplers"]:
+        levels = tuple(plain["levels"])
+        starts = attached["denoise"] < 1.0 or math.isclose(levels[0], sigma_max, rel_tol=1e-3)
+        if len(levels) == needed + 1 and starts:
+            return replace(schedule, levels=levels, others=())
+    return schedule
+
+
+def _asking_sampler() -> str | None:
+    """The sampler of the KSampler that asks for levels; None: somebody else asks."""
+    frame = inspect.currentframe()
+    for _ in range(CALLERS):
+        frame = None if frame is None else frame.f_back
+        asking = None if frame is None else frame.f_locals.get("self")
+        if isinstance(asking, comfy.samplers.KSampler):
+            return str(asking.sampler)
+    return None
 
 
 def _own_steps(schedule: Schedule, attached: dict[str, Any]) -> int:

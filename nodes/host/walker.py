@@ -1,4 +1,4 @@
-"""A SAMPLER that samples nothing: it evaluates the guided prediction along given points."""
+"""SAMPLERs that sample nothing: the guided prediction along given points, the start of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .model import NoiseLevels
 
-__all__ = ["Walker"]
+__all__ = ["Start", "Walker"]
 
 
 class Walker(comfy.samplers.Sampler):
@@ -52,3 +52,26 @@ class Walker(comfy.samplers.Sampler):
             )
             self.outputs.append(output.float().cpu())
         return noise
+
+
+class Start(Walker):
+    """Returns the x that a run begins with, as the host makes it of the start image and noise."""
+
+    def __init__(self, levels: NoiseLevels):
+        super().__init__(levels, Tensor(), iter(()))
+
+    def sample(
+        self,
+        model_wrap,
+        sigmas,
+        extra_args,
+        callback,
+        noise,
+        latent_image=None,
+        denoise_mask=None,
+        disable_pbar=False,
+    ):
+        """Called by the host in place of a sampler."""
+        sampling = model_wrap.inner_model.model_sampling
+        full = self.max_denoise(model_wrap, sigmas)
+        return sampling.noise_scaling(sigmas[0], noise.clone(), latent_image, full)

@@ -35,7 +35,13 @@ ARTEFACTS = Path(__file__).resolve().parents[1] / "artefacts"
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--no-first-run"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 SCREEN = (1920, 1080)
-ATTEMPTS = 20  # at opening the search
+ATTEMPTS = 20  # at opening the search, and at making the page keep a workflow
+EMPTY = (1300, 980)  # a place of the canvas without nodes
+KEPT_WITHIN = 5000  # ms: pages write half a second after they notice
+KEPT = """
+texts => [...Object.values(localStorage), ...Object.values(sessionStorage)]
+  .some(stored => texts.every(text => stored.includes(text)))
+"""
 # A result of the search; older pages give the same role to a row for chosen filters.
 FOUND = "[role=option]:not(.p-autocomplete-input-chip)"
 OURS = re.compile(r"/extensions/align", re.IGNORECASE)
@@ -200,6 +206,22 @@ class HostPage:
         """Open an API graph as a workflow, with the node of the id `centre` in the middle."""
         self.page.evaluate("graph => app.loadApiJson(graph, 'test')", graph)
         self.page.evaluate("id => app.canvas.centerOnNode(app.graph.getNodeById(id))", centre)
+
+    def keep(self, *texts: str) -> None:
+        """Wait until the page has a workflow with these texts where it finds it after a reload.
+
+        It writes one when it notices a change, and looks for one at clicks, but not at every
+        moment: a node is moved a little until it has.
+        """
+        for _ in range(ATTEMPTS):
+            self.page.evaluate("() => { app.graph.nodes[0].pos[0] += 1 }")
+            self.page.mouse.click(*EMPTY)
+            with suppress(TimeoutError):
+                self.page.wait_for_function(KEPT, arg=list(texts), timeout=KEPT_WITHIN)
+                break
+        else:
+            raise HostError(f"The page did not keep a workflow that was changed {ATTEMPTS} times.")
+        self.page.wait_for_timeout(1000)  # newer pages write a little later
 
     def link(self, source: str, output: str, target: str, name: str) -> None:
         """Drag a link with the mouse, from the output of a node to an input of another."""

@@ -36,6 +36,7 @@ SAMPLERS = {
     "dpm_2": "two calls, drops a level",
     "uni_pc": "drops a level",
     "euler_cfg_pp": "cfg++",
+    "ays_model": "fitted",
 }
 
 

@@ -72,7 +72,7 @@ def main() -> None:
         guided = guided_model(
             host.make_guider(model, positive, negative, CFG), judged, latent, STEPS, 1.0
         )
-        named = named_schedules(list(NAMES), model, guided.levels, STEPS, 1.0, False)
+        named = named_schedules(list(NAMES), model, guided.levels, STEPS, 1.0, judged)
         first = host.first_noise(model, latent, SEED)
         start = guided.levels.sigma_max
         found = compared(guided, named.schedules, start, noises, SEED, first)

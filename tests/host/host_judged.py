@@ -51,6 +51,7 @@ def main() -> None:
     from align_your_steps.tests.host.test_pack.model import build
     from torch import Tensor
 
+    host.register_sampler()
     noise = torch.randn(NOISES, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     prediction, which = sys.argv[1:]
     model = build("gaussian mixture", prediction, seed=7, shift=3.0)
@@ -158,7 +159,7 @@ def main() -> None:
             sigma_max=levels.sigma_max,
             sigma_min=levels.sigma_min,
             steps=STEPS,
-            solver=own.judged(),
+            solver=own.calibration(levels.sigma_max) if judged.is_calibrated else own.judged(),
             candidates=host.host_schedules(levels, STEPS, 1.0, spare_level=judged.spare_level),
             budget=BUDGET,
             coordinate=levels.coordinate,

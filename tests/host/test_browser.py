@@ -148,13 +148,7 @@ def test_wrong_input_is_answered_in_one_sentence(
 
 def test_reload_keeps_the_workflow(page: HostPage, first: FirstPicture) -> None:
     before = {node: page.values(node) for node in first.ids.values()}
-    # The page notes what has changed at the next click, and keeps it a little later.
-    page.page.mouse.click(1300, 980)
-    page.page.wait_for_function(
-        "seed => [...Object.values(localStorage), ...Object.values(sessionStorage)]"
-        ".some(text => text.includes(seed) && text.includes('5, x'))",
-        arg=str(before[first.ids["sampler"]]["seed"]),
-    )
+    page.keep(str(before[first.ids["sampler"]]["seed"]), "5, x")
     page.reload()
     page.page.wait_for_function("id => app.graph.getNodeById(id)", arg=first.ids["preview"])
     assert {node: page.values(node) for node in before} == before

@@ -24,6 +24,7 @@ from align_your_steps.tests.host.families import (
     sampled,
 )
 from align_your_steps.tests.host.server import ComfyServer, PromptError
+from align_your_steps.tests.host.test_latents import newest
 
 # Every family, every guider and every sampler at least once.
 COVERING = [
@@ -37,6 +38,9 @@ COVERING = [
     ("Wan 2.1", "CFGGuider", "uni_pc"),
     ("HunyuanVideo", "DualCFGGuider", "dpmpp_2m"),
     ("LTXV", "CFGGuider", "dpmpp_2m_sde"),
+    ("SD1.5", "PerpNegGuider", "ays_model"),
+    ("Flux", "BasicGuider", "ays_model"),
+    ("HunyuanVideo", "CFGGuider", "ays_model"),
 ]
 RUNNING = [name for name, family in FAMILIES.items() if family.runs]
 REST = [row for row in product(RUNNING, GUIDERS, SAMPLERS) if row not in COVERING]
@@ -92,8 +96,9 @@ def least_budget(server: ComfyServer, family: str, guider: str, sampler: str) ->
     """The least that an optimisation asks for, as its own error message says."""
     with pytest.raises(PromptError) as refused:
         server.run(optimized(family, guider, sampler, budget=1))
-    (least,) = re.findall(r"at least (\d+) are needed", str(refused.value))
-    return int(least)
+    said = str(refused.value)
+    (least,) = re.findall(r"at least (\d+) are needed|takes (\d+) at least", said)
+    return int("".join(least))
 
 
 @pytest.mark.parametrize("family, guider, sampler", ROWS)
@@ -128,6 +133,8 @@ def test_a_loaded_model_is_optimised_and_sampled(
         latent = server.latent(entry, save)
         assert latent.isfinite().all()
         assert latent.std() > 0.01
+    if sampler == "ays_model":  # 'auto' of AYS Scheduler gives levels for any sampler
+        levels = newest(server).schedule.sigmas.tolist()
     saved[family].append(levels)
     before = len(server.log)
     assert server.run(auto(family))["outputs"]["sigmas"]["sigmas"] in saved[family]

@@ -22,8 +22,6 @@ BUDGET = 100_000  # calls; longer than any test waits
 DELAY = 20  # ms a call
 BEGUN = 20  # calls after which something is being measured
 LIST = "**/ays/schedules"  # what the page asks for
-# The page notes what has changed at the next click, and keeps it a little later.
-KEPT = "Object.values(localStorage).some(text => text.includes('ays_schedule'))"
 # Whether a new node's drop-down has a name.
 OFFERED = """
 name => LiteGraph.registered_node_types.AYSScheduler.nodeData.input.required.schedule
@@ -242,8 +240,7 @@ def test_levels_travel_with_the_workflow(ours: OurPage, server: ComfyServer) -> 
     levels = levels_of(server.wait(prompt_id))
     assert levels[1:] == pytest.approx(LEVELS[1:], rel=1e-3)  # the first is the model's highest
     ours.page.wait_for_function("app.graph.getNodeById('scheduler').properties.ays_schedule")
-    ours.page.locator("#graph-canvas").click(position={"x": 700, "y": 1000})
-    ours.page.wait_for_function(KEPT)
+    ours.host.keep("ays_schedule")
 
     server.post("/ays/schedules/delete", {"name": name})
     other = imported(server, f"other {ours.vue}", [9.0, 1.0, 0.0])

@@ -157,17 +157,6 @@ def is_old(page: HostPage, old: bool) -> None:
     )
 
 
-def kept(page: HostPage, text: str) -> None:
-    """Wait until the page has the workflow where it finds it after a reload."""
-    page.page.mouse.click(1700, 960)
-    page.page.wait_for_function(
-        "text => [...Object.values(localStorage), ...Object.values(sessionStorage)]"
-        ".some(stored => stored.includes(text))",
-        arg=text,
-    )
-    page.page.wait_for_timeout(1000)  # newer pages write a little later
-
-
 # -- text -----------------------------------------------------------------------------------------
 
 
@@ -186,7 +175,7 @@ def test_the_gain_stays_after_the_run_and_after_a_reload(
     assert "less error than" in gain or "Nothing found" in gain
     page.screenshot(f"said {way}")
 
-    kept(page, f"gain {way}")
+    page.keep(f"gain {way}")
     page.reload()
     says(page, "less error than|Nothing found")
     assert said(page) == gain
@@ -199,7 +188,7 @@ def test_the_gain_stays_after_the_run_and_after_a_reload(
     types(page, "name", f"gain {way}")
     is_old(page, False)
     types(page, "name", f"another {way}")
-    kept(page, f"another {way}")
+    page.keep(f"another {way}")
     page.reload()
     page.page.wait_for_function("id => app.graph.getNodeById(id)?.widgets", arg=NODE)
     assert said(page) == ""
@@ -256,7 +245,7 @@ def test_what_was_stopped_says_how_to_go_on_also_after_a_reload(
     server.wait(prompt)
     server.get("/ays_test/reset")
     says(page, "Stopped; queue the same again to continue")
-    kept(page, f"stopped {way}")
+    page.keep(f"stopped {way}")
     page.reload()
     says(page, "Stopped; queue the same again to continue")
     assert run(page, server) == "success"

@@ -172,14 +172,15 @@ def assert_optimised(rows: Rows) -> None:
         assert levels == sorted(set(levels), reverse=True), name
         assert levels[-1] == 0.0, name
         assert 0 < row["rows"] <= BUDGET, name
-        assert f"Best schedule for {STEPS} steps of {row['name']}: " in row["report"], name
+        what = "fit" if name == "ays_model" else "schedule"
+        assert f"Best {what} for {STEPS} steps of {row['name']}: " in row["report"], name
         assert row["report"].count(row["note"]) == 1, name
         assert ("law of its samples" in row["report"]) == row["by_law"], name
 
 
 def test_every_name_of_the_drop_down_is_optimised(host_answer: Callable[..., Rows]) -> None:
     rows = host_answer(SCRIPT, "eps", "names")
-    assert {"euler", "dpmpp_2m", "dpmpp_sde", "uni_pc", "ddim"} <= usable(rows).keys()
+    assert {"euler", "dpmpp_2m", "dpmpp_sde", "uni_pc", "ddim", "ays_model"} <= usable(rows).keys()
     assert_optimised(rows)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import FLOW, Result, builtin_solver
+from align_your_steps.optimizer import FLOW, VE, JudgedSolver, Result, builtin_solver, optimize
 from align_your_steps.optimizer.coordinate import spread
 from align_your_steps.optimizer.multistep import TEXTBOOK, Multistep, textbook
 from align_your_steps.optimizer.optimize import check_calibration
@@ -170,6 +171,58 @@ def test_flow_levels_are_in_the_models_units() -> None:
     assert result.gain is not None and result.gain.ratio < 0.9
 
 
+def test_model_of_coarse_timesteps_is_told_levels_that_it_tells_apart() -> None:
+    table = np.geomspace(LOW, HIGH, 12)  # further apart than told levels are moved by
+    known = replace(VE, table=table)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        at = float(table[np.abs(np.log(table / float(sigma[0]))).argmin()])
+        return DATA.denoise(x, torch.full_like(sigma, at))
+
+    result = found(denoise, coordinate=known)
+    assert all(score.finite for score in result.scores)
+    assert result.gain.ratio < 1.0
+
+
+def test_nothing_but_the_given_elements_is_moved_by_a_fit() -> None:
+    kept = torch.arange(8)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        D = DATA.denoise(x, sigma)
+        D[:, :8] = 1.0
+        return D
+
+    result = found(denoise, elements=torch.arange(8, 16))
+    sampler = result.sampler
+    assert sampler.told == sampler.levels[:-1]
+    assert sum(sampler.weights[-1]) == pytest.approx(1.0)
+    assert torch.allclose(sampler(denoise, NOISE)[:, kept], torch.ones(len(NOISE), 8), atol=1e-5)
+
+
+def test_runs_begin_at_the_callers_image() -> None:
+    image = 3.0 + torch.zeros(16)
+    t = 1.0  # half of the image is left there
+
+    def begin(noise: Tensor) -> Tensor:
+        return noise + image / t
+
+    seen: list[Tensor] = []
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        if float(sigma[0]) == t:
+            seen.append(x)
+        return DATA.denoise(x, sigma)
+
+    solver = JudgedSolver.of("calibrated", denoise, begin=begin)
+    levels = {"one": [*np.geomspace(t, LOW, 5), 0.0]}
+    optimize(
+        denoise, (16,), sigma_max=t, sigma_min=LOW, steps=5, solver=solver, candidates=levels,
+        budget=1000,
+    )  # fmt: skip
+    first = torch.cat(seen).mean(0)
+    assert torch.allclose(first, image, atol=0.5)
+
+
 def test_curves_that_cannot_be_used_are_left_out_and_none_is_needed() -> None:
     result = found(candidates={"short": [HIGH, 0.0], "words": "karras"})
     assert set(result.left_out) == {"short", "words"}
@@ -184,6 +237,16 @@ def test_least_budget_is_the_one_that_a_refusal_tells(steps: int) -> None:
     assert found(budget=least, steps=steps).total_calls <= least
     with pytest.raises(ValueError, match="at least"):
         found(budget=least - 1, steps=steps)
+
+
+def test_least_budget_counts_what_was_spent_before() -> None:
+    refusals = []
+    for spent in (0, 8):
+        with pytest.raises(ValueError) as refused:
+            found(budget=50, spent=spent)
+        refusals.append(int(str(refused.value).split("takes ")[1].split()[0]))
+    assert refusals[1] == refusals[0] + 8
+    assert found(budget=refusals[1], spent=8).total_calls <= refusals[0]
 
 
 @pytest.mark.parametrize(

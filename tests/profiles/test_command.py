@@ -179,7 +179,7 @@ def prepare_refusals(folder: Path) -> None:
     (folder / "shared.json").write_bytes(to_json_bytes(saved(2)))
     whole = (folder / "machine 2.safetensors").read_bytes()
     (folder / "cut.safetensors").write_bytes(whole[:-9])
-    newer = whole.replace(b'"version":"1"', b'"version":"2"')
+    newer = whole.replace(b'"version":"1"', b'"version":"3"')
     assert newer != whole
     (folder / "newer.safetensors").write_bytes(newer)
     (folder / "pickle.safetensors").write_bytes(b"\x80\x04cposix\nsystem\n(S'touch pwned'\ntR.")

@@ -26,6 +26,7 @@ from align_your_steps.profiles import (
 from align_your_steps.profiles.noises import from_ranges
 from align_your_steps.schedules import SavedSchedule, Store
 from align_your_steps.schedules.saved import read_saved, saved_from, to_bytes
+from align_your_steps.schedules.store import Asked
 from align_your_steps.tests.profiles.made import LEVELS, made, saved
 
 
@@ -232,13 +233,12 @@ def test_auto_takes_what_was_measured_before_what_was_merged(tmp_path: Path) -> 
     store = Store([tmp_path])
     merged = merge([MeasuredProfile.of(result, "one") for result in results], "merged")
     store.save(as_result(merged, results, "merged", ""))
-    prefer = {"steps": 9, "denoise": 1.0}
-    found = store.nearest("a model", steps=9, prefer=prefer)
-    assert found is not None and found[0] == "merged"
+    found = store.nearest("a model", Asked(9))
+    assert found is not None and found.name == "merged"
     store.save(results[0])
     store.save(as_result(merged, results, "merged", ""))  # the newest again
-    found = store.nearest("a model", steps=9, prefer=prefer)
-    assert found is not None and found[0] == "seed 1"
+    found = store.nearest("a model", Asked(9))
+    assert found is not None and found.name == "seed 1"
 
 
 def broken(**changes: Any) -> SavedSchedule:

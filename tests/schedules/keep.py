@@ -5,6 +5,10 @@
 runs optimisations in a real ComfyUI (`make host`) and copies what they leave into
 tests/schedules/kept/<version>/, with what this version reads from it in expected.json. Run it once
 for each version that is published. It never writes over what is kept.
+
+    .venv/bin/python -m align_your_steps.tests.schedules.keep samplers
+
+needs no ComfyUI, and has made kept/format-2: a result with calibrated samplers, made by hand.
 """
 
 from __future__ import annotations
@@ -20,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from align_your_steps.schedules import SavedSchedule
-from align_your_steps.schedules.saved import digest_of, read_saved
-from align_your_steps.schedules.shared import from_json, read_shared
+from align_your_steps.schedules import CalibratedSampler, Provenance, SavedSchedule, Schedule
+from align_your_steps.schedules.packed import packed, unpacked
+from align_your_steps.schedules.saved import digest_of, read_saved, to_bytes
+from align_your_steps.schedules.shared import read_shared, to_json_bytes
 from align_your_steps.tests.host import test_carried, test_finish, test_resume
 from align_your_steps.tests.host.get_host import find_host
 from align_your_steps.tests.host.server import OUR_PACK, TEST_PACK, ComfyServer, Graph
@@ -50,15 +55,20 @@ def main() -> None:
         packs = (OUR_PACK, TEST_PACK, UNKNOWN_PACK)
         with ComfyServer(find_host(), Path(base) / "comfy", packs) as server:
             requests = _results(server, made)
-        expected = {
-            file.relative_to(made).as_posix(): _described(file, requests)
-            for file in sorted(made.rglob("*"))
-            if file.is_file()
-        }
-        text = json.dumps(expected, indent=1, allow_nan=False) + "\n"
-        (made / "expected.json").write_text(text, encoding="utf-8")
+        _expect(made, requests)
         shutil.copytree(made, folder)
-    print(f"Kept {len(expected)} files in {folder}.")
+    print(f"Kept this version's files in {folder}.")
+
+
+def _expect(folder: Path, requests: dict[str, dict[str, Any]]) -> None:
+    """Write down what this version reads from the files of a folder."""
+    expected = {
+        file.relative_to(folder).as_posix(): _described(file, requests)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+    text = json.dumps(expected, indent=1, allow_nan=False) + "\n"
+    (folder / "expected.json").write_text(text, encoding="utf-8")
 
 
 def described(saved: SavedSchedule) -> dict[str, Any]:
@@ -70,7 +80,40 @@ def described(saved: SavedSchedule) -> dict[str, Any]:
         "request": saved.request,
         "notes": saved.notes,
         "tensors": tensors_described(saved.tensors),
+        **({"samplers": [one.to_dict() for one in saved.samplers]} if saved.samplers else {}),
     }
+
+
+def with_samplers() -> SavedSchedule:
+    """A result with calibrated samplers for two numbers of steps, in numbers that are not round."""
+    levels = (14.614641189575195, 5.1, 1.7, 0.6, 0.1 + 0.2, 0.0)
+    three = ((1.0,), (1.4183, -0.4183), (1.7, -0.9, 0.2))
+    rows = (*three, (1.0 / 3.0, 1.0, -1.0 / 3.0), (1.1, -0.2, 0.0999))
+    request = {"identity": "a model", "sampler": "ays_model", "steps": 5, "cfg": 7.0, "seed": 1}
+    fitted = (
+        CalibratedSampler(levels, tuple(level * 1.01 for level in levels[:-1]), rows),
+        CalibratedSampler((14.6, 2.0 / 3.0, 0.1, 0.0), (14.6, 0.7, 0.11), three),
+    )
+    plain = Schedule(
+        (14.6, 4.0, 1.2, 0.4, 0.029, 0.0),
+        "calibrated",
+        Provenance("Optimize AYS", "by hand", "2026-12-01"),
+        ((14.6, 1.0, 0.1, 0.0),),
+    )
+    notes = {"error": 0.05, "error interval": [0.04, 0.06], "flow": False, "report": "a report"}
+    return SavedSchedule(plain, "a model", request, {}, notes, fitted)
+
+
+def keep_samplers(folder: Path) -> None:
+    """Make the folder of a format version by hand."""
+    folder.mkdir()
+    saved = with_samplers()
+    found, _ = packed(saved, [])
+    workflow = {"nodes": [{"id": 1}, {"id": 5, "properties": {"ays_schedule": found}}]}
+    (folder / "calibrated.safetensors").write_bytes(to_bytes(saved))
+    (folder / "calibrated.json").write_bytes(to_json_bytes(saved))
+    (folder / "workflow.json").write_text(json.dumps(workflow, indent=1), encoding="utf-8")
+    _expect(folder, {})
 
 
 def tensors_described(tensors: dict[str, Tensor]) -> dict[str, list[Any]]:
@@ -153,11 +196,14 @@ def _described(file: Path, requests: dict[str, dict[str, Any]]) -> dict[str, Any
         return {"request": request, "tensors": tensors_described(load_file(file))}
     if file.name == "workflow.json":
         carried = test_carried.carried({"workflow": json.loads(file.read_text(encoding="utf-8"))})
-        return described(from_json(json.dumps(carried).encode(), "carried"))
+        return described(unpacked(carried or {}, "carried")[0])
     if file.suffix == ".json":
         return described(read_shared(file))
     return described(read_saved(file, with_tensors=True))
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["samplers"]:
+        keep_samplers(KEPT / "format-2")
+    else:
+        main()

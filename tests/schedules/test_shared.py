@@ -15,6 +15,7 @@ import torch
 from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store
 from align_your_steps.schedules.saved import to_bytes
 from align_your_steps.schedules.shared import LARGEST, from_json, to_json, to_json_bytes
+from align_your_steps.schedules.store import Asked
 from align_your_steps.tests.folders import files_in
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,7 +133,7 @@ def test_a_file_dropped_into_a_folder_is_listed(tmp_path: Path) -> None:
     assert list(store.list()) == ["From a friend", "its own name"]
     found = store.load("From a friend")
     assert found is not None and found.schedule.levels == (14.6, 1.0, 0.1, 0.0)
-    assert store.nearest(None, steps=3, prefer={}) is None
+    assert store.nearest(None, Asked(3)) is None
 
 
 def test_two_schedules_of_one_name_are_told_apart_by_digits(tmp_path: Path) -> None:
@@ -162,8 +163,8 @@ def test_both_formats_of_a_result_are_one_entry_with_its_tensors(
 
 def test_a_shared_result_is_found_for_its_model(tmp_path: Path) -> None:
     (tmp_path / "sent.json").write_bytes(to_json_bytes(result()))
-    found = Store([tmp_path]).nearest("model a", steps=3, prefer={})
-    assert found is not None and found[0] == "mine"
+    found = Store([tmp_path]).nearest("model a", Asked(3))
+    assert found is not None and found.name == "mine"
 
 
 # -- nothing is trusted ---------------------------------------------------------------------
@@ -209,7 +210,7 @@ HOSTILE: dict[str, bytes] = {
     "notes a text": b'{"levels": [2, 1], "notes": "x"}',
     "identity a number": b'{"levels": [2, 1], "request": {"identity": 5}}',
     "another format": b'{"format": "other", "levels": [2, 1]}',
-    "another version": b'{"version": 2, "levels": [2, 1]}',
+    "another version": b'{"version": 3, "levels": [2, 1]}',
     "too large": b'{"levels": [2, 1], "notes": {"x": "' + b"y" * LARGEST + b'"}}',
 }
 

@@ -26,7 +26,7 @@ from align_your_steps.schedules.files import content_of, one_line, read_bytes, s
 from align_your_steps.schedules.locked import LOCK, BusyError, all_locked, locked
 from align_your_steps.schedules.saved import FORMAT_VERSION, to_bytes
 from align_your_steps.schedules.shared import to_json_bytes
-from align_your_steps.schedules.store import NameTakenError, UnknownNameError
+from align_your_steps.schedules.store import Asked, NameTakenError, UnknownNameError
 from align_your_steps.tests.folders import files_in
 from filelock import FileLock
 from hypothesis import given
@@ -517,11 +517,11 @@ def newer(path: Path) -> bytes:
 
 @contextmanager
 def monkey_version(version: int) -> Iterator[None]:
-    before, module.FORMAT_VERSION = module.FORMAT_VERSION, version
+    before, module.version_of = module.version_of, lambda saved: version
     try:
         yield
     finally:
-        module.FORMAT_VERSION = before
+        module.version_of = before
 
 
 def test_a_file_of_a_newer_version_is_not_listed_and_says_why(
@@ -1127,40 +1127,15 @@ def test_an_unidentified_result_is_never_picked_up(tmp_path: Path) -> None:
     store = Store([tmp_path])
     store.save(result(identity=None))
     assert store.find(result(identity=None).request) is None
-    assert store.nearest(None, steps=3, prefer={}) is None
-
-
-def test_nearest_prefers_equal_settings_then_steps_then_the_newest(tmp_path: Path) -> None:
-    store = Store([tmp_path])
-
-    def add(name: str, steps: int, seconds: float, **request: Any) -> None:
-        levels = tuple(float(k) for k in range(steps, -1, -1))
-        age(store.save(result(name, levels=levels, **request)), seconds)
-
-    def nearest(identity: str, steps: int, **prefer: Any) -> str | None:
-        found = store.nearest(identity, steps=steps, prefer=prefer)
-        return found and found[0]
-
-    add("five", 5, 40, sampler="euler", guidance=7.0)
-    add("twenty", 20, 30, sampler="euler", guidance=5.0)
-    add("twenty again", 20, 20, sampler="euler", guidance=5.0, seed=2)
-    add("other sampler", 10, 10, sampler="heun", guidance=7.0)
-    add("other model", 10, 0, identity="model b", sampler="euler", guidance=7.0)
-
-    assert nearest("model a", 10, sampler="euler", guidance=7.0) == "five"  # two settings
-    assert nearest("model a", 11, sampler="euler") == "twenty again"  # 20/11 < 11/5
-    assert nearest("model a", 9, sampler="euler") == "five"  # 9/5 < 20/9
-    assert nearest("model a", 9) == "other sampler"
-    assert nearest("model b", 40, sampler="heun") == "other model"
-    assert nearest("model c", 10) is None
+    assert store.nearest(None, Asked(3)) is None
 
 
 def test_nearest_returns_what_load_returns_under_that_name(tmp_path: Path) -> None:
     store = Store([tmp_path])
     store.save(result(identity="model a"))
     store.save(result(identity="model b"))
-    found = store.nearest("model b", steps=3, prefer={})
+    found = store.nearest("model b", Asked(3))
     assert found is not None
-    loaded = store.load(found[0])
+    loaded = store.load(found.name)
     assert loaded is not None
-    assert loaded.identity == found[1].identity == "model b"
+    assert loaded.identity == found.saved.identity == "model b"

@@ -62,6 +62,7 @@ def work() -> list[str]:
     from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store
     from align_your_steps.schedules.saved import to_bytes
     from align_your_steps.schedules.shared import to_json_bytes
+    from align_your_steps.schedules.store import Asked
     from align_your_steps.schedules.text import paste_text
     from align_your_steps.schedules.unfinished import Unfinished
 
@@ -77,7 +78,7 @@ def work() -> list[str]:
     store = Store([FOLDER / "schedules"])
     store.save(saved)
     assert store.find(request) is not None
-    assert store.nearest("a model", steps=5, prefer={}) is not None
+    assert store.nearest("a model", Asked(5)) is not None
     names = list(store.list())
     names.append(store.rename("mine", "renamed"))
     names.append(store.add(to_json_bytes(saved), "sent.json").name)

@@ -1,9 +1,16 @@
 /**
  * Levels that travel with the workflow: the schedule that a run has used is kept in the node's
  * properties, which every copy, file and picture of the workflow holds.
+ *
+ * Instances of a subgraph share its nodes, but each may have used another schedule: it is kept in
+ * the node of the workflow that stands for the subgraph, under the rest of the node's id.
  */
 
+import { api } from "../../../scripts/api.js";
+import { everyNode, nodeOf, rootGraph } from "./places.js";
+
 const PROPERTY = "ays_schedule";
+const PLACES = "ays_schedules";
 
 /**
  * @param {any} node
@@ -12,7 +19,7 @@ const PROPERTY = "ays_schedule";
 export function carryLevels(node, optimised) {
   before(node, "onExecuted", (output) => {
     const [schedule] = output?.[PROPERTY] ?? [];
-    if (schedule) node.properties[PROPERTY] = schedule;
+    if (schedule && node.graph === rootGraph()) node.properties[PROPERTY] = schedule;
     if (node.comfyClass === "AYSOptimize") optimised();
   });
 
@@ -22,9 +29,40 @@ export function carryLevels(node, optimised) {
   let chosen = widget.value;
   before(node, "onConfigure", () => (chosen = widget.value));
   before(widget, "callback", (value) => {
-    if (value !== chosen) delete node.properties[PROPERTY];
+    if (value !== chosen) for (const [held, key] of placesOf(node)) delete held[key];
     chosen = value;
   });
+}
+
+/**
+ * Keep what nodes in subgraphs have used: a node is told of its run, but not of which instance.
+ *
+ * @param {(node: any) => boolean} carries whether a node's schedule is kept
+ */
+export function carryInstances(carries) {
+  api.addEventListener("executed", ({ detail }) => {
+    const [schedule] = detail.output?.[PROPERTY] ?? [];
+    const [outer, ...inner] = String(detail.node).split(":");
+    if (!schedule || inner.length === 0) return;
+    const node = nodeOf(detail.node);
+    if (!node || !carries(node)) return;
+    const { properties } = nodeOf(outer);
+    properties[PLACES] = { ...properties[PLACES], [inner.join(":")]: schedule };
+  });
+}
+
+/**
+ * @param {any} node
+ * @returns {[Record<string, any>, string][]} objects that may hold its schedule, and the key in each
+ */
+function placesOf(node) {
+  const places = [[node.properties, PROPERTY]];
+  for (const [id, found] of everyNode()) {
+    const [outer, ...inner] = id.split(":");
+    const held = found === node && inner.length > 0 && nodeOf(outer).properties[PLACES];
+    if (held) places.push([held, inner.join(":")]);
+  }
+  return places;
 }
 
 /**
@@ -34,9 +72,15 @@ export function carryLevels(node, optimised) {
  * @param {string} name
  */
 export function keepUnderName(node, name) {
-  const schedule = node.properties[PROPERTY];
+  const old = scheduleWidget(node).value;
+  const kept = placesOf(node).map(([held, key]) => ({ held, key, schedule: held[key] }));
   choose(node, name);
-  if (schedule) node.properties[PROPERTY] = { ...schedule, name };
+  for (const { held, key, schedule } of kept) {
+    if (!schedule) continue;
+    // Another instance may have used another one; a name may show with digits behind it.
+    const other = held !== node.properties && old.replace(/ \[\w{6}\]$/, "") !== schedule.name;
+    held[key] = other ? schedule : { ...schedule, name };
+  }
 }
 
 /**

@@ -11,6 +11,7 @@ import { t } from "./strings.js";
  * @property {string} name
  * @property {string} digest the same after renaming
  * @property {number} steps
+ * @property {number[]} calibrated numbers of steps that it has a calibrated sampler for
  * @property {number[]} sigmas steps + 1 levels, the last 0
  * @property {string | null} model what it was loaded from
  * @property {string | null} sampler

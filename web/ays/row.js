@@ -30,10 +30,11 @@ export function row(schedule) {
 }
 
 /** @param {import("./routes.js").Schedule} schedule */
-function facts({ model, steps, sampler, cfg, denoise, error, when }) {
+function facts({ model, steps, calibrated, sampler, cfg, denoise, error, when }) {
   const known = [
     t("steps", { steps }),
     sampler,
+    calibrated.length > 0 && t("calibrated", { steps: calibrated.join(", ") }),
     cfg !== null && t("cfg", { cfg }),
     denoise !== null && denoise < 1 && t("denoise", { denoise }),
     error !== null && t("error", { error: Number(error.toPrecision(3)) }),

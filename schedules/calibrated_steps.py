@@ -1,0 +1,107 @@
+"""The steps of a run at given levels: the fitted ones of a calibrated sampler, else textbook ones.
+
+A step is a fitted one if it goes from one level of a fitted sampler to the next, whoever made the
+levels. Where a run begins among them, its first steps have fewer outputs than they were fitted to:
+the weights of those that are not there go to the oldest that is. On exact mixtures of six kinds
+such runs had a half to a tenth of the error of textbook steps in their place, but for the last step
+alone, where it makes no difference.
+
+All other steps are of DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095): the model is told the
+level that x is at, the weights are (1 + c, -c) with c = h_i / 2 h_{i-1}, h the step in -log t, and
+(1) at the start and in the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from .calibrated import CalibratedSampler
+
+__all__ = ["Step", "keeps", "planned"]
+
+SAME = 1e-5  # by which a level may differ from a fitted one, relative: less is rounding
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: the level that the model is told, and the weights.
+
+    fitted: whether they are those of a fitted sampler
+    whole:  whether all outputs are there that the weights were fitted to
+    """
+
+    told: float
+    row: tuple[float, ...]
+    fitted: bool = False
+    whole: bool = False
+
+
+def planned(levels: Sequence[float], samplers: Sequence[CalibratedSampler]) -> list[Step]:
+    """The steps of a run: those of the sampler that was fitted to most of them, else textbook.
+
+    >>> fitted = CalibratedSampler((9.0, 3.0, 0.0), (9.0, 3.1), ((1.1,), (1.5, -0.5)))
+    >>> [(step.told, step.row) for step in planned([9.0, 3.0, 0.0], [fitted])]
+    [(9.0, (1.1,)), (3.1, (1.5, -0.5))]
+    >>> [(step.told, step.row) for step in planned([3.0, 0.0], [fitted])]
+    [(3.1, (1.0,))]
+    """
+    plans = [_with(levels, sampler) for sampler in samplers] or [_all_textbook(levels)]
+    return max(plans, key=lambda steps: sum(step.fitted for step in steps))
+
+
+def keeps(sampler: CalibratedSampler) -> bool:
+    """Whether a sampler leaves what a noise mask keeps as it is."""
+    at_level = all(map(_same, sampler.told, sampler.levels))
+    return at_level and math.isclose(sum(sampler.weights[-1]), 1.0, rel_tol=1e-9)
+
+
+def _with(levels: Sequence[float], sampler: CalibratedSampler) -> list[Step]:
+    """The steps of a run with what one sampler has for them."""
+    steps = _all_textbook(levels)
+    places = [_place(sampler, level, following) for level, following in pairwise(levels)]
+    history = 0  # how many fitted steps in a row
+    for i, place in enumerate(places):
+        if place is None:
+            continue
+        goes_on = i > 0 and places[i - 1] == place - 1
+        goes_on_after = i + 1 < len(places) and places[i + 1] == place + 1
+        history = history + 1 if goes_on else 1
+        row = sampler.weights[place]
+        whole = len(row) <= history
+        alone = len(places) > 1 and not goes_on and not goes_on_after
+        if whole or not alone:  # one among others misses what is before it
+            steps[i] = Step(sampler.told[place], _folded(row, history), True, whole)
+    return steps
+
+
+def _all_textbook(levels: Sequence[float]) -> list[Step]:
+    """The steps of DPM-Solver++(2M)."""
+    return [Step(s, _textbook(levels[max(0, i - 1) : i + 2])) for i, s in enumerate(levels[:-1])]
+
+
+def _place(sampler: CalibratedSampler, level: float, following: float) -> int | None:
+    """Which of a sampler's steps goes from one level to another; None: none does."""
+    steps = enumerate(pairwise(sampler.levels))
+    return next((k for k, (s, t) in steps if _same(s, level) and _same(t, following)), None)
+
+
+def _same(level: float, other: float) -> bool:
+    return math.isclose(level, other, rel_tol=SAME)
+
+
+def _folded(row: Sequence[float], history: int) -> tuple[float, ...]:
+    """The weights for so many outputs at most: the oldest one has those that would follow it."""
+    kept = list(row[:history])
+    kept[-1] += sum(row[history:])
+    return tuple(kept)
+
+
+def _textbook(levels: Sequence[float]) -> tuple[float, ...]:
+    """The weights of DPM-Solver++(2M) for the last of one or two steps."""
+    if len(levels) < 3 or 0.0 in levels or levels[0] == levels[1]:
+        return (1.0,)
+    c = math.log(levels[1] / levels[2]) / (2.0 * math.log(levels[0] / levels[1]))
+    return 1.0 + c, -c

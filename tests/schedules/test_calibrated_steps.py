@@ -1,0 +1,94 @@
+"""Which steps a run at given levels makes: fitted ones, or those of DPM-Solver++(2M)."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from align_your_steps.optimizer.multistep import textbook
+from align_your_steps.schedules import CalibratedSampler
+from align_your_steps.schedules.calibrated_steps import Step, keeps, planned
+
+FITTED = CalibratedSampler(
+    (9.0, 4.0, 2.0, 1.0, 0.0),
+    (9.0, 4.1, 2.0, 1.0),
+    ((1.1,), (1.3, -0.2), (1.5, -0.6, 0.1), (2.0, -1.2, 0.3, -0.1)),
+)
+OTHER = CalibratedSampler((9.0, 3.0, 0.0), (9.0, 3.0), ((1.2,), (1.5, -0.5)))
+
+
+def made(
+    levels: list[float], *samplers: CalibratedSampler
+) -> list[tuple[float, tuple[float, ...]]]:
+    return [(step.told, step.row) for step in planned(levels, samplers)]
+
+
+def test_whole_run_is_the_fit() -> None:
+    steps = planned(FITTED.levels, [OTHER, FITTED])
+    assert [(step.told, step.row) for step in steps] == list(
+        zip(FITTED.told, FITTED.weights, strict=True)
+    )
+    assert all(step.fitted and step.whole for step in steps)
+
+
+def test_rounding_of_levels_makes_no_difference() -> None:
+    rounded = [level * (1 + 1e-6) for level in FITTED.levels]
+    assert made(rounded, FITTED) == made(list(FITTED.levels), FITTED)
+
+
+@pytest.mark.parametrize("at", range(1, 5))
+def test_first_part_of_a_split_run_is_the_fit(at: int) -> None:
+    assert made(list(FITTED.levels[: at + 1]), FITTED) == made(list(FITTED.levels), FITTED)[:at]
+
+
+@pytest.mark.parametrize("at", range(1, 4))
+def test_second_part_mixes_what_is_there_with_weights_of_the_same_sum(at: int) -> None:
+    steps = planned(FITTED.levels[at:], [FITTED])
+    for i, (step, row) in enumerate(zip(steps, FITTED.weights[at:], strict=True)):
+        assert step.fitted and not step.whole
+        assert len(step.row) == min(i + 1, len(row))
+        assert step.row[:-1] == row[: len(step.row) - 1]
+        assert math.isclose(sum(step.row), sum(row))
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [[9.0, 4.1, 2.1, 1.1, 0.0], [9.0, 8.0, 7.0, 0.5], [9.0, 3.0, 1.0, 0.0], [5.0, 0.0]],
+    ids=["shifted", "above 0", "another sampler's", "one step"],
+)
+def test_other_levels_are_those_of_dpmpp_2m(levels: list[float]) -> None:
+    steps = planned(levels, [FITTED])
+    assert not any(step.fitted for step in steps)
+    assert [step.told for step in steps] == levels[:-1]
+    for step, row in zip(steps, textbook("dpmpp_2m", levels).weights, strict=True):
+        assert step.row == pytest.approx(row)
+
+
+def test_one_fitted_step_among_others_is_textbook() -> None:
+    assert not any(step.fitted for step in planned([9.0, 5.0, 1.0, 0.0], [FITTED]))
+
+
+def test_sampler_that_was_fitted_to_most_steps_is_taken() -> None:
+    assert made([9.0, 3.0, 0.0], FITTED, OTHER) == [(9.0, (1.2,)), (3.0, (1.5, -0.5))]
+
+
+@pytest.mark.parametrize("levels", [[1.0, 1.0, 0.5], [0.1, 0.4, 1.0], [1.0, 0.0, 0.5], [1.0], []])
+def test_levels_that_do_not_fall_make_finite_steps(levels: list[float]) -> None:
+    steps = planned(levels, [FITTED])
+    assert len(steps) == max(0, len(levels) - 1)
+    assert all(math.isfinite(b) for step in steps for b in step.row)
+
+
+@pytest.mark.parametrize(
+    "told, row, expected",
+    [(3.0, (1.5, -0.5), True), (3.1, (1.5, -0.5), False), (3.0, (1.5, -0.4), False)],
+)
+def test_mask_needs_told_levels_that_are_the_levels_and_a_whole_last_row(
+    told: float, row: tuple[float, ...], expected: bool
+) -> None:
+    sampler = CalibratedSampler((9.0, 3.0, 0.0), (9.0, told), ((1.2,), row))
+    assert keeps(sampler) is expected
+
+
+def test_textbook_step_is_told_its_level() -> None:
+    assert planned([2.0, 1.0], []) == [Step(2.0, (1.0,))]
