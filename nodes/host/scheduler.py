@@ -33,6 +33,7 @@ __all__ = [
     "ATTRIBUTE",
     "SCHEDULER_NAME",
     "Measured",
+    "add_name",
     "attach",
     "attached_schedule",
     "register_scheduler",
@@ -107,9 +108,19 @@ def register_scheduler() -> None:
     """
     handler = comfy.samplers.SchedulerHandler(handler=attached_schedule, use_ms=True)
     comfy.samplers.SCHEDULER_HANDLERS[SCHEDULER_NAME] = handler
-    for names in (comfy.samplers.SCHEDULER_NAMES, comfy.samplers.KSampler.SCHEDULERS):
-        if SCHEDULER_NAME not in names:
-            names.append(SCHEDULER_NAME)
+    add_name(SCHEDULER_NAME, comfy.samplers, "SCHEDULER_NAMES")
+    add_name(SCHEDULER_NAME, comfy.samplers.KSampler, "SCHEDULERS")
+
+
+def add_name(name: str, owner: Any, attribute: str) -> None:
+    """Add a name to a list of the host, in place; in place of what is no list, a longer list."""
+    names = getattr(owner, attribute)
+    if name in names:
+        return
+    if isinstance(names, list):
+        names.append(name)
+    else:
+        setattr(owner, attribute, [*names, name])
 
 
 def attached_schedule(
