@@ -39,7 +39,8 @@ class AYSApply(io.ComfyNode):
             ],
             outputs=[
                 io.Model.Output(
-                    tooltip="The same model; the scheduler 'ays_model' now uses this schedule."
+                    tooltip="The same model; the scheduler 'ays_model' now uses this schedule, and "
+                    "the sampler 'ays_model' what was fitted with it."
                 )
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],

@@ -166,7 +166,8 @@ def _auto(
         if found.why:
             why += f", {found.why}"
         if asked.steps is None:
-            saved, lent = _with_others(saved, host.store().by_steps(identity))
+            sampler, cfg = saved.request.get("sampler"), number(saved.request.get("cfg"))
+            saved, lent = _with_others(saved, host.store().by_steps(identity, sampler, cfg))
             why += f"; other steps as saved for {_listed(lent)}" if lent else ""
         return _saved(saved, levels, why)
     if carried is not None and identity is not None and carried.identity == identity:
@@ -271,7 +272,8 @@ def _saved(
     elif conditions.denoise >= 1.0:
         schedule = starting_at(schedule, levels.sigma_max)
     if conditions.boundary is not None:
-        first = host.steps_of_the_first(schedule.levels, conditions.boundary)
+        own = [one.levels for one in saved.samplers if one.steps == schedule.steps]
+        first = host.steps_of_the_first((*own, schedule.levels)[0], conditions.boundary)
         why += f"; for two models, the second after step {first} of {schedule.steps}"
     return Choice(schedule, levels, why, conditions, saved)
 

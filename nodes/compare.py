@@ -13,7 +13,7 @@ from . import host
 from .choose import fingerprint
 from .compare_report import comparison_report
 from .comparison import compared, pictures_of, plot_of
-from .guided import guided_model, linked_guider
+from .guided import guidance_scale, guided_model, linked_guider
 from .limits import within_limits
 from .named import named_schedules, parsed_names
 from .plot import below
@@ -75,8 +75,8 @@ class AYSCompare(io.ComfyNode):
                     multiline=True,
                     tooltip="What to compare, separated by commas or lines: schedulers of KSampler "
                     "(simple, normal, karras, beta, ...), tables that NVIDIA published (SD1.5, "
-                    "SDXL, DeepFloyd IF, SVD), names of schedules that you have saved, and 'auto', "
-                    "which is what AYS Scheduler would take for this model.",
+                    "SDXL, DeepFloyd IF, SVD), names of schedules that you have saved, and 'auto': "
+                    "the one saved for this model that is nearest to these settings.",
                 ),
                 io.Int.Input(
                     "noises",
@@ -185,7 +185,15 @@ class AYSCompare(io.ComfyNode):
         measured_model = host.model_of(guider)
         judged = host.judged_sampler(sampler_name, sampler, twin_alone=True)
         guided = guided_model(guider, judged, latent_image, steps, denoise)
-        named = named_schedules(names, measured_model, guided.levels, steps, denoise, judged)
+        named = named_schedules(
+            names,
+            measured_model,
+            guided.levels,
+            steps,
+            denoise,
+            judged,
+            cfg=guidance_scale(guider),
+        )
         guided.sampler = judged = judged.with_fitted(named.fitted)
         warning = host.distilled_warning(guider, steps)
         if warning:

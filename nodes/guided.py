@@ -76,16 +76,8 @@ def guided_model(
     second: Any = None,
     boundary_step: int = 0,
 ) -> host.GuidedModel:
-    """The guided model, or the pair with a second one, that is measured.
-
-    Raises ValueError for what a sampler cannot be fitted to.
-    """
+    """The guided model, or the pair with a second one, that is measured."""
     model = host.model_of(guider)
-    if second is not None and judged.is_calibrated:
-        raise ValueError(
-            f"The sampler '{host.SAMPLER_NAME}' is fitted to one model, and there is a second one "
-            "here: unlink it, or choose another sampler, for example dpmpp_2m."
-        )
     latent = host.latent_use(model, latent_image, denoise)
     if judged.is_calibrated:
         latent = latent.with_one_mask()

@@ -100,15 +100,16 @@ def named_schedules(
     steps: int,
     denoise: float,
     judged: host.JudgedSampler,
+    cfg: float | None = None,
 ) -> Named:
-    """What each name stands for on a model, at a number of steps, for a sampler.
+    """What each name stands for on a model, at a number of steps, for a sampler and a cfg.
 
     For a denoise below 1 each begins where the host's 'simple' does.
     """
     found = Named()
     for name in names:
         try:
-            sigmas = _levels(name, model, levels, steps, denoise, judged, found)
+            sigmas = _levels(name, model, levels, steps, denoise, judged, cfg, found)
         except ValueError as error:
             found.left_out[name] = str(error).rstrip(".")
             continue
@@ -132,6 +133,7 @@ def _levels(
     steps: int,
     denoise: float,
     judged: host.JudgedSampler,
+    cfg: float | None,
     found: Named,
 ) -> torch.Tensor:
     """Raises ValueError where a name has no levels for this model."""
@@ -144,7 +146,7 @@ def _levels(
             raise ValueError("the published tables are not for flow models")
         total = steps if denoise >= 1.0 else int(steps / denoise)
         return torch.tensor(published(levels, total)[name][-(steps + 1) :])
-    choice = choose(model, name, steps=steps)
+    choice = choose(model, name, steps=steps, sampler=judged.name, cfg=cfg)
     found.notes.append(choice.why)
     own = choice.fitted(steps) if judged.is_calibrated else None
     if own is not None and choice.measured.denoise == denoise:

@@ -167,7 +167,8 @@ class AYSOptimize(io.ComfyNode):
             outputs=[
                 io.Model.Output(
                     tooltip="The model with the schedule attached: choose the scheduler "
-                    "'ays_model' in KSampler.",
+                    "'ays_model' in KSampler, and the sampler that was optimised for, which may be "
+                    "'ays_model' too.",
                 ),
                 io.Sigmas.Output(
                     tooltip="The optimised noise levels, for SamplerCustom and "

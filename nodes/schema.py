@@ -42,10 +42,11 @@ def schedule_input() -> io.Combo.Input:
         options=[AUTO, *PRESETS, *host.store().list()],
         default=AUTO,
         tooltip=(
-            "Which schedule to use. 'auto': the result saved for exactly this model (LoRAs "
-            "included) if there is one, else the published table of its family (SD1.x, SDXL, "
-            "SVD), else the host's 'simple'; the log says which. 'SD1.5', 'SDXL', 'DeepFloyd IF' "
-            "and 'SVD' are the tables NVIDIA published. Below them: what Optimize AYS saved."
+            "Which schedule to use. 'auto': the best result for the nearest number of steps that "
+            "is saved for exactly this model (LoRAs included), else the published table of its "
+            "family (SD1.x, SDXL, SVD), else the host's 'simple'; the log says which. 'SD1.5', "
+            "'SDXL', 'DeepFloyd IF' and 'SVD' are the tables NVIDIA published. Below them: what "
+            "Optimize AYS saved."
         ),
     )
 
@@ -99,8 +100,8 @@ def guidance_inputs() -> list[io.Input]:
             "sampler_name",
             options=host.sampler_names(),
             default="dpmpp_2m",
-            tooltip="The sampler that you will use: the best schedule depends on it. Not "
-            "used when a sampler is linked.",
+            tooltip="The sampler that you will use: the best schedule depends on it. 'ays_model' "
+            "is our own, fitted to your model. Not used when a sampler is linked.",
         ),
     ]
 

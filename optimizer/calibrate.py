@@ -30,7 +30,7 @@ from torch import Tensor
 from .coordinate import spread
 from .gain import Gain
 from .meter import NotFiniteError
-from .multistep import TEXTBOOK, Multistep, textbook
+from .multistep import TEXTBOOK, Multistep, steps_above, textbook
 from .multistep_fit import (
     Linear,
     Move,
@@ -114,6 +114,7 @@ def calibrate(
     whole: bool = False,
     elements: Tensor | None = None,
     model_level: Callable[[float], float] = float,
+    boundary: float = 0.0,
     plan: CalibrationPlan | None = None,
 ) -> Calibrated:
     """Fit, choose and judge a sampler.
@@ -127,6 +128,8 @@ def calibrate(
         whole: whether the last row adds up to 1: with a mask, so that what is kept is kept.
         elements: indices of those of a flattened sample that a run can change; None: all.
         model_level: the level at which the model answers, of one that it is told.
+        boundary: the EDM level at and below which another model answers, in a run of its own, which
+            knows no earlier outputs; 0: there is one model.
         plan: in the place of the budget's own.
 
     Raises ValueError for a budget that is too small, NotFiniteError for references, or the runs of
@@ -134,7 +137,8 @@ def calibrate(
     """
     steps = len(next(iter(curves.values()))) - 1
     plan = plan or CalibrationPlan.of(budget, steps)
-    bench = _Bench(source, _kept(source.shape, elements), lowest, plan.reference, curves)
+    kept = _kept(source.shape, elements)
+    bench = _Bench(source, kept, lowest, plan.reference, curves, boundary)
     fit = range(plan.noises)
     path = bench.path(fit)
     starts, pairs = bench.likely(path, plan)
@@ -182,14 +186,18 @@ class _Bench:
         lowest: float,
         reference: int,
         curves: Mapping[str, Sequence[float]],
+        boundary: float,
     ):
         self.source, self.kept, self.lowest = source, kept, lowest
+        self.boundary = boundary
         self.curves = {name: [float(t) for t in levels] for name, levels in curves.items()}
         highest = next(iter(self.curves.values()))[0]
-        fine = [*spread(highest, lowest, reference), 0.0]
-        self.reference = textbook(REFERENCE, fine)
+        fine = spread(highest, lowest, reference)
+        if lowest < boundary < highest:  # one level is the boundary, lest a step crosses it
+            fine[1 + np.abs(np.log(fine[1:-1] / boundary)).argmin()] = boundary
+        self.reference = textbook(REFERENCE, [*fine, 0.0], boundary)
         steps = len(next(iter(self.curves.values()))) - 1
-        self.probe = textbook(START, [*spread(highest, lowest, steps)[:steps], 0.0])
+        self.probe = textbook(START, [*spread(highest, lowest, steps)[:steps], 0.0], boundary)
         self.ends: dict[range, Tensor] = {}
 
     def denoise(self, x: Tensor, level: float) -> Tensor:
@@ -271,7 +279,7 @@ class _Bench:
         linear = Linear(path, self.probe.told, known)
         start = few(noise)
         samplers = {
-            f"{name} {curve}": textbook(name, levels)
+            f"{name} {curve}": textbook(name, levels, self.boundary)
             for curve, levels in self.curves.items()
             for name in TEXTBOOK
         }
@@ -279,8 +287,10 @@ class _Bench:
             name: path.log_error(run(linear, sampler, start, _same).end)
             for name, sampler in samplers.items()
         }
-        starts = [textbook(START, levels) for levels in self.curves.values()]
-        ends = [greedy(linear, one, start, path, _same)[1].end for one in starts]
+        starts = [textbook(START, levels, self.boundary) for levels in self.curves.values()]
+        ends = [
+            greedy(linear, one, start, path, _same, False, self.boundary)[1].end for one in starts
+        ]
         best = sorted(range(len(starts)), key=lambda k: path.log_error(ends[k]))[: plan.starts]
         likeliest = sorted(samplers, key=lambda name: missed[name])[: plan.pairs]
         return [starts[k] for k in best], {name: samplers[name] for name in likeliest}
@@ -301,13 +311,14 @@ def _fitted(
     model_level: Callable[[float], float],
 ) -> dict[str, Multistep]:
     """What each stage of the fit leaves, by name."""
-    noise = bench.source.noise(noises)
+    noise, boundary = bench.source.noise(noises), bench.boundary
 
     begun = []
     for k, start in enumerate(starts):
 
         def measure(start: Multistep = start) -> dict[str, Tensor]:
-            return _tensors(*greedy(bench.denoise, start, noise, path, bench.elements, whole))
+            found = greedy(bench.denoise, start, noise, path, bench.elements, whole, boundary)
+            return _tensors(*found)
 
         begun.append(_sampler(bench.source.once(f"greedy {k} {noises}", measure)))
     sampler, made = min(begun, key=lambda pair: path.log_error(pair[1].end))
@@ -322,14 +333,17 @@ def _fitted(
         def differentiate(sampler: Multistep = sampler, made: Run = made) -> dict[str, Tensor]:
             return {
                 "tangents": tangents(
-                    bench.denoise, sampler, noise, made, bench.elements, bench.lowest, model_level
+                    bench.denoise, sampler, noise, made, bench.elements, bench.lowest, model_level,
+                    boundary,
                 )
-            }
+            }  # fmt: skip
 
         natural = bench.source.once(f"tangents {k} {noises}", differentiate)["tangents"]
         step = joint_step(move.shape @ natural, made.end - path.end, move)
         for length in (1.0, SHORTER)[:TRIALS]:
-            moved = move.moved(sampler, length * step, bench.lowest)
+            moved = move.moved(sampler, length * step, bench.lowest, boundary)
+            if steps_above(moved.levels, boundary) != steps_above(sampler.levels, boundary):
+                continue  # its rows are for another switch
 
             def trial(moved: Multistep = moved) -> dict[str, Tensor]:
                 return _tensors(moved, run(bench.denoise, moved, noise, bench.elements))

@@ -53,6 +53,7 @@ def calibrated(
         whole=kept,
         elements=problem.elements,
         model_level=_model_level(problem),
+        boundary=problem.solver.boundary,
         plan=plan,
     )
     return _result(lab, found, plan, left_out)

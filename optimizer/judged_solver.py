@@ -46,6 +46,8 @@ class JudgedSolver:
     meter:           counts the rows of all of them
     begin:           where runs of a calibration begin, of unit noise [B, ...]: x in units of the
                      first EDM level; None: at the noise itself
+    boundary:        of a calibration: the EDM level at and below which another model answers, in a
+                     run of its own; 0: there is one model
 
     Make one with `JudgedSolver.of`.
     """
@@ -63,6 +65,7 @@ class JudgedSolver:
     reference_calls: int
     meter: Meter
     begin: Begin | None = None
+    boundary: float = 0.0
 
     @staticmethod
     def of(

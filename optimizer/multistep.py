@@ -37,7 +37,7 @@ from torch import Tensor
 from .profile import Denoiser
 from .solvers import Solver
 
-__all__ = ["TEXTBOOK", "Multistep", "textbook"]
+__all__ = ["TEXTBOOK", "Multistep", "steps_above", "textbook"]
 
 Row = list[float]
 
@@ -144,8 +144,19 @@ class Multistep:
         )
 
 
-def textbook(name: str, levels: Sequence[float]) -> Multistep:
+def steps_above(levels: Sequence[float], boundary: float) -> int:
+    """How many of the steps begin above a level.
+
+    >>> steps_above([100.0, 10.0, 1.0, 0.0], boundary=10.0)
+    1
+    """
+    return sum(t > boundary for t in levels[:-1])
+
+
+def textbook(name: str, levels: Sequence[float], boundary: float = 0.0) -> Multistep:
     """The textbook sampler of that name on n + 1 descending EDM levels.
+
+    boundary: from the first of them on that is not above it, another run goes on; 0: there is one
 
     Raises ValueError for an unknown name.
 
@@ -155,7 +166,9 @@ def textbook(name: str, levels: Sequence[float]) -> Multistep:
     if name not in TEXTBOOK:
         raise ValueError(f"There is no sampler '{name}': choose one of {list(TEXTBOOK)}.")
     levels = tuple(float(t) for t in levels)
-    rows = TEXTBOOK[name](levels)
+    begins, rows = steps_above(levels, boundary), []
+    for part in (levels[: begins + 1], levels[begins:]):
+        rows += TEXTBOOK[name](part) if len(part) > 1 else []
     return Multistep(levels, levels[:-1], tuple(tuple(map(float, row)) for row in rows))
 
 

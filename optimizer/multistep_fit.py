@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .multistep import Multistep
+from .multistep import Multistep, steps_above
 from .surrogate import SIGNIFICANT, SLOPES, lagrange
 
 __all__ = [
@@ -58,6 +58,8 @@ USUAL_RIDGE = 1e-2  # where no noise can be left out
 DIRECTIONS = 2  # along which J is measured
 STATE_MOVE = 0.03  # length of such a move, relative to the output
 LEVEL_MOVE = 0.05  # of log s, to measure dD/dlog s
+WIDEST_MOVE = 2.0  # of log s, beyond which it may leave the levels of the model at hand
+ROUNDING = 1e-5  # by which a level is above another, relative: less is none in single precision
 TRUST = 0.3  # most that a number is moved by in a step: a weight, log of a gap, log of told/level
 
 At = Callable[[Tensor, float], Tensor]  # (x [B, ...], one EDM level) -> D [B, ...]
@@ -181,6 +183,7 @@ def greedy(
     path: Path,
     elements: Elements,
     whole: bool = False,
+    boundary: float = 0.0,
 ) -> tuple[Multistep, Run]:
     """Fit the rows of a start one by one, each landing nearest to the references.
 
@@ -188,7 +191,9 @@ def greedy(
         start: whose levels are kept, and whose first HISTORY weights rows are drawn toward.
         noise: [K, ...] the unit noises of the references.
         whole: whether the weights of the last row add up to 1.
+        boundary: from it on rows mix no outputs of steps above it; 0: all mix all.
     """
+    begins = steps_above(start.levels, boundary)
     x = start.levels[0] * noise
     outputs: list[Tensor] = []
     kept: list[Tensor] = []
@@ -197,6 +202,7 @@ def greedy(
     ridge = GREEDY_RIDGE * start.steps**3
     for i, (t, t_next) in enumerate(pairwise(start.levels)):
         outputs.append(denoise(x, start.told[i]))
+        kept = [] if i == begins else kept
         kept = [elements(outputs[-1]), *kept][:HISTORY]
         r = t_next / t
         goal = (targets[i] - r * elements(x)) / (1.0 - r)
@@ -243,6 +249,7 @@ def tangents(
     elements: Elements,
     lowest: float,
     model_level: Callable[[float], float] = float,
+    boundary: float = 0.0,
     directions: int = DIRECTIONS,
 ) -> Tensor:
     """Derivatives of the end points [K, U, E] with respect to log t_1 … log t_{n-1}, the log s_i
@@ -256,6 +263,7 @@ def tangents(
         noise, made: K noises and the sampler's run on them.
         lowest: EDM level below which the model is told nothing.
         model_level: the level at which the model answers, of one that it is told.
+        boundary: at and below which another model answers; 0: there is one.
     """
     n, count = sampler.steps, len(noise)
     most = 1 + 2 * n + (n - 1) * directions
@@ -272,7 +280,8 @@ def tangents(
         b, r = sampler.weights[i], sampler.levels[i + 1] / sampler.levels[i]
         output = made.outputs[i]
         moved = _along(denoise, vectors, dx, x, s, output, directions) if i else dx
-        other = _beside(s, lowest, model_level)
+        ends = _ends(sampler.levels[i], sampler.levels[0], lowest, boundary)
+        other = _beside(s, *ends, model_level)
         change = denoise(x, other) - output
         by_level = vectors.add(change / math.log(model_level(other) / model_level(s)))
         moved = vectors.padded(moved)
@@ -296,12 +305,22 @@ def tangents(
     return dx @ vectors.kept
 
 
-def _beside(s: float, lowest: float, model_level: Callable[[float], float]) -> float:
+def _ends(level: float, highest: float, lowest: float, boundary: float) -> tuple[float, float]:
+    """The lowest and the highest that may be told at a level: the same model has to answer."""
+    if level > boundary:
+        return max(lowest, boundary * (1.0 + ROUNDING)), highest
+    return lowest, min(highest, boundary)
+
+
+def _beside(
+    s: float, lowest: float, highest: float, model_level: Callable[[float], float]
+) -> float:
     """A level beside s, below it if the model has one there, that the model tells from s."""
     answered, move = model_level(s), LEVEL_MOVE
     while True:
         for other in (s * math.exp(-move), s * math.exp(move)):
-            if other >= lowest and model_level(other) != answered:
+            inside = lowest <= other and (other <= highest or move > WIDEST_MOVE)
+            if inside and model_level(other) != answered:
                 return other
         move *= 1.5
 
@@ -430,8 +449,13 @@ class Move:
         shape = shape[kept]
         return Move(shape, torch.zeros(len(shape), dtype=torch.float64))
 
-    def moved(self, sampler: Multistep, step: Tensor, lowest: float) -> Multistep:
-        """The sampler after a step [V], within the TRUST of each coordinate."""
+    def moved(
+        self, sampler: Multistep, step: Tensor, lowest: float, boundary: float = 0.0
+    ) -> Multistep:
+        """The sampler after a step [V], within the TRUST of each coordinate.
+
+        lowest, boundary: as for `tangents`
+        """
         n = sampler.steps
         step = step.clamp(-TRUST, TRUST)
         gaps = -np.diff(np.log(sampler.levels[:-1])) * np.exp(step[: n - 1].numpy())
@@ -443,9 +467,10 @@ class Move:
         told = levels * ratio * np.exp(change[n - 1 : 2 * n - 1])
         weights = np.concatenate(sampler.weights) + change[2 * n - 1 :]
         cuts = np.cumsum([len(row) for row in sampler.weights])[:-1]
+        ends = [_ends(t, sampler.levels[0], lowest, boundary) for t in levels]
         return Multistep(
             (*map(float, levels), 0.0),
-            tuple(map(float, np.clip(told, lowest, sampler.levels[0]))),
+            tuple(map(float, np.clip(told, *np.transpose(ends)))),
             tuple(tuple(map(float, row)) for row in np.split(weights, cuts)),
         )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class CalibratedSampler:
         told = _rounded(self.told)
         if not (np.isfinite(told) & (told > 0.0)).all():
             raise ValueError("The levels that a model is told must be finite and above 0.")
-        if not all(np.isfinite(_rounded(row)).all() for row in self.weights):
+        if not np.isfinite(_rounded(tuple(chain.from_iterable(self.weights)))).all():
             raise ValueError("A sampler's weights must be finite numbers.")
 
     @property

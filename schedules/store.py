@@ -105,7 +105,9 @@ class Store:
         found = _first_whole(chosen)
         return Nearest(*found, reason_for(items, asked)) if found else None
 
-    def by_steps(self, identity: str | None) -> dict[int, SavedSchedule]:
+    def by_steps(
+        self, identity: str | None, sampler: str | None = None, cfg: float | None = None
+    ) -> dict[int, SavedSchedule]:
         """The result of a model to take for each number of steps that it has results for.
 
         Without tensors; those measured for the whole path alone.
@@ -115,7 +117,8 @@ class Store:
             saved = item[1].saved
             for count in steps_known(saved) if is_whole(saved) else ():
                 found.setdefault(count, []).append(item)
-        return {count: ranked(found[count], Asked(count))[0][1].saved for count in sorted(found)}
+        asked = {count: Asked(count, sampler, cfg) for count in sorted(found)}
+        return {count: ranked(found[count], asked[count])[0][1].saved for count in asked}
 
     def save(self, saved: SavedSchedule) -> Path:
         """Write one result; it is there whole or not at all, and outlasts a power cut.

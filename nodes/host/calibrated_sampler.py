@@ -102,7 +102,7 @@ def _mixed(outputs: Sequence[Tensor], row: Sequence[float]) -> Tensor:
     newest, total = outputs[0], sum(row)
     mixed = newest if math.isclose(total, 1.0, rel_tol=1e-9) else total * newest
     for weight, output in zip(row[1:], outputs[1:], strict=False):
-        mixed = mixed + weight * (output - newest)
+        mixed = torch.add(mixed, output - newest, alpha=weight)
     return mixed
 
 

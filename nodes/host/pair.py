@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...optimizer import JudgedSolver
 from .guided_model import GuidedModel
 from .latents import LatentUse
 from .model import NoiseLevels, noise_levels, sampled_model, simple_schedule
@@ -28,6 +29,8 @@ from .scheduler import steps_of_the_first
 from .solver import HostSolver
 
 __all__ = ["GuidedPair", "boundary_level", "pair_levels", "with_model"]
+
+ROUNDING = 1e-6  # by which a level at the boundary may be above it, relative
 
 
 def with_model(guider: Any, model: Any) -> Any:
@@ -120,6 +123,17 @@ class GuidedPair(GuidedModel):
             return single.sample(noise, sigmas, sampler, seed)
 
         return dataclasses.replace(single, sample=sample)
+
+    def calibration(self, first: float) -> JudgedSolver:
+        """The sampler that is fitted to both models, each in a run of its own."""
+        single, second = super().calibration(first), self.second.calibration(self.boundary)
+        at_boundary = float(self.levels.coordinate.edm(np.array(self.boundary)))
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            above = float(sigma[0]) > at_boundary * (1.0 + ROUNDING)
+            return (single if above else second).denoise(x, sigma)
+
+        return dataclasses.replace(single, denoise=denoise, boundary=at_boundary)
 
     def run(
         self, noise: Tensor, start: Any, sigmas: Tensor, sampler: Any, seed: int, fine: bool

@@ -1,9 +1,9 @@
 """A script for the host's process: the sampler `ays_model` beside what was fitted, and dpmpp_2m.
 
 For every kind of model of KINDS it fits a sampler with BUDGET calls for STEPS steps, attaches it,
-samples NOISES latents, and prints JSON: kind -> a row of
+samples NOISES latents, and prints JSON: `listed`, how often the name is in each of the host's
+lists, `last`, their last names, `windows`, the steps that context windows find, and kind -> row:
 
-    listed     how often the name is in each of the host's lists
     told       [what the model was told at every call, what the fit tells it], host's levels
     looked_up  whether every told level is among the sample_sigmas of its call
     end        largest difference to the fit's own run, over the largest element
@@ -49,7 +49,8 @@ def main() -> None:
     from align_your_steps.nodes import host
     from align_your_steps.nodes.fitted import fitted_sampler
     from align_your_steps.optimizer import Result, optimize
-    from align_your_steps.schedules import Provenance, Schedule
+    from align_your_steps.schedules import CalibratedSampler, Provenance, Schedule
+    from align_your_steps.tests.host.test_pack import latents
     from align_your_steps.tests.host.test_pack.model import build
 
     lines: list[str] = []
@@ -280,6 +281,38 @@ def main() -> None:
             ends.append(error(run(attached, name, part, fine), limit))
         return {"part": ends}
 
+    def steps_of_windows() -> list[int]:
+        """The steps that context windows find for themselves, told other levels than x is at."""
+        model = build("gaussian mixture", "flow", 7, SHIFT, **latents.KINDS["video"])
+        nodes = importlib.import_module("comfy_extras.nodes_context_windows")
+        levels = host.noise_levels(model)
+        sigmas = host.host_schedule(levels, "beta", STEPS, 1.0).tolist()
+        told = tuple(level * (1.0 - 0.02 * i) for i, level in enumerate(sigmas[:-1]))
+        rows = tuple((1.0,) if i == 0 else (1.2, -0.2) for i in range(STEPS))
+        plain = Schedule(tuple(sigmas), "it", Provenance("a", "b", "c"))
+        fitted = (CalibratedSampler(tuple(sigmas), told, rows),)
+        attached = host.attach(model, plain, host.Measured(), fitted)
+        (attached,) = nodes.ContextWindowsManualNode.execute(
+            attached, 2, 1, "standard_uniform", 1, False, "pyramid", 2
+        ).result
+        found: list[int] = []
+        handler = attached.model_options["context_handler"]
+
+        def noted(timestep: Tensor, options: Any) -> None:
+            type(handler).set_step(handler, timestep, options)
+            found.append(handler._step)
+
+        handler.set_step = noted
+        video = torch.randn(1, 3, 5, 4, 4, generator=torch.Generator().manual_seed(1))
+        guider = host.make_guider(attached, positive, negative, CFG)
+        sampler = comfy.samplers.sampler_object("ays_model")
+        end = guider.sample(
+            video, torch.zeros_like(video), sampler, asked(attached, "ays_model"), seed=1,
+            disable_pbar=True,
+        )  # fmt: skip
+        assert bool(end.isfinite().all())
+        return found
+
     lists = (
         comfy.samplers.KSAMPLER_NAMES,
         comfy.samplers.SAMPLER_NAMES,
@@ -288,6 +321,7 @@ def main() -> None:
     answer: dict[str, Any] = {"listed": [names.count("ays_model") for names in lists]}
     answer["last"] = [names[-1] for names in lists]
     with torch.inference_mode():
+        answer["windows"] = steps_of_windows()
         for kind in sys.argv[1:] or KINDS:
             answer[kind] = row(kind)
     print(json.dumps(answer))

@@ -11,7 +11,9 @@ data is larger, with the boundary at a step of 'simple':
     reference   RMS distance of the reference of FINE steps to one of many more, and of a run of
                 STEPS steps of a judged sampler
     result      of an optimisation: `sigmas`, `rows` computed by both models, `calls` reported, and
-                `errors` of the result and of the host's schedules on fresh noise
+                `errors` of the result and of the host's schedules on fresh noise; `fitted`, the
+                error of a fitted sampler in two KSamplerAdvanced, and `fit apart`, how far that is
+                from the fit's own run
     untouched   whether the models carry no wrapper and their weights are as before
 """
 
@@ -38,11 +40,14 @@ def main() -> None:
     import comfy.samplers
     import torch
     from align_your_steps.nodes import host
+    from align_your_steps.nodes.fitted import fitted_sampler
     from align_your_steps.optimizer import optimize
+    from align_your_steps.schedules import Provenance, Schedule
     from align_your_steps.tests.host.test_pack.meter import METER
     from align_your_steps.tests.host.test_pack.model import build
     from torch import Tensor
 
+    host.register_sampler()
     shape = 1, SIZE, SIZE
     noise = torch.randn(NOISES, *shape, generator=torch.Generator().manual_seed(1))
     positive, negative = prompt(3), prompt(-1)
@@ -91,6 +96,31 @@ def main() -> None:
                 same[count] = torch.equal(pair(name).solver()(noise, moved, seed=0), end)
             return same
 
+        def fit(two: host.GuidedPair, levels: host.NoiseLevels, boundary: float) -> Any:
+            """The end of two KSamplerAdvanced, and how far it is from the fit's own run."""
+            solver = two.calibration(levels.sigma_max)
+            result = optimize(
+                two,
+                two.shape,
+                sigma_max=levels.sigma_max,
+                sigma_min=levels.sigma_min,
+                steps=STEPS,
+                solver=solver,
+                candidates=host.host_schedules(levels, STEPS, 1.0),
+                budget=BUDGET,
+                coordinate=levels.coordinate,
+            )
+            plain = Schedule(tuple(result.plain.sigmas.tolist()), "it", Provenance("a", "b", "c"))
+            samplers = (fitted_sampler(result, levels),)
+            models = (host.attach(m, plain, None, samplers) for m in (first, second))
+            sigmas, (high, low) = result.sigmas, models
+            count = host.steps_of_the_first(sigmas.tolist(), boundary)
+            start = torch.zeros_like(noise)
+            left = part(high, "ays_model", start, sigmas, start_step=0, last_step=count)
+            end = part(low, "ays_model", left, sigmas, start_step=count, last_step=10000)
+            own_run = result.sampler(solver.denoise, solver.begin(noise))
+            return end, distance(end, own_run)
+
         def single(model: Any) -> host.GuidedModel:
             return host.GuidedModel(guider(model), own, use, host.judged_sampler("euler"))
 
@@ -123,6 +153,7 @@ def main() -> None:
             coordinate=levels.coordinate,
         )
         rows = METER.rows
+        fitted, apart = fit(pair("ays_model"), levels, boundary)
         solver, models = both.solver(), (first, second)
         schedules = {"optimised": result.sigmas, **host.host_schedules(levels, STEPS, 1.0)}
         return {
@@ -141,6 +172,8 @@ def main() -> None:
                     name: distance(solver(noise, schedules[name], seed=0), limit)
                     for name in ("optimised", "simple", "karras", "beta")
                 },
+                "fitted": distance(fitted, limit),
+                "fit apart": apart,
             },
             "untouched": [
                 not any(model.wrappers.get("predict_noise", {}) for model in models),

@@ -254,9 +254,7 @@ def test_cancelled_fit_continues_with_the_same_result(empty_server: ComfyServer)
 
 
 def test_what_a_sampler_cannot_be_fitted_to_is_refused_in_a_sentence(server: ComfyServer) -> None:
-    two = pair_graph(sampler_name=AYS, second_model=["second", 0], boundary_step=2)
     refused: dict[str, Callable[[], Any]] = {
-        "is fitted to one model, and there is a second one here": lambda: server.run(two),
         "a calibrated sampler takes 'measured'": lambda: server.run(
             fitted_graph(method="paper (KLUB)")
         ),
@@ -265,6 +263,29 @@ def test_what_a_sampler_cannot_be_fitted_to_is_refused_in_a_sentence(server: Com
     for message, run in refused.items():
         with pytest.raises(PromptError, match=message):
             run()
+
+
+def test_pair_is_fitted_with_a_run_for_each_model(server: ComfyServer) -> None:
+    inputs = {"second_model": ["second", 0], "boundary_step": 2, "name": "two fitted"}
+    graph = pair_graph(sampler_name=AYS, method="measured", budget=900, **inputs)
+    text = server.run(graph)["outputs"]["report"]["text"][0]
+    result = saved(server, "two fitted")
+    (sampler,) = result.samplers
+    first = sum(level > result.notes["boundary"] for level in sampler.levels[:-1])
+    assert 0 < first < STEPS
+    assert f"The second model takes over after step {first} of {STEPS}" in text
+    assert all(len(row) <= i + 1 for i, row in enumerate(sampler.weights[first:]))
+    server.get("/ays_test/reset")
+    before = len(server.log)
+    models = ["optimize", 0], ["optimize", 3]
+    entry = server.run(two_samplers(graph, *models, first, sampler_name=AYS))
+    high, low = (line["sigmas"] for line in server.get("/ays_test/sigmas"))
+    levels = list(sampler.levels)
+    assert [high, low] == [levels[: first + 1], levels[first:]]
+    assert server.latent(entry, "save").isfinite().all()
+    said = server.log[before:]
+    assert said.count("as they were fitted.") == 2
+    assert "the run begins among them" not in said
 
 
 def test_compare_runs_fitted_steps_where_they_were_fitted(server: ComfyServer) -> None:

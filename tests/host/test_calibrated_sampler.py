@@ -40,6 +40,12 @@ def test_name_is_once_in_every_list_and_last(answer: dict[str, Any]) -> None:
     assert answer["last"] == ["ays_model"] * 3
 
 
+def test_context_windows_find_the_step_by_the_level_that_the_model_is_told(
+    answer: dict[str, Any],
+) -> None:
+    assert answer["windows"] == list(range(STEPS))
+
+
 def test_run_is_that_of_the_fit(row: dict[str, Any]) -> None:
     assert row["end"] < 1e-4
 

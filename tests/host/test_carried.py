@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from align_your_steps.schedules.packed import unpacked
+from align_your_steps.schedules.saved import FORMAT
+from align_your_steps.schedules.shared import to_json
 from align_your_steps.tests.host.server import ComfyServer, Graph
 from align_your_steps.tests.host.test_host import model_graph
 from align_your_steps.tests.host.test_nodes import (
@@ -18,6 +21,7 @@ from align_your_steps.tests.host.test_nodes import (
     network_rows,
     optimize_graph,
 )
+from align_your_steps.tests.schedules.made import with_samplers
 from PIL import Image
 from torch import Tensor
 
@@ -202,10 +206,101 @@ def test_a_node_in_a_subgraph_carries_its_levels(
     first = server.run(scheduler(mine, f"{node}:3"), pnginfo=in_subgraph(node))
     _, texts = picture(server, first)
     outer, inner = texts["workflow"]["nodes"], texts["workflow"]["definitions"]["subgraphs"]
-    assert inner[0]["nodes"][0]["properties"][PROPERTY]["name"] == mine
-    assert PROPERTY not in json.dumps(outer)
+    assert outer[1]["properties"]["ays_schedules"]["3"]["name"] == mine
+    assert PROPERTY not in json.dumps(inner), "other instances share it"
     there = away.run(texts["prompt"], pnginfo={"workflow": texts["workflow"]})
     assert torch.equal(latent(away, there), latent(server, first))
+
+
+def test_instances_of_a_subgraph_carry_each_its_own(
+    node: str, server: ComfyServer, away: ComfyServer, mine: str
+) -> None:
+    other, inner = str(next(IDS)), "3"
+    graph, second = scheduler(mine, f"{node}:3"), scheduler("auto", f"{other}:3")
+    imported = server.post("/ays/schedules/import", {"name": f"other {node}", "sigmas": [9, 4, 1]})
+    second[f"{other}:3"]["inputs"]["schedule"] = imported["name"]
+    graph[f"{other}:3"] = second[f"{other}:3"]
+    again = {
+        **graph["sample"]["inputs"],
+        "latent_image": ["sample", 0],
+        "sigmas": [f"{other}:3", 0],
+    }
+    graph["again"] = {"class_type": "SamplerCustom", "inputs": again}
+    graph["save"]["inputs"]["samples"] = ["again", 0]
+    pnginfo = in_subgraph(node)
+    nodes = pnginfo["workflow"]["nodes"]
+    nodes.append({**nodes[1], "id": int(other), "properties": {}})
+    first = server.run(graph, pnginfo=pnginfo)
+    _, texts = picture(server, first)
+    held = [n["properties"]["ays_schedules"][inner]["name"] for n in texts["workflow"]["nodes"][1:]]
+    assert held == [mine, imported["name"]]
+    there = away.run(texts["prompt"], pnginfo={"workflow": texts["workflow"]})
+    assert torch.equal(latent(away, there), latent(server, first))
+    # What one has no more is not taken from the other.
+    graph[f"{node}:3"]["inputs"]["schedule"] = "SDXL"
+    _, texts = picture(server, server.run(graph, pnginfo={"workflow": texts["workflow"]}))
+    held = [n["properties"]["ays_schedules"] for n in texts["workflow"]["nodes"][1:]]
+    assert (held[0], list(held[1])) == ({}, [inner])
+
+
+def test_a_node_three_subgraphs_deep_carries_its_levels(
+    node: str, server: ComfyServer, away: ComfyServer, mine: str
+) -> None:
+    path = f"{node}:4:3"
+    first = server.run(scheduler(mine, path), pnginfo=deep(node))
+    _, texts = picture(server, first)
+    assert list(texts["workflow"]["nodes"][1]["properties"]["ays_schedules"]) == ["4:3"]
+    there = away.run(texts["prompt"], pnginfo={"workflow": texts["workflow"]})
+    assert torch.equal(latent(away, there), latent(server, first))
+
+
+def deep(node: str) -> dict[str, Any]:
+    """A workflow whose subgraph holds a subgraph, as number 4, that holds the node."""
+    pnginfo = in_subgraph(node)
+    definitions = pnginfo["workflow"]["definitions"]["subgraphs"]
+    definitions.append({"id": "outer", "nodes": [{"id": 4, "type": SUBGRAPH}]})
+    pnginfo["workflow"]["nodes"][1]["type"] = "outer"
+    return pnginfo
+
+
+def test_what_older_workflows_carry_in_a_subgraph_is_read(
+    node: str, away: ComfyServer, mine: str, found: dict[str, Any]
+) -> None:
+    pnginfo = in_subgraph(node)
+    shared = pnginfo["workflow"]["definitions"]["subgraphs"][0]["nodes"][0]
+    shared["properties"] = {PROPERTY: found}
+    entry = away.run(scheduler(mine, f"{node}:3"), pnginfo=pnginfo)
+    assert entry["outputs"][f"{node}:3"][PROPERTY][0]["levels"] == found["levels"]
+    # A published table takes it back for this instance, and leaves it to the others.
+    entry = away.run(scheduler("SDXL", f"{node}:3"), pnginfo=pnginfo)
+    _, texts = picture(away, entry)
+    assert texts["workflow"]["nodes"][1]["properties"]["ays_schedules"] == {"3": {}}
+    entry = away.run(scheduler("auto", f"{node}:3"), pnginfo={"workflow": texts["workflow"]})
+    assert f"{node}:3" not in entry["outputs"]
+
+
+def test_a_calibrated_sampler_is_carried_to_the_last_bit(
+    node: str, server: ComfyServer, away: ComfyServer, found: dict[str, Any]
+) -> None:
+    fitted = with_samplers()
+    assert fitted.schedule.steps == STEPS
+    request = {**fitted.request, "identity": found["request"]["identity"]}
+    saved = {**to_json(fitted), "request": request, "name": f"fitted {node}"}
+    name = server.post("/ays/schedules/import?filename=x.json", saved)["name"]
+    for kind in (scheduler(name, node), apply(name, node)):
+        first = server.run(kind, pnginfo=workflow(node))
+        _, texts = picture(server, first)
+        (carries,) = unpacked(carried(texts) or {}, "x")
+        assert carries.samplers == fitted.samplers
+        there = away.run(texts["prompt"], pnginfo={"workflow": texts["workflow"]})
+        assert torch.equal(latent(away, there), latent(server, first))
+        _, texts = picture(away, there)
+        (again,) = unpacked(carried(texts) or {}, "x")
+        assert again.samplers == fitted.samplers
+    renamed = server.post("/ays/schedules/rename", {"name": name, "new_name": f"{name} b"})["name"]
+    (row,) = [r for r in server.get("/ays/schedules")["schedules"] if r["name"] == renamed]
+    assert row["calibrated"] == [3, 5]
+    server.post("/ays/schedules/delete", {"name": renamed})
 
 
 def test_a_graph_without_a_workflow_has_its_levels_beside_it(
@@ -222,6 +317,30 @@ def test_a_graph_without_a_workflow_has_its_levels_beside_it(
 def test_a_graph_without_anything_beside_it_runs(node: str, server: ComfyServer, mine: str) -> None:
     entry = server.run(scheduler(mine, node))
     assert entry["outputs"][node][PROPERTY][0]["name"] == mine
+
+
+@pytest.mark.parametrize("more", ["", "4, 7"])
+def test_a_picture_of_ays_model_is_the_same_to_the_last_bit(
+    node: str, server: ComfyServer, away: ComfyServer, more: str
+) -> None:
+    name = f"fitted picture {node}"
+    graph = optimize(name, node, sampler_name="ays_model", budget=400, more_steps=more)
+    graph["sample"]["inputs"]["sampler_name"] = "ays_model"
+    fitted = apply(name, node)
+    fitted["sample"]["inputs"]["sampler_name"] = "ays_model"
+    server.run(graph)
+    for kind in (fitted, graph):  # in this order: the second is saved there
+        first = server.run(kind, pnginfo=workflow(node))
+        pixels, texts = picture(server, first)
+        assert len(json.dumps(carried(texts))) < 24_000
+        away.get("/ays_test/reset")
+        there = away.run(texts["prompt"], pnginfo={"workflow": texts["workflow"]})
+        assert torch.equal(latent(away, there), latent(server, first))
+        assert picture(away, there)[0] == pixels
+        assert network_rows(away) == 2 * STEPS, "nothing was measured"
+        plain = {**kind, "sample": {**kind["sample"]}}
+        plain["sample"]["inputs"] = {**kind["sample"]["inputs"], "sampler_name": "dpmpp_2m"}
+        assert not torch.equal(latent(server, server.run(plain)), latent(server, first))
 
 
 # -- which schedule counts ------------------------------------------------------------------
@@ -328,6 +447,8 @@ HOSTILE: dict[str, Any] = {
     "a list for notes": {"levels": [1.0, 0.0], "notes": []},
     "a number for identity": {"levels": [1.0, 0.0], "request": {"identity": 3}},
     "another version": {"levels": [1.0, 0.0], "version": 9},
+    "packed nonsense": {"format": FORMAT, "version": 2, "packed": "AAAA"},
+    "packed by a newer version": {"format": FORMAT, "version": 3, "packed": "AAAA"},
     "text for more": {"levels": [1.0, 0.0], "more": "x"},
     "much more": {"levels": [1.0, 0.0], "more": [{}] * 1000},
 }

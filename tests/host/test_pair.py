@@ -44,6 +44,13 @@ def test_the_optimised_schedule_of_a_pair_beats_the_hosts(measured: dict[str, An
 
 
 @each_prediction
+def test_fitted_sampler_runs_on_both_models_as_it_was_fitted(measured: dict[str, Any]) -> None:
+    result = measured["result"]
+    assert result["fit apart"] < 1e-3
+    assert result["fitted"] < 0.5 * min(result["errors"].values())
+
+
+@each_prediction
 def test_the_calls_of_both_models_are_counted(measured: dict[str, Any]) -> None:
     result = measured["result"]
     # A guided call costs the networks two rows.

@@ -5,16 +5,19 @@ sidebar tab of saved schedules; where nodes matter, in both of the page's render
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from align_your_steps.schedules.files import content_of
 from align_your_steps.tests.host.browser import open_page
 from align_your_steps.tests.host.panel import OurPage
 from align_your_steps.tests.host.server import ComfyServer, Graph
 from align_your_steps.tests.host.test_nodes import optimize_graph
 from align_your_steps.tests.host.ways import Way
+from align_your_steps.tests.schedules.made import with_samplers
 from playwright.sync_api import APIResponse, Route
 
 LEVELS = [14.0, 6.0, 3.0, 1.0, 0.4, 0.0]
@@ -26,6 +29,38 @@ LIST = "**/ays/schedules"  # what the page asks for
 OFFERED = """
 name => LiteGraph.registered_node_types.AYSScheduler.nodeData.input.required.schedule
   .flatMap(part => part.options ?? part).includes(name)
+"""
+# Put AYS Scheduler into a subgraph, and another instance of it beside; the ids of both.
+TWINS = """
+() => {
+  const graph = app.rootGraph ?? app.graph;
+  const { node } = graph.convertToSubgraph(new Set([graph.getNodeById("scheduler")]));
+  const copy = node.clone(), shown = LiteGraph.createNode("AYSTestShowSigmas");
+  graph.add(copy);
+  graph.add(shown);
+  graph.getNodeById("model").connect(0, copy, 0);
+  copy.connect(0, shown, 0);
+  const ended = ({ detail }) => (window.ended ??= []).push(detail.prompt_id);
+  app.api.addEventListener("execution_success", ended);
+  return [node.id, copy.id].map(String);
+}
+"""
+# Whether both keep a schedule of a name; null: none.
+HELD = """
+([twins, name]) => twins.every(id => {
+  const graph = app.rootGraph ?? app.graph;
+  const [found] = Object.values(graph.getNodeById(id).properties.ays_schedules ?? {});
+  return (found?.name ?? null) === name;
+})
+"""
+CHOOSE_INSIDE = """
+([id, name]) => {
+  const graph = app.rootGraph ?? app.graph;
+  const { widgets } = graph.getNodeById(id).subgraph.nodes[0];
+  const widget = widgets.find(widget => widget.name === "schedule");
+  widget.value = name;
+  widget.callback(name);
+}
 """
 HACK = '<img src=x onerror="window.hacked = true"> & co'
 SHOWN = HACK.replace("<img", "‹img")
@@ -193,6 +228,47 @@ def test_an_entry_says_what_it_was_measured_on(ours: OurPage, server: ComfyServe
     ours.drop("x.json", json.dumps({**file, "notes": {"model": f"dreamy + {HACK} 0.8"}}))
     ours.row(file["name"]).get_by_text(f"measured on dreamy + {SHOWN} 0.8").wait_for()
     server.post("/ays/schedules/delete", {"name": file["name"]})
+
+
+def test_an_entry_with_a_calibrated_sampler_is_marked(ours: OurPage, server: ComfyServer) -> None:
+    for kind in (".json", ".safetensors"):
+        file = content_of(with_samplers(), kind)
+        address = f"{server._url}/ays/schedules/import?filename=x{kind}"
+        with urllib.request.urlopen(urllib.request.Request(address, data=file)) as answer:
+            name = json.load(answer)["name"]
+        ours.open_tab()
+        ours.page.locator(".ays-header").get_by_label("Read the list again").click()
+        ours.row(name).get_by_text("sampler calibrated for 3, 5 steps").wait_for()
+        server.post("/ays/schedules/delete", {"name": name})
+
+
+def test_instances_of_a_subgraph_keep_each_what_it_has_used(
+    ours: OurPage, server: ComfyServer
+) -> None:
+    name = imported(server, f"twins {ours.vue}")
+    other = imported(server, f"other of twins {ours.vue}", [9.0, 2.0, 0.0])
+    ours.host.load(scheduler_graph(name), centre="scheduler")
+    twins = ours.page.evaluate(TWINS)
+    prompt_id, sent = ours.queue()
+    assert {twin for twin in twins if f"{twin}:scheduler" in sent["prompt"]} == set(twins)
+    server.wait(prompt_id)
+    ours.page.wait_for_function(HELD, arg=[twins, name])
+    inner = ours.workflow()["definitions"]["subgraphs"][0]["nodes"]
+    assert "ays_schedule" not in json.dumps(inner), "the instances share it"
+    ours.open_tab()
+    ours.page.locator(".ays-header").get_by_label("Read the list again").click()
+    ours.rename(name, f"renamed {name}")
+    name = f"renamed {name}"
+    ours.page.wait_for_function(HELD, arg=[twins, name])
+
+    server.post("/ays/schedules/delete", {"name": name})
+    prompt_id, sent = ours.queue()
+    levels = server.wait(prompt_id)["outputs"]["shown"]["sigmas"]
+    assert levels[1:] == pytest.approx(LEVELS[1:], rel=1e-3), "from the workflow"
+    ours.page.wait_for_function("id => window.ended.includes(id)", arg=prompt_id)
+    ours.page.evaluate(CHOOSE_INSIDE, [twins[0], other])
+    ours.page.wait_for_function(HELD, arg=[twins, None])
+    server.post("/ays/schedules/delete", {"name": other})
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

@@ -16,6 +16,7 @@ from align_your_steps.schedules.saved import read_saved, to_bytes
 from align_your_steps.schedules.shared import from_json, to_json_bytes
 from align_your_steps.tests.host.server import ComfyServer
 from align_your_steps.tests.host.test_nodes import saved_files, scheduler_graph, shown
+from align_your_steps.tests.schedules.made import with_samplers
 
 LEVELS = (14.614641189575195, 3.0, 1.0, 0.25, 0.0)
 HERE = "http://192.168.7.7:8188"
@@ -102,6 +103,7 @@ def test_the_list_says_what_is_known(server: ComfyServer, name: str) -> None:
         "name": name,
         "steps": 4,
         "other_steps": [2],
+        "calibrated": [],
         "sigmas": pytest.approx(LEVELS),
         "model": "dreamshaper_8",
         "sampler": "euler",
@@ -161,6 +163,20 @@ def test_names_do_not_get_into_headers_or_paths(server: ComfyServer) -> None:
     (path,) = [path for path in saved_files(server) if path.name.startswith("x-a-b")]
     assert Answer(server, "/ays/schedules/delete", {"name": shows}).status == 200
     assert not path.exists()
+
+
+@pytest.mark.parametrize("tool", ["comfyui", "diffusers", "a1111"])
+def test_text_of_a_calibrated_result_is_its_plain_schedule(server: ComfyServer, tool: str) -> None:
+    saved = with_samplers()
+    name = add(server, saved)
+    try:
+        answer = Answer(server, "/ays/schedules/text", name=name, **{"for": tool}).json
+        assert "14.6, 4.0, 1.2, 0.4, 0.029" in answer["text"]
+        assert "runs only in ComfyUI with this pack" in answer["hint"]
+        assert listed(server)[name]["calibrated"] == [3, 5]
+        assert Answer(server, "/ays/schedules/export", name=name).json["version"] == 2
+    finally:
+        Answer(server, "/ays/schedules/delete", {"name": name})
 
 
 @pytest.mark.parametrize(

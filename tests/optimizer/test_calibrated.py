@@ -13,7 +13,7 @@ import torch
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import FLOW, VE, JudgedSolver, Result, builtin_solver, optimize
 from align_your_steps.optimizer.coordinate import spread
-from align_your_steps.optimizer.multistep import TEXTBOOK, Multistep, textbook
+from align_your_steps.optimizer.multistep import TEXTBOOK, Multistep, steps_above, textbook
 from align_your_steps.optimizer.optimize import check_calibration
 from align_your_steps.optimizer.solvers import reference_solver
 from align_your_steps.tests.optimizer.laboratory import optimize_flat
@@ -221,6 +221,36 @@ def test_runs_begin_at_the_callers_image() -> None:
     )  # fmt: skip
     first = torch.cat(seen).mean(0)
     assert torch.allclose(first, image, atol=0.5)
+
+
+def test_fit_to_two_models_begins_anew_at_the_boundary() -> None:
+    boundary, other = 1.0, Mixture.random(16, 4, seed=4)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return (DATA if float(sigma[0]) > boundary else other).denoise(x, sigma)
+
+    solver = replace(JudgedSolver.of("calibrated", denoise), boundary=boundary)
+    result = optimize(
+        denoise, (16,), sigma_max=HIGH, sigma_min=LOW, steps=6, solver=solver,
+        candidates=curves(6), budget=1500,
+    )  # fmt: skip
+    sampler = result.sampler
+    begins = steps_above(sampler.levels, boundary)
+    assert 0 < begins < 6
+    for i, row in enumerate(sampler.weights):
+        assert len(row) <= (i + 1 if i < begins else i - begins + 1)
+    assert all((s > boundary) == (i < begins) for i, s in enumerate(sampler.told))
+    # As two runs of the host make it: the second one knows no earlier outputs.
+    first = Multistep(sampler.levels[: begins + 1], sampler.told[:begins], sampler.weights[:begins])
+    second = Multistep(sampler.levels[begins:], sampler.told[begins:], sampler.weights[begins:])
+    left = first(DATA.denoise, NOISE) / second.levels[0]
+    whole = sampler(denoise, NOISE)
+    assert torch.allclose(second(other.denoise, left), whole, atol=1e-4)
+    fine = [*spread(HIGH, boundary, 60), *spread(boundary, LOW, 60)[1:], 0.0]
+    end = textbook("unipc_3", fine, boundary)(denoise, NOISE)
+    plain = textbook("dpmpp_2m", result.plain.sigmas.tolist(), boundary)(denoise, NOISE)
+    ours, theirs = ((x - end).norm(dim=1).log().mean() for x in (whole, plain))
+    assert ours < theirs - 0.5
 
 
 def test_curves_that_cannot_be_used_are_left_out_and_none_is_needed() -> None:

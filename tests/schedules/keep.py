@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from align_your_steps.schedules import CalibratedSampler, Provenance, SavedSchedule, Schedule
+from align_your_steps.schedules import SavedSchedule
 from align_your_steps.schedules.packed import packed, unpacked
 from align_your_steps.schedules.saved import digest_of, read_saved, to_bytes
 from align_your_steps.schedules.shared import read_shared, to_json_bytes
@@ -33,6 +33,7 @@ from align_your_steps.tests.host.get_host import find_host
 from align_your_steps.tests.host.server import OUR_PACK, TEST_PACK, ComfyServer, Graph
 from align_your_steps.tests.host.test_graphs import pair_graph
 from align_your_steps.tests.host.test_nodes import network_rows, optimize_graph
+from align_your_steps.tests.schedules.made import with_samplers
 from torch import Tensor
 
 KEPT = Path(__file__).with_name("kept")
@@ -84,26 +85,6 @@ def described(saved: SavedSchedule) -> dict[str, Any]:
     }
 
 
-def with_samplers() -> SavedSchedule:
-    """A result with calibrated samplers for two numbers of steps, in numbers that are not round."""
-    levels = (14.614641189575195, 5.1, 1.7, 0.6, 0.1 + 0.2, 0.0)
-    three = ((1.0,), (1.4183, -0.4183), (1.7, -0.9, 0.2))
-    rows = (*three, (1.0 / 3.0, 1.0, -1.0 / 3.0), (1.1, -0.2, 0.0999))
-    request = {"identity": "a model", "sampler": "ays_model", "steps": 5, "cfg": 7.0, "seed": 1}
-    fitted = (
-        CalibratedSampler(levels, tuple(level * 1.01 for level in levels[:-1]), rows),
-        CalibratedSampler((14.6, 2.0 / 3.0, 0.1, 0.0), (14.6, 0.7, 0.11), three),
-    )
-    plain = Schedule(
-        (14.6, 4.0, 1.2, 0.4, 0.029, 0.0),
-        "calibrated",
-        Provenance("Optimize AYS", "by hand", "2026-12-01"),
-        ((14.6, 1.0, 0.1, 0.0),),
-    )
-    notes = {"error": 0.05, "error interval": [0.04, 0.06], "flow": False, "report": "a report"}
-    return SavedSchedule(plain, "a model", request, {}, notes, fitted)
-
-
 def keep_samplers(folder: Path) -> None:
     """Make the folder of a format version by hand."""
     folder.mkdir()
@@ -134,6 +115,7 @@ def _results(server: ComfyServer, folder: Path) -> dict[str, dict[str, Any]]:
     several = {"more_steps": "4", "method": "paper (KLUB)"}
     _keep(server, folder, "measured", optimize_graph(name="measured", more_steps="4"))
     _keep(server, folder, "paper", optimize_graph(name="paper", budget=300, **several))
+    _keep(server, folder, "fitted", optimize_graph(name="fitted", sampler_name="ays_model"))
     _keep(server, folder, "pair", pair_graph(name="pair", steps=4, **pair))
     unknown = optimize_graph(name="unknown")
     unknown["unknown"] = {"class_type": "AYSTestUnknown", "inputs": {"model": ["model", 0]}}

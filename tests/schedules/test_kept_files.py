@@ -18,7 +18,8 @@ from align_your_steps.schedules.files import content_of, read_bytes
 from align_your_steps.schedules.packed import unpacked
 from align_your_steps.schedules.saved import read_saved
 from align_your_steps.schedules.shared import read_shared
-from align_your_steps.tests.schedules.keep import KEPT, described, tensors_described, with_samplers
+from align_your_steps.tests.schedules.keep import KEPT, described, tensors_described
+from align_your_steps.tests.schedules.made import with_samplers
 
 VERSIONS = sorted(path for path in KEPT.iterdir() if path.is_dir())
 EXPECTED = {

@@ -207,3 +207,10 @@ def test_by_steps_tells_the_best_result_for_each_number_of_steps(store: Store) -
     add(store, result("thirty", 30))
     assert store.by_steps("a model").keys() == {8, 20, 30}
     assert store.by_steps(None) == {}
+
+
+def test_by_steps_keeps_to_a_sampler_and_a_cfg(store: Store) -> None:
+    add(store, result("as asked"), result("other cfg", cfg=3.0), result("other", sampler="heun"))
+    for asked, name in (({"cfg": 6.0}, "as asked"), ({"cfg": 2.0}, "other cfg")):
+        assert store.by_steps("a model", "euler", **asked)[10].schedule.name == name
+    assert store.by_steps("a model", "heun", 2.0)[10].schedule.name == "other"

@@ -14,7 +14,7 @@ from align_your_steps.schedules import CalibratedSampler, Provenance, SavedSched
 from align_your_steps.schedules.packed import MOST, NEEDED, packed, unpacked
 from align_your_steps.schedules.shared import LARGEST, from_json, to_json
 from align_your_steps.schedules.version import NewerVersionError, check_version
-from align_your_steps.tests.schedules.keep import with_samplers
+from align_your_steps.tests.schedules.made import with_samplers
 
 ONE = with_samplers()
 PLAIN = replace(ONE, samplers=())

@@ -16,7 +16,7 @@ from align_your_steps.schedules.shared import from_json, to_json, to_json_bytes
 from align_your_steps.schedules.tensor_file import TensorFile
 from align_your_steps.schedules.version import NewerVersionError, check_version
 from align_your_steps.tests.folders import files_in
-from align_your_steps.tests.schedules.keep import with_samplers
+from align_your_steps.tests.schedules.made import with_samplers
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 from align_your_steps.schedules import discrete_table
-from align_your_steps.schedules.text import TOOLS, paste_hint, paste_text
+from align_your_steps.schedules.text import PLAIN, TOOLS, paste_hint, paste_text
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +76,12 @@ def test_diffusers_takes_timesteps_where_it_takes_no_sigmas(sampler: str, schedu
 def test_levels_that_are_not_stable_diffusions_have_no_timesteps(sigmas: list[float]) -> None:
     text = paste_text(sigmas, "diffusers", flow=False, sampler="dpmpp_2m")
     assert "sigmas" in pipe_call(text)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_where_a_calibrated_sampler_is_left_behind_the_hint_says_so(tool: str) -> None:
+    plain, beside = paste_hint(SIGMAS, tool), paste_hint(SIGMAS, tool, calibrated=True)
+    assert beside == f"{plain}. {PLAIN}"
 
 
 def test_another_tool_is_refused() -> None:

@@ -8,11 +8,13 @@ schedule that was read), `refused` (with a log line). It fails at the first that
 
 from __future__ import annotations
 
+import base64
 import importlib
 import json
 import logging
 import sys
 import tempfile
+import zlib
 from copy import deepcopy
 from pathlib import Path
 from random import Random
@@ -44,7 +46,8 @@ def main() -> None:
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger("align_your_steps").addHandler(handler)
     logging.getLogger("align_your_steps").propagate = False
-    kept = json.loads((KEPT / "workflow.json").read_text(encoding="utf-8"))
+    folders = (KEPT, KEPT.parent / "format-2")
+    both = [json.loads((one / "workflow.json").read_text(encoding="utf-8")) for one in folders]
 
     accepted = refused = 0
 
@@ -68,24 +71,30 @@ def main() -> None:
         store = Store([Path(folder)])
         store.add(SHARED, "x.json")
         host.store = lambda: store
-        cases = [(deepcopy({"workflow": kept}), NODE, graph(NODE)), *odd_workflows()]
-        tried(*deepcopy(cases[0]))  # what is imported at first use
-        assert accepted == 1
+        healthy = [({"workflow": kept}, NODE, graph(NODE)) for kept in deepcopy(both)]
+        cases = [*healthy, *odd_workflows()]
+        for case in healthy:
+            tried(*deepcopy(case))  # what is imported at first use
+        assert accepted == len(healthy)
         count = int(sys.argv[1])
         for seed in range(count):
             with watched(Path(folder)):
+                kept = both[seed % len(both)]
                 tried(*(changed(Random(seed), kept) if seed >= len(cases) else cases[seed]))
     print(json.dumps({"trials": count, "accepted": accepted, "refused": refused}))
 
 
 def changed(random: Random, kept: dict[str, Any]) -> tuple[Any, Any, Any]:
     """A workflow, a node's id and a queued graph, with one or two of them changed."""
-    from align_your_steps.tests.torture.damage import changed_json, hostile_name
+    from align_your_steps.tests.torture.damage import changed_json, hostile_name, in_json
 
     workflow = deepcopy(kept)
     (node,) = (one for one in workflow["nodes"] if "properties" in one)
     schedule = node["properties"]["ays_schedule"]
-    place = random.randrange(4)
+    place = random.randrange(5)
+    if "packed" in schedule and random.randrange(2):
+        inside = in_json(random, zlib.decompress(base64.b64decode(schedule["packed"])))
+        schedule["packed"] = base64.b64encode(zlib.compress(inside)).decode()
     pnginfo: dict[str, Any] = {"workflow": workflow}
     node_id = NODE
     if place == 1:  # beside the graph
@@ -93,6 +102,11 @@ def changed(random: Random, kept: dict[str, Any]) -> tuple[Any, Any, Any]:
     elif place == 2:  # in a subgraph that the node stands for
         inner = {**node, "id": 3}
         node.update(type=SUBGRAPH, properties={})
+        workflow["definitions"] = {"subgraphs": [{"id": SUBGRAPH, "nodes": [inner]}]}
+        node_id = f"{NODE}:3"
+    elif place == 3:  # of an instance of a subgraph
+        inner = {**node, "id": 3, "properties": {}}
+        node.update(type=SUBGRAPH, properties={"ays_schedules": {"3": schedule}})
         workflow["definitions"] = {"subgraphs": [{"id": SUBGRAPH, "nodes": [inner]}]}
         node_id = f"{NODE}:3"
     if random.randrange(3):

@@ -49,6 +49,8 @@ from hypothesis import strategies as st
 KEPT = Path(__file__).parents[1] / "schedules" / "kept" / "0.2.0"
 RESULT = (KEPT / "measured.safetensors").read_bytes()
 SHARED = (KEPT / "measured.json").read_bytes()
+FITTED = (KEPT.parent / "format-2" / "calibrated.safetensors").read_bytes()
+FITTED_SHARED = (KEPT.parent / "format-2" / "calibrated.json").read_bytes()
 BY_HAND = b'{"sigmas": [14.6, 6.4, 3.8, 2.0, 1.0, 0.5, 0.03]}'
 STAGE = next(KEPT.glob("unfinished/*/*.safetensors"))
 HEALTHY = "healthy.json"
@@ -62,9 +64,9 @@ Change = Callable[[Random, bytes], bytes]
 CHANGES: dict[str, tuple[Change, tuple[bytes, ...]]] = {
     "bytes of a result": (in_bytes, (RESULT,)),
     "bytes of a JSON file": (in_bytes, (SHARED, BY_HAND)),
-    "header of a result": (in_header, (RESULT,)),
+    "header of a result": (in_header, (RESULT, FITTED)),
     "levels of a result": (in_tensors, (RESULT,)),
-    "values and keys of a JSON file": (in_json, (SHARED, BY_HAND)),
+    "values and keys of a JSON file": (in_json, (SHARED, FITTED_SHARED, BY_HAND)),
 }
 
 
@@ -116,12 +118,14 @@ def assert_lawful(saved: SavedSchedule) -> None:
     assert_same(saved, saved_from(content_of(saved, SAFETENSORS)))
     shared = from_json(content_of(saved, JSON), "x")
     assert (shared.schedule, shared.request) == (schedule, saved.request)
+    assert repr(shared.samplers) == repr(saved.samplers)
     assert_same(shared, from_json(content_of(shared, JSON), "x"))
 
 
 def assert_same(one: SavedSchedule, other: SavedSchedule) -> None:
     """Equal, bit for bit; NaN is itself here."""
     assert repr(one.schedule) == repr(other.schedule)
+    assert repr(one.samplers) == repr(other.samplers)
     assert one.digest == other.digest
     assert json.dumps([one.request, one.notes]) == json.dumps([other.request, other.notes])
     assert one.tensors.keys() == other.tensors.keys()
