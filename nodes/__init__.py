@@ -27,8 +27,8 @@ class AlignYourSteps(ComfyExtension):
 def extension() -> AlignYourSteps:
     """Register both names, the folders and the routes: all host versions need it here."""
     host.make_logs_printable()
-    host.register_scheduler()
-    host.register_sampler()
+    host.register_names()
+    host.accept_copies()
     host.register_folders()
     host.add_routes()
     host.call_with_prompts(carry_ahead)

@@ -12,10 +12,13 @@ from ..schedules import (
     CalibratedSampler,
     SavedSchedule,
     Schedule,
+    are_timesteps,
     at_steps,
     levels_at,
+    on_model,
     preset_for_model,
     starting_at,
+    with_denoise,
 )
 from ..schedules.files import LONGEST_NAME, label_of, one_line
 from ..schedules.saved import MAX_OTHERS, MAX_SAMPLERS, number
@@ -26,6 +29,7 @@ from .schema import AUTO
 
 __all__ = ["Choice", "choose", "fingerprint", "published"]
 
+PART_OF_FLOW = 0.95  # a list that begins lower is no whole path of a flow model
 CARRIED = "came with this workflow"
 LISTED = 8  # numbers of steps in a line
 # Notes that results must share for one to lend the other its levels.
@@ -68,6 +72,11 @@ class Choice:
             sigma_max=self.levels.sigma_max,
         )
 
+    def sampled(self, steps: int, denoise: float, mode: str) -> tuple[float, ...]:
+        """The levels that are sampled at a denoise; a list for a second pass is taken whole."""
+        denoise = 1.0 if self.measured.second_pass and 0.0 < denoise <= 1.0 else denoise
+        return with_denoise(self.at, steps, denoise, mode)
+
 
 def choose(
     model: Any,
@@ -102,7 +111,7 @@ def choose(
     if saved is not None:
         other = saved.identity is None or saved.identity != identity
         why = f"{where}: {name}{', of another model' if other else ''}{_measured_for(saved, steps)}"
-        choice = _saved(saved, levels, why)
+        choice = _saved(saved, levels, why, other=other)
     else:
         choice = _auto(model, identity, levels, Asked(steps, sampler, cfg), carried)
         if name != AUTO:
@@ -233,31 +242,62 @@ def _preset(name: str, levels: host.NoiseLevels, *, quiet: bool = False) -> Sche
     )
 
 
-def _saved(saved: SavedSchedule, levels: host.NoiseLevels, why: str) -> Choice:
-    """Raises ValueError for a schedule of a flow model on another kind of model, or vice versa."""
-    if bool(saved.notes.get("flow")) != levels.flow:
-        kinds = ("a flow model", "a model with eps- or v-prediction")
-        measured, given = kinds if not levels.flow else kinds[::-1]
-        raise ValueError(
-            f"The schedule '{label_of(saved)}' was measured on {measured}, and this is "
-            f"{given}: their noise levels mean different things. Choose 'auto', or optimise a "
-            "schedule for this model."
-        )
+def _saved(
+    saved: SavedSchedule, levels: host.NoiseLevels, why: str, *, other: bool = False
+) -> Choice:
+    """A result on a model; other: whether it is of another one, or of none that is known.
+
+    Raises ValueError for a schedule of a flow model on another kind of model, or vice versa, and
+    for one without a level that the model knows.
+    """
+    _check_kind(saved, levels)
     conditions = host.Measured(
         denoise=_denoise(saved.request.get("denoise")),
-        spare_level=bool(saved.notes.get("spare_level")),
         sigma_min=_level(saved.notes.get("sigma_min")),
         boundary=_level(saved.notes.get("boundary")),
         cfg=number(saved.request.get("cfg")),
     )
     schedule = saved.schedule
-    if conditions.denoise >= 1.0:
+    if other:
+        found = on_model(
+            schedule,
+            sigma_min=levels.sigma_min,
+            sigma_max=levels.sigma_max,
+            timesteps=levels.timesteps,
+            whole_path=bool(saved.request),
+            denoise=conditions.denoise,
+        )
+        schedule, why = found.schedule, "; ".join([why, *found.notes])
+        conditions = replace(conditions, second_pass=found.second_pass)
+    elif conditions.denoise >= 1.0:
         schedule = starting_at(schedule, levels.sigma_max)
     if conditions.boundary is not None:
         own = [one.levels for one in saved.samplers if one.steps == schedule.steps]
         first = host.steps_of_the_first((*own, schedule.levels)[0], conditions.boundary)
         why += f"; for two models, the second after step {first} of {schedule.steps}"
     return Choice(schedule, levels, why, conditions, saved)
+
+
+def _check_kind(saved: SavedSchedule, levels: host.NoiseLevels) -> None:
+    """Raise ValueError for levels that mean something else on this kind of model."""
+    first = saved.schedule.levels[0]
+    if bool(saved.notes.get("flow")) == levels.flow:
+        return
+    if not levels.flow and not saved.request and first < PART_OF_FLOW:
+        return  # a list of low levels, of which nothing else is known
+    if levels.flow and are_timesteps(saved.schedule.levels, levels.sigma_max):
+        raise ValueError(
+            f"The numbers of the schedule '{label_of(saved)}' are timesteps, and this is a flow "
+            "model, whose noise levels run from 1 to 0: import the list again with every number "
+            "divided by 1000, or choose 'auto'."
+        )
+    kinds = ("a flow model", "a model with eps- or v-prediction")
+    measured, given = kinds if not levels.flow else kinds[::-1]
+    raise ValueError(
+        f"The schedule '{label_of(saved)}' was measured on {measured}, and this is "
+        f"{given}: their noise levels mean different things. Choose 'auto', or optimise a "
+        "schedule for this model."
+    )
 
 
 def _denoise(value: Any) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..schedules import PRESETS, CalibratedSampler, with_denoise
+from ..schedules import PRESETS, CalibratedSampler
 from ..schedules.files import LONGEST_NAME
 from . import host
 from .choose import choose, published
@@ -152,7 +152,7 @@ def _levels(
     if own is not None and choice.measured.denoise == denoise:
         found.fitted.append(own)
         return torch.tensor(own.levels)
-    return torch.tensor(with_denoise(choice.at, steps, denoise, "keep steps"))
+    return torch.tensor(choice.sampled(steps, denoise, "keep steps"))
 
 
 def _longest(

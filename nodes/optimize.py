@@ -303,7 +303,6 @@ def _attached(
     """The MODEL and that of a second guider, with the result; without one the first again."""
     measured = host.Measured(
         request.denoise,
-        guided.sampler.spare_level,
         guided.levels.sigma_min,
         request.boundary,
         request.cfg,

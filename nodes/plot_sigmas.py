@@ -10,6 +10,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..schedules import are_timesteps
 from . import host
 from .limits import within_limits
 from .plot import BLANK, plot_schedules
@@ -23,6 +24,7 @@ NO_PICTURE = (
     "There is no picture, because matplotlib is missing or broken: install it with 'pip install "
     "matplotlib' in ComfyUI's Python, and start ComfyUI again. The log says what is wrong."
 )
+TIMESTEPS = "looks like timesteps, which are no noise levels"
 
 
 class AYSPlot(io.ComfyNode):
@@ -115,9 +117,15 @@ def remarks(schedules: Mapping[str, Tensor]) -> list[str]:
 
     >>> remarks({"mine": Tensor([14.6, 2.0, 3.0]), "yours": Tensor([14.6, 2.0, 0.0])})
     ['mine rises at step 2.']
+    >>> remarks({"mine": Tensor([999.0, 500.0, 24.0, 0.0])})
+    ['mine looks like timesteps, which are no noise levels.']
     """
-    problems = {name: unusual(sigmas) for name, sigmas in schedules.items()}
+    problems = {name: unusual(sigmas) or _timesteps(sigmas) for name, sigmas in schedules.items()}
     return [f"{name} {problem}." for name, problem in problems.items() if problem]
+
+
+def _timesteps(sigmas: Tensor) -> str | None:
+    return TIMESTEPS if are_timesteps(sigmas.tolist(), float("inf")) else None
 
 
 def summaries(schedules: Mapping[str, Tensor]) -> list[str]:

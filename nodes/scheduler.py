@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..schedules import with_denoise
 from . import host
 from .carried import carried_by, carry
 from .choose import choose, fingerprint
@@ -93,6 +92,6 @@ class AYSScheduler(io.ComfyNode):
         carried = next(iter(carried_by(*place)), None)
         choice = choose(model, schedule, steps=steps, carried=carried)
         host.show_text(cls.hidden.unique_id, choice.why)
-        levels = with_denoise(choice.at, steps, denoise, denoise_mode)
+        levels = choice.sampled(steps, denoise, denoise_mode)
         sigmas = torch.tensor(levels, dtype=torch.float32)
         return io.NodeOutput(sigmas, ui=carry(*place, choice.saved, chosen=schedule))

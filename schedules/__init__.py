@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from .calibrated import CalibratedSampler
 from .curves import CURVES, NoiseTable, discrete_table, edm_table, flow_table, hand_made
+from .on_model import are_timesteps, on_model
 from .presets import PRESETS, preset, preset_for_model
 from .resample import at_steps, extend_up, levels_at, log_linear, starting_at, with_denoise
 from .saved import SavedSchedule
@@ -45,6 +46,7 @@ __all__ = [
     "Schedule",
     "Store",
     "Unfinished",
+    "are_timesteps",
     "at_steps",
     "discrete_table",
     "edm_table",
@@ -53,6 +55,7 @@ __all__ = [
     "hand_made",
     "levels_at",
     "log_linear",
+    "on_model",
     "preset",
     "preset_for_model",
     "starting_at",

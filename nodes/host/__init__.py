@@ -18,6 +18,12 @@
     memory.py       how many latents fit into the device at once
     pair.py         two of them that share a sampling run
     identity.py     the digest that tells models apart
+    run_state.py    what patches remember of their runs
+    neighbours.py   our names beside packs that have lists of their own
+    own_weights.py  a model's unpatched weights
+    beside_weights.py what a network answers by, beside its weights
+    attributes.py   what an object holds
+    sources.py      the source of functions
     loaded.py       which files a model was loaded from
     latents.py      what a LATENT means to an optimisation
     tensors.py      what of a tensor can be read
@@ -54,6 +60,7 @@ from .model import (
     simple_schedule,
     start_level,
 )
+from .neighbours import accept_copies, register_names
 from .pair import GuidedPair, boundary_level, pair_levels, with_model
 from .pictures import decoded
 from .progress import Progress, show_text
@@ -79,6 +86,7 @@ __all__ = [
     "Measured",
     "NoiseLevels",
     "Progress",
+    "accept_copies",
     "add_routes",
     "attach",
     "boundary_level",
@@ -104,6 +112,7 @@ __all__ = [
     "pair_levels",
     "refuse_frames",
     "register_folders",
+    "register_names",
     "register_sampler",
     "register_scheduler",
     "running_node",

@@ -29,7 +29,7 @@ from torch import Tensor
 from ...optimizer.coordinate import FLOW_TOP
 from ...schedules import CalibratedSampler
 from ...schedules.calibrated_steps import Step, keeps, planned
-from .scheduler import ATTRIBUTE, SCHEDULER_NAME
+from .scheduler import ATTRIBUTE, SCHEDULER_NAME, add_name
 
 __all__ = ["SAMPLER_NAME", "register_sampler", "sample_ays_model"]
 
@@ -45,10 +45,9 @@ def register_sampler() -> None:
     The lists are changed in place: other packs hold references to them.
     """
     comfy.k_diffusion.sampling.sample_ays_model = sample_ays_model
-    lists = comfy.samplers.KSAMPLER_NAMES, comfy.samplers.SAMPLER_NAMES
-    for names in (*lists, comfy.samplers.KSampler.SAMPLERS):
-        if SAMPLER_NAME not in names:
-            names.append(SAMPLER_NAME)
+    add_name(SAMPLER_NAME, comfy.samplers, "KSAMPLER_NAMES")
+    add_name(SAMPLER_NAME, comfy.samplers, "SAMPLER_NAMES")
+    add_name(SAMPLER_NAME, comfy.samplers.KSampler, "SAMPLERS")
 
 
 @torch.no_grad()

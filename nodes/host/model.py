@@ -149,7 +149,7 @@ def host_schedule(
     try:
         sampling = levels.model_sampling
         if name == SCHEDULER_NAME:
-            sigmas = attached_schedule(sampling, total + spare_level, sampler)
+            sigmas = attached_schedule(sampling, total + spare_level, sampler, spare_level)
         else:
             sigmas = comfy.samplers.calculate_sigmas(sampling, name, total + spare_level)
     except Exception as error:  # other packs register schedulers too, and may need anything

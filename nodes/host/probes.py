@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import comfy.samplers
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from torch import Tensor
 from .latents import LatentUse
 from .memory import OneAtATimeError
 from .model import NoiseLevels, simple_schedule
-from .samplers import JudgedSampler
+from .samplers import OWN_LEVELS, JudgedSampler, refusal
 from .solver import Sample
 from .walker import Walker
 from .watch import Watch
@@ -22,6 +24,12 @@ from .watch import Watch
 __all__ = ["are_coupled", "calls_per_step", "free_elements"]
 
 TRIAL_STEPS = 6
+STEPS_OF_LIMIT = (25, 100, 400)
+AFTER_CFG, CFG_FUNCTION = "sampler_post_cfg_function", "sampler_cfg_function"
+CFG_PP = (
+    "beside the guided prediction it takes the ones with and without the prompt, as CFG++ does, "
+    "which has no many-step result"
+)
 COUPLED = 0.01  # of the distance between two rows' predictions: less may be rounding
 # What fails with two rows may work with one. An interrupt is none of these.
 ERRORS = (OneAtATimeError, RuntimeError, LookupError, TypeError, ValueError, AssertionError)
@@ -79,29 +87,85 @@ def calls_per_step(
 ) -> int:
     """Denoiser calls a step of a sampler's run, counted in runs that ask a stand-in for the model.
 
-    Raises ValueError if the run adds fresh noise: two of them along other noise are not alike.
+    What a sampler does is seen in what it asks for, whatever it is called and whatever it runs.
+
+    Raises ValueError if the run adds fresh noise, which two of them along other noise tell; if it
+    takes more than the guided prediction and comes to no end point with more steps, as CFG++ does;
+    or if it chooses its own levels.
     """
-    asked: list[Tensor] = []
-
-    def answer(x: Tensor, level: float) -> Tensor:
-        asked.append(x.cpu().clone())
-        return x / (1.0 + level**2)  # ideal for normal data
-
     # Some samplers noise what a mask keeps by the seed: that is not the fresh noise meant here.
-    latent = replace(latent, mask=None)
-    watch = Watch(guider, latent, stand_in=answer)
-    noise = torch.randn(1, *latent.shape, generator=torch.Generator().manual_seed(0))
-    start, sigmas = latent.unpacked(latent.starts(1)), simple_schedule(levels, TRIAL_STEPS)
-    runs = []
-    for seed in (0, 1):
-        watch.run(noise, start, sigmas, sampler.run, seed, fine=False)
-        runs.append(list(asked))
-        asked.clear()
-    first, second = runs
-    if len(first) != len(second) or not all(map(torch.equal, first, second)):
+    trial = _Trial(guider, replace(latent, mask=None), sampler)
+    sigmas = simple_schedule(levels, TRIAL_STEPS)
+    moved = torch.cat([sigmas[:1], (sigmas[1:-2] * sigmas[2:-1]).sqrt(), sigmas[-2:]])
+    first = trial.run(sigmas)
+    if not _alike(first, trial.run(sigmas, seed=1)):
         raise ValueError(
             f"No schedule can be optimised for the sampler '{sampler.name}': it adds "
             "fresh noise, and no option 'eta' switches it off. Choose another sampler, "
             "for example dpmpp_2m_sde."
         )
+    asked, other = ([level for _, level in found] for found in (first, trial.run(moved)))
+    if len(first) > 1 and asked == other:
+        raise refusal(sampler.name, OWN_LEVELS)
+    if not _alike(first, trial.run(sigmas, apart=1.0), 1e-3) and not _has_limit(trial, levels):
+        raise refusal(sampler.name, CFG_PP)
     return max(1, -(-len(first) // TRIAL_STEPS))
+
+
+class _Trial:
+    """Runs of a sampler with a stand-in for the model, which notes what it is asked."""
+
+    def __init__(self, guider: Any, latent: LatentUse, sampler: JudgedSampler) -> None:
+        self.sampler, self.latent = sampler, latent
+        self.asked: list[tuple[Tensor, float]] = []
+        self.apart = 0.0
+        self.watch = Watch(guider, latent, stand_in=self._answer)
+        options = getattr(guider, "model_options", guider.model_patcher.model_options)
+        self.hooks = len(options.get(AFTER_CFG, []))
+        self.guidance = options.get(CFG_FUNCTION)
+
+    def run(
+        self, sigmas: Tensor, *, seed: int = 0, apart: float = 0.0
+    ) -> list[tuple[Tensor, float]]:
+        """Each x that a run asks for, with its level.
+
+        apart: how far the means of the data with and without the prompt are from each other
+        """
+        self.asked, self.apart = [], apart
+        noise = torch.randn(1, *self.latent.shape, generator=torch.Generator().manual_seed(0))
+        start = self.latent.unpacked(self.latent.starts(1))
+        self.watch.run(noise, start, sigmas, self.sampler.run, seed, fine=False)
+        return self.asked
+
+    def _answer(self, x: Tensor, level: float, model_options: Any) -> Tensor:
+        self.asked.append((x.cpu().clone(), level))
+        guided = x / (1.0 + level**2)  # ideal for normal data
+        # What the sampler itself has put around the guidance, after what was there before.
+        hooks = model_options.get(AFTER_CFG, [])[self.hooks :]
+        own = {AFTER_CFG: hooks} if hooks else {}
+        guidance = model_options.get(CFG_FUNCTION)
+        if guidance is not None and self.guidance is None:
+            own[CFG_FUNCTION] = guidance
+        if not own:
+            return guided
+        without = guided - self.apart * level**2 / (1.0 + level**2)
+        model = self.watch.guider.model_patcher.model
+        given = (guided + without) / 2.0, without, 2.0, x, x.new_full((len(x),), level)
+        found: Tensor = comfy.samplers.cfg_function(model, *given, own, [{}], [{}])
+        return found
+
+
+def _alike(
+    first: list[tuple[Tensor, float]], second: list[tuple[Tensor, float]], apart: float = 0.0
+) -> bool:
+    return len(first) == len(second) and all(
+        torch.allclose(x, y, rtol=apart, atol=apart) and s == t
+        for (x, s), (y, t) in zip(first, second, strict=True)
+    )
+
+
+def _has_limit(trial: _Trial, levels: NoiseLevels) -> bool:
+    """Whether runs of ever more steps come to one end point, or at least nearer to each other."""
+    ends = [trial.run(simple_schedule(levels, n), apart=1.0)[-1][0] for n in STEPS_OF_LIMIT]
+    coarse, fine = (float((x - y).abs().mean()) for x, y in itertools.pairwise(ends))
+    return fine < 0.75 * coarse  # not so for what is no number

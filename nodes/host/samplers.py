@@ -14,6 +14,7 @@ and again (lcm) or choose their own levels are refused. CFG++ is judged by its p
     x_t = D + t (x - U) / s        D guided, U without the condition
 
 is the plain one's plus t/s (D - U), which does not shrink with the step: it adds up without end.
+What goes by a name that does not say so is recognised by what it does, and refused (probes.py).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from ...schedules import CalibratedSampler
 from .calibrated_sampler import SAMPLER_NAME, sample_ays_model
 from .identity import comparable_digest
 
-__all__ = ["JudgedSampler", "judged_sampler", "sampler_names"]
+__all__ = ["OWN_LEVELS", "JudgedSampler", "judged_sampler", "refusal", "sampler_names"]
 
 # Twice the steps halve the error of these. Heun++ is among them: it weighs its slopes by level over
 # the highest level, and so becomes Euler's method; and gradient estimation's extrapolation is twice
@@ -196,7 +197,7 @@ def judged_sampler(
         )
     name = chosen = sampler_name if sampler is None else _name(sampler)
     if name in REFUSED:
-        raise _refusal(name, REFUSED[name])
+        raise refusal(name, REFUSED[name])
     options = comparable_digest(sampler)
     notes = []
     cfg_pp = name.endswith("_cfg_pp") or bool(_options(sampler).get("cfg_pp"))
@@ -246,7 +247,8 @@ def _is_sampler(given: Any) -> bool:
     return callable(sample) and callable(run) and isinstance(_options(given), dict)
 
 
-def _refusal(name: str, why: str) -> ValueError:
+def refusal(name: str, why: str) -> ValueError:
+    """The error for a sampler whose schedules cannot be judged."""
     return ValueError(
         f"No schedule can be optimised for the sampler '{name}': {why}. "
         "Choose another sampler, for example dpmpp_2m."
@@ -262,7 +264,7 @@ def _plain(chosen: str, name: str, sampler: Any) -> Any:
         plain = comfy.samplers.sampler_object(name)
     except AttributeError:
         why = f"CFG++ has no many-step result, and there is no plain sampler '{name}'"
-        raise _refusal(chosen, why) from None
+        raise refusal(chosen, why) from None
     known = inspect.signature(plain.sampler_function).parameters.keys() - {"cfg_pp"}
     plain.extra_options = {k: value for k, value in _options(sampler).items() if k in known}
     return plain
@@ -278,7 +280,7 @@ def _takes_noise(sampler: Any) -> bool:
     function = getattr(sampler, "sampler_function", None)
     return (
         function is not None
-        and function.__module__ in HOSTS_OWN
+        and _is_hosts(function)
         and _name(sampler) not in UNSHARED
         and "noise_sampler" in inspect.signature(function).parameters
         and "noise_sampler" not in _options(sampler)
@@ -290,8 +292,22 @@ def _has_same_limit(sampler: Any) -> bool:
 
     The name alone does not tell: packs replace samplers of the host under their names.
     """
-    function = getattr(sampler, "sampler_function", None)
-    return _name(sampler) in SAME_LIMIT and getattr(function, "__module__", None) in HOSTS_OWN
+    return _name(sampler) in SAME_LIMIT and _is_hosts(getattr(sampler, "sampler_function", None))
+
+
+def _is_hosts(function: Any) -> bool:
+    """Whether a function is the host's own, and nobody has wrapped another one around it.
+
+    Such a one may have taken over the name and the module of what it wraps.
+    """
+    while function is not None:
+        module = getattr(function, "__globals__", {}).get("__name__", "")
+        if module in HOSTS_OWN:
+            return True
+        if module.split(".")[0] != "torch":  # whose `no_grad` is a wrapper too
+            return False
+        function = getattr(function, "__wrapped__", None)
+    return False
 
 
 def _name(sampler: Any) -> str:

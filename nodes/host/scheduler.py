@@ -7,9 +7,11 @@ There is one name for all schedules: workflows stay shareable.
 KSampler asks for more steps than it runs when denoise is below 1, and KSamplerAdvanced runs a part
 of what it asks for: two models to which one schedule is attached share its levels.
 
+A scheduler is not told which sampler will run, but a KSampler can be found among those that call
+it. For some samplers (dpm_2, uni_pc and their kin) it asks one step more and drops the last level
+but one: it is then given one level more to drop. Everybody else gets the steps that are asked for.
 Where fitted samplers are attached too (calibrated_sampler.py), their levels are for the sampler
-`ays_model`, and the schedule is for all others. A scheduler is not told which one will run: a
-KSampler can be found among those that call it, and everybody else gets the fitted levels.
+`ays_model` and for those who do not say which one runs; the schedule is for all others.
 """
 
 from __future__ import annotations
@@ -25,12 +27,13 @@ from typing import Any
 import comfy.samplers
 import torch
 
-from ...schedules import CalibratedSampler, Schedule, levels_at
+from ...schedules import CalibratedSampler, Schedule, at_steps, extend_up, levels_at
 
 __all__ = [
     "ATTRIBUTE",
     "SCHEDULER_NAME",
     "Measured",
+    "add_name",
     "attach",
     "attached_schedule",
     "register_scheduler",
@@ -40,6 +43,7 @@ __all__ = [
 SCHEDULER_NAME = "ays_model"
 ATTRIBUTE = "ays_schedule"
 CALLERS = 8  # frames that are searched for a KSampler
+DROPS = "discard_penultimate_sigma"  # the host's name for whether it drops a level
 
 log = logging.getLogger("align_your_steps")
 
@@ -49,19 +53,18 @@ class Measured:
     """What a schedule was measured for, as far as other numbers of steps depend on it.
 
     denoise:     of the sampler
-    spare_level: whether it was a sampler of which KSampler asks one step more and drops the last
-                 level but one (dpm_2, uni_pc and their kin)
     sigma_min:   lowest level of the model; None: that of the model at hand
     boundary:    of two models: the first one answers above this level, the second one from it on;
                  None: there was one model
     cfg:         guidance scale; None: there was no single one
+    second_pass: whether the levels begin inside the model's path, and end what is asked for
     """
 
     denoise: float = 1.0
-    spare_level: bool = False
     sigma_min: float | None = None
     boundary: float | None = None
     cfg: float | None = None
+    second_pass: bool = False
 
 
 def attach(
@@ -105,15 +108,28 @@ def register_scheduler() -> None:
     """
     handler = comfy.samplers.SchedulerHandler(handler=attached_schedule, use_ms=True)
     comfy.samplers.SCHEDULER_HANDLERS[SCHEDULER_NAME] = handler
-    for names in (comfy.samplers.SCHEDULER_NAMES, comfy.samplers.KSampler.SCHEDULERS):
-        if SCHEDULER_NAME not in names:
-            names.append(SCHEDULER_NAME)
+    add_name(SCHEDULER_NAME, comfy.samplers, "SCHEDULER_NAMES")
+    add_name(SCHEDULER_NAME, comfy.samplers.KSampler, "SCHEDULERS")
 
 
-def attached_schedule(model_sampling: Any, steps: int, sampler: str | None = None) -> torch.Tensor:
+def add_name(name: str, owner: Any, attribute: str) -> None:
+    """Add a name to a list of the host, in place; in place of what is no list, a longer list."""
+    names = getattr(owner, attribute)
+    if name in names:
+        return
+    if isinstance(names, list):
+        names.append(name)
+    else:
+        setattr(owner, attribute, [*names, name])
+
+
+def attached_schedule(
+    model_sampling: Any, steps: int, sampler: str | None = None, spare: bool | None = None
+) -> torch.Tensor:
     """steps+1 levels, ending in 0, of the schedule attached to the model; 'simple' without one.
 
     sampler: name of the one that will run; None: that of the KSampler that asks, if it can be found
+    spare:   whether who asks drops the last level but one; None: as that KSampler does
     """
     attached = getattr(model_sampling, ATTRIBUTE, None)
     if attached is None:
@@ -126,18 +142,11 @@ def attached_schedule(model_sampling: Any, steps: int, sampler: str | None = Non
     if attached is None or attached["schedule"] is None:
         return comfy.samplers.simple_scheduler(model_sampling, steps)
     sigma_max = float(model_sampling.sigma_max)
-    sampler = sampler or _asking_sampler()
-    schedule = _schedule_for(sampler, attached, steps, sigma_max)
-    # A sampler that drops a level asks one step more than it runs, except through BasicScheduler.
-    spare = attached["spare_level"] and steps not in (1, _own_steps(schedule, attached))
-    levels = levels_at(
-        schedule,
-        steps - spare,
-        denoise=attached["denoise"],
-        sigma_min=attached["sigma_min"] or float(model_sampling.sigma_min),
-        sigma_max=sigma_max,
-        quiet=True,
-    )
+    asking = _asking()
+    sampler = sampler or asking.sampler
+    spare = (asking.drops if spare is None else spare) and steps > 1
+    schedule = _schedule_for(sampler, attached, steps - spare, sigma_max)
+    levels = _levels(schedule, attached, steps - spare, model_sampling)
     if spare:
         levels = (*levels[:-1], levels[-2] / 2.0, 0.0)
     line = _told(schedule, attached, levels, spare)
@@ -164,15 +173,51 @@ def _schedule_for(
     return schedule
 
 
-def _asking_sampler() -> str | None:
-    """The sampler of the KSampler that asks for levels; None: somebody else asks."""
+def _levels(
+    schedule: Schedule, attached: dict[str, Any], steps: int, model_sampling: Any
+) -> tuple[float, ...]:
+    """The levels for a number of steps; a list for a second pass ends what is longer than it."""
+    sigma_min = attached["sigma_min"] or float(model_sampling.sigma_min)
+    sigma_max = float(model_sampling.sigma_max)
+    if attached["second_pass"]:
+        own = min(steps, schedule.steps)
+        lower = at_steps(schedule, own, sigma_min=sigma_min, quiet=True)
+        return extend_up(lower, steps, sigma_max)
+    return levels_at(
+        schedule,
+        steps,
+        denoise=attached["denoise"],
+        sigma_min=sigma_min,
+        sigma_max=sigma_max,
+        quiet=True,
+    )
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """Who asks for levels: the sampler that will run, and whether a level of them is dropped."""
+
+    sampler: str | None = None
+    drops: bool = False
+
+
+def _asking() -> _Asking:
+    """Look for a KSampler, or a pack's copy of how it asks, among the callers."""
     frame = inspect.currentframe()
+    sampler = drops = None
     for _ in range(CALLERS):
         frame = None if frame is None else frame.f_back
-        asking = None if frame is None else frame.f_locals.get("self")
+        if frame is None:
+            break
+        if drops is None and DROPS in frame.f_locals:
+            drops = bool(frame.f_locals[DROPS])
+        asking = frame.f_locals.get("self")
         if isinstance(asking, comfy.samplers.KSampler):
-            return str(asking.sampler)
-    return None
+            sampler = str(asking.sampler)
+            if drops is None:
+                drops = sampler in asking.DISCARD_PENULTIMATE_SIGMA_SAMPLERS
+            break
+    return _Asking(sampler, bool(drops))
 
 
 def _own_steps(schedule: Schedule, attached: dict[str, Any]) -> int:
@@ -198,6 +243,8 @@ def _told(
         else:
             text += f"levels drawn through those for {known} steps"
         text += " (below denoise 1 KSampler asks for steps / denoise and runs the last ones)"
+    if attached["second_pass"] and steps > schedule.steps:
+        text += f"; the last {schedule.steps} steps are the schedule, which is for a second pass"
     if spare:
         text += "; one more level before 0, for the sampler that drops it"
     if attached["boundary"] is not None:

@@ -32,7 +32,7 @@ class Watch:
         guider: a GUIDER; it is not changed.
         latent: the start image and the noise mask.
         beside: another watch, whose calls are counted, remembered and split together with these.
-        stand_in: (x, level) -> x_0 in the place of the model.
+        stand_in: (x, level, model_options) -> x_0 in the place of the model.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Watch:
         latent: LatentUse,
         *,
         beside: Watch | None = None,
-        stand_in: Callable[[Tensor, float], Tensor] | None = None,
+        stand_in: Callable[[Tensor, float, Any], Tensor] | None = None,
     ):
         self.latent = latent
         self.meter: Meter = Meter() if beside is None else beside.meter
@@ -107,7 +107,7 @@ class Watch:
         self.asked = True
         level = float(timestep.flatten()[0])
         if self.stand_in is not None:
-            return self.stand_in(x, level)
+            return self.stand_in(x, level, model_options)
 
         def part(rows: slice) -> Tensor:
             level = timestep if timestep.numel() == 1 else timestep[rows]

@@ -20,6 +20,7 @@ host's; or `all` for both, without the optimisation, and `warnings`: what the us
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import sys
@@ -42,6 +43,7 @@ def main() -> None:
     comfy.cli_args.args.cpu = True  # before the host looks for a GPU
     import_module("utils.install_util")  # before a module of the host hides `utils`
     import comfy.k_diffusion.sampling
+    import comfy.model_patcher
     import comfy.samplers
     import torch
     from align_your_steps.nodes import host
@@ -81,6 +83,97 @@ def main() -> None:
     def sample_other_cfg_pp(*arguments: Any, **options: Any) -> Tensor:
         return midpoint(*arguments, **options)
 
+    def with_hook(extra_args: Any, hook: Any) -> Any:
+        options = extra_args.get("model_options", {}).copy()
+        after = comfy.model_patcher.set_model_options_post_cfg_function
+        return {**extra_args, "model_options": after(options, hook)}
+
+    def sample_with_history(
+        model: Any, x: Tensor, sigmas: Tensor, extra_args: Any, callback: Any, disable: Any
+    ) -> Tensor:
+        """CFG++ with a history, as newer hosts have it under a name that does not say so."""
+        seen: dict[str, Any] = {}
+
+        def hook(args: Any) -> Any:
+            seen["U"] = args["uncond_denoised"]
+            return args["denoised"]
+
+        extra_args = with_hook(extra_args, hook)
+        before = None
+        for s, t in itertools.pairwise(sigmas):
+            D = model(x, s * x.new_ones(len(x)), **extra_args)
+            d = (x - seen["U"]) / s
+            x = D + t * (d if before is None else 1.1 * d - 0.1 * before)
+            before = d
+        return x
+
+    def sample_of_guidance(
+        model: Any, x: Tensor, sigmas: Tensor, extra_args: Any, callback: Any, disable: Any
+    ) -> Tensor:
+        """Guidance of its own in place of the host's."""
+
+        def guidance(args: Any) -> Any:
+            return args["uncond"] + 0.5 * args["cond_scale"] * (args["cond"] - args["uncond"])
+
+        options = {**extra_args.get("model_options", {}), "sampler_cfg_function": guidance}
+        return midpoint(
+            model, x, sigmas, {**extra_args, "model_options": options}, callback, disable
+        )
+
+    def sample_watching(
+        model: Any, x: Tensor, sigmas: Tensor, extra_args: Any, callback: Any, disable: Any
+    ) -> Tensor:
+        """With a hook that only looks."""
+        extra_args = with_hook(extra_args, lambda args: args["denoised"])
+        return midpoint(model, x, sigmas, extra_args, callback, disable)
+
+    def around(
+        model: Any,
+        x: Tensor,
+        sigmas: Tensor,
+        extra_args: Any,
+        callback: Any,
+        disable: Any,
+        inner: Any,
+    ) -> Tensor:
+        """As packs wrap another sampler, and change something of its calls."""
+
+        def called(x: Tensor, sigma: Tensor, **given: Any) -> Tensor:
+            found: Tensor = model(x, sigma, **given)
+            return found
+
+        called.inner_model = model.inner_model  # type: ignore[attr-defined]
+        options = inner.extra_options
+        end: Tensor = inner.sampler_function(
+            called, x, sigmas, extra_args=extra_args, callback=callback, disable=disable, **options
+        )
+        return end
+
+    def in_the_name_of(name: str, replaced: Any) -> Any:
+        """What a pack puts in the place of a sampler of the host, under its name and module."""
+        own = getattr(comfy.k_diffusion.sampling, f"sample_{name}")
+
+        @functools.wraps(own)
+        def sample(*arguments: Any, **options: Any) -> Tensor:
+            end: Tensor = replaced(*arguments, **options)
+            return end
+
+        return comfy.samplers.KSAMPLER(sample)
+
+    def wrapped(name: str) -> Any:
+        inner = comfy.samplers.sampler_object(name)
+        return comfy.samplers.KSAMPLER(around, {"inner": inner})
+
+    class OtherClass(comfy.samplers.Sampler):
+        """A SAMPLER that holds another one."""
+
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+
+        def sample(self, *arguments: Any, **options: Any) -> Tensor:
+            end: Tensor = self.inner.sample(*arguments, **options)
+            return end
+
     class OwnClass(comfy.samplers.Sampler):
         """A SAMPLER that is no KSAMPLER: Euler's method."""
 
@@ -112,6 +205,18 @@ def main() -> None:
         "restless": comfy.samplers.KSAMPLER(restless),
         "other cfg_pp": comfy.samplers.KSAMPLER(sample_other_cfg_pp),
         "class": OwnClass(),
+        "history": comfy.samplers.KSAMPLER(sample_with_history),
+        "history by class": OtherClass(comfy.samplers.KSAMPLER(sample_with_history)),
+        "guidance": comfy.samplers.KSAMPLER(sample_of_guidance),
+        "watching": comfy.samplers.KSAMPLER(sample_watching),
+        "around dpmpp_2m": wrapped("dpmpp_2m"),
+        "around euler_cfg_pp": wrapped("euler_cfg_pp"),
+        "around res_multistep_cfg_pp": wrapped("res_multistep_cfg_pp"),
+        "around lcm": wrapped("lcm"),
+        "around dpm_adaptive": OtherClass(comfy.samplers.sampler_object("dpm_adaptive")),
+        "around dpm_fast": OtherClass(comfy.samplers.sampler_object("dpm_fast")),
+        "in place of heun": in_the_name_of("heun", midpoint),
+        "in place of dpmpp_2m": in_the_name_of("dpmpp_2m", sample_with_history),
     }
 
     finest: dict[str, Tensor] = {}  # end points: one for all samplers with one limit
