@@ -445,7 +445,7 @@ def test_workflows_of_version_0_2_open_with_equal_values(
 
 def test_our_extension_leaves_the_page_its_own(page: HostPage) -> None:
     names = page.page.evaluate("() => app.extensions.map(extension => extension.name)")
-    ours = [name for name in names if name.startswith("alignYourSteps")]
+    ours = [name for name in names if name.startswith("alignyoursteps")]
     assert ours
     assert all("." in name for name in ours)
     appended = page.page.evaluate(
