@@ -159,9 +159,9 @@ def test_equal_prompt_after_a_restart_takes_the_saved_sampler(empty_server: Comf
 
 
 def test_more_steps_have_samplers_of_their_own(server: ComfyServer) -> None:
-    graph = fitted_graph("eps", name="several", more_steps="3, 4")
+    graph = fitted_graph("eps", name="several fits", more_steps="3, 4")
     server.run(graph)
-    assert [sampler.steps for sampler in saved(server, "several").samplers] == [STEPS, 3, 4]
+    assert [sampler.steps for sampler in saved(server, "several fits").samplers] == [STEPS, 3, 4]
     for steps in (3, 4):
         server.get("/ays_test/reset")
         server.run(twice(graph, steps=steps))
