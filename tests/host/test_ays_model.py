@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -220,8 +221,16 @@ def test_a_mask_is_fitted_and_what_it_keeps_is_kept(server: ComfyServer) -> None
 )  # fmt: skip
 @pytest.mark.parametrize("seed, denoise", [(1, 0.5), (0, 1.0)])
 def test_latents_of_any_shape_are_fitted_and_sampled(
-    server: ComfyServer, latents: str, prediction: str, shapes: Any, seed: int, denoise: float
+    server: ComfyServer,
+    host_path: Path,
+    latents: str,
+    prediction: str,
+    shapes: Any,
+    seed: int,
+    denoise: float,
 ) -> None:
+    if len(shapes) > 1 and not (host_path / "comfy" / "nested_tensor.py").is_file():
+        pytest.skip("this host has no nested latents")
     server.get("/ays_test/reset")
     graph = latent_graph(latents, prediction, shapes, seed, denoise=denoise, sampler_name=AYS)
     graph["optimize"]["inputs"]["budget"] = BUDGET
