@@ -7,11 +7,14 @@
    between a half and all of the steps. (A third of that is usual, there it is mostly 1 to 7.)
 2. A model of the denoiser that costs n calls a noise: linear about each noise's reference, with
    the slopes that one textbook run beside it shows. It tells from which curve a fit ends nearest,
-   and which textbook pairs are likeliest to be hard to beat.
+   and which textbook pairs are likeliest to be hard to beat. Where modes compete, as with another
+   class as negative, it ranks these hardly better than chance. So with calls to spare more of them
+   are really run (`_screened`), with two of the fit's noises, whose references are there: a pair
+   has no numbers that were fitted to these.
 3. The fit (multistep_fit.py): greedy, then joint steps, which need as many noises as steps.
 4. The race, on fresh noises, of which the calls that are left decide how many: what greedy and
-   joint steps have left, beside the likeliest pairs of textbook sampler and curve, one of Euler's
-   among them. The least geometric mean of errors wins.
+   joint steps have left, beside the best pairs of textbook sampler and curve that were screened, or
+   else the likeliest, one of Euler's among them. The least geometric mean of errors wins.
 5. The gain that is told: for every noise of the race, winner and best pair are chosen by the other
    noises, and the ratio of their errors on this one counts. So no ratio is of a noise that has been
    used to choose. If their geometric mean tells of no gain, the pair is returned.
@@ -22,6 +25,7 @@ All calls count: one for each row of each batch that the denoiser is given.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -45,7 +49,7 @@ from .multistep_fit import (
     slopes,
     tangents,
 )
-from .plan import MOST_RACED, PROBED, CalibrationPlan
+from .plan import MOST_RACED, PROBED, SCREENED_ON, CalibrationPlan
 
 __all__ = ["Calibrated", "Source", "calibrate"]
 
@@ -56,6 +60,8 @@ REFERENCE, ROBUST = "unipc_3", "dpmpp_2m"
 RHO = 7.0  # of the robust method's levels, as of EDM's
 DOUBT = 0.7  # of what half the steps change: a reference that disagrees by more is none
 PLAINEST = "euler"  # which the linear model takes for worse than it is under strong guidance
+ALIKE = 4  # pairs of one sampler, or of one curve, that are screened at most
+SHARED = 2  # outputs that pairs on one curve have in common: their first step is Euler's
 
 
 class Source(Protocol):
@@ -149,6 +155,8 @@ def calibrate(
     fit = range(plan.noises)
     path = bench.path(plan.checked, plan.noises)
     starts, pairs = bench.likely(path, plan)
+    if plan.screened:
+        pairs = _screened(bench, pairs, path, plan.pairs)
     fitted = _fitted(bench, fit, path, plan, starts, told, whole, model_level)
 
     raced = {**fitted, **pairs}
@@ -310,7 +318,10 @@ class _Bench:
     def likely(
         self, path: Path, plan: CalibrationPlan
     ) -> tuple[list[Multistep], dict[str, Multistep]]:
-        """By the linear model: the best starts for the fit, and the likeliest pairs to be best."""
+        """By the linear model: the best starts for the fit, and the likeliest pairs to be best.
+
+        These are to be screened where the plan says so, else to be raced.
+        """
         noises = range(min(PROBED, plan.noises))
         path = path.part(len(noises), FEWER)
         noise = self.source.noise(noises)
@@ -340,14 +351,64 @@ class _Bench:
         ]
         best = sorted(range(len(starts)), key=lambda k: path.log_error(ends[k]))[: plan.starts]
         ranked = sorted(samplers, key=lambda name: missed[name])
-        likeliest = ranked[: plan.pairs]
-        if plan.pairs > 2 and not any(name.startswith(PLAINEST) for name in likeliest):
-            likeliest[-1] = next(name for name in ranked if name.startswith(PLAINEST))
+        if plan.screened:
+            likeliest = _diverse(ranked, plan.screened)
+        else:
+            likeliest = ranked[: plan.pairs]
+            if plan.pairs > 2 and not any(name.startswith(PLAINEST) for name in likeliest):
+                likeliest[-1] = next(name for name in ranked if name.startswith(PLAINEST))
         return [starts[k] for k in best], {name: samplers[name] for name in likeliest}
 
 
 def _same(x: Tensor) -> Tensor:
     return x
+
+
+def _diverse(ranked: Sequence[str], count: int) -> list[str]:
+    """The first of PLAINEST and ROBUST, and the likeliest others, of each kind ALIKE at most."""
+    chosen = [next(name for name in ranked if name.startswith(one)) for one in (PLAINEST, ROBUST)]
+    alike = Counter(part for name in chosen for part in name.split(" ", 1))
+    for name in ranked:
+        parts = name.split(" ", 1)
+        if len(chosen) < count and name not in chosen and all(alike[p] < ALIKE for p in parts):
+            chosen.append(name)
+            alike.update(parts)
+    return chosen
+
+
+def _screened(
+    bench: _Bench, pairs: dict[str, Multistep], path: Path, count: int
+) -> dict[str, Multistep]:
+    """The pairs, so many, that end nearest to the references of the fit's first noises."""
+    noises = range(SCREENED_ON)
+    noise = bench.source.noise(noises)
+
+    def measure() -> dict[str, Tensor]:
+        known: dict[object, Tensor] = {}
+        return {"ends": torch.stack([_end(bench, one, noise, known) for one in pairs.values()])}
+
+    ends = bench.source.once(f"screened {noises}", measure)["ends"]
+    near = path.part(len(noises), ELEMENTS)
+    missed = {name: near.log_error(end) for name, end in zip(pairs, ends, strict=True)}
+    return {name: pairs[name] for name in sorted(pairs, key=lambda name: missed[name])[:count]}
+
+
+def _end(bench: _Bench, sampler: Multistep, noise: Tensor, known: dict[object, Tensor]) -> Tensor:
+    """Where a sampler leads, with first outputs that are known from others before it."""
+    i = -1
+
+    def denoise(x: Tensor, level: float) -> Tensor:
+        nonlocal i
+        i += 1
+        before = (sampler.levels[: i + 1], sampler.told[: i + 1], sampler.weights[:i])
+        if before in known:
+            return known[before]
+        D = bench.denoise(x, level)
+        if i < SHARED:
+            known[before] = D
+        return D
+
+    return run(denoise, sampler, noise, bench.elements).end
 
 
 def _fitted(

@@ -26,6 +26,7 @@ __all__ = [
     "MOST_RACED",
     "PROBED",
     "PROFILE_LEVELS",
+    "SCREENED_ON",
     "CalibrationPlan",
     "Plan",
     "law_reference_steps",
@@ -56,6 +57,8 @@ MORE = 2  # noises for every joint step but the first, which needs as many as st
 PROBED = 4  # noises that slopes are measured on
 TRIED = 1.5  # runs that try a joint step, on average: the whole one, and a shorter one
 CALIBRATION_AMPLE = 250  # times the steps: a budget for longer references
+SCREENING = 300  # times the steps: a budget to really run the likeliest pairs before the race
+SCREENED, SCREENED_ON = 20, 2  # pairs, and noises of the fit that they are run with
 SEVERAL = 100  # times the steps: a budget for two starts, three pairs and two noises of the check
 
 
@@ -218,6 +221,7 @@ class CalibrationPlan:
     race:      noises of the race; more where calls are left, one fewer where they are not
     starts:    curves that the greedy fit is made from
     checked:   noises that references are checked on
+    screened:  pairs that are run with noises of the fit to find those; 0: none are
     """
 
     reference: int
@@ -227,6 +231,7 @@ class CalibrationPlan:
     race: int
     starts: int = 1
     checked: int = 1
+    screened: int = 0
 
     @staticmethod
     def of(budget: int, steps: int, spent: int = 0) -> CalibrationPlan:
@@ -249,21 +254,28 @@ class CalibrationPlan:
         ample, several = budget >= CALIBRATION_AMPLE * steps, budget >= SEVERAL * steps
         reference = max(30, 3 * steps) if ample else max(24, 2 * steps + 10)
         starts, pairs, checked = (2, 3, 2) if several else (1, 2, 1)
+        screened = SCREENED if budget >= SCREENING * steps else 0
         check = checked * (reference + reference // 2)
+        before = check + CalibrationPlan.screening_cost(screened, steps)
         plans = []
         for rounds in range(MOST_ROUNDS + 1):
             raced = reference + (pairs + 1 + min(1, rounds)) * steps
             race = max(FEWEST_RACED, min(MOST_RACED, int(RACE_SHARE * budget / raced)))
             fitted = reference + starts * steps + rounds * CalibrationPlan.round_cost(steps)
             # A reference in doubt is run twice, which costs no more than a noise of the race.
-            left = budget - race * raced - check - max(0, checked * reference - raced)
+            left = budget - race * raced - before - max(0, checked * reference - raced)
             noises = min(MOST_FITTED, (left - PROBED * steps) // fitted)
             if noises < PROBED:
                 noises = left // (fitted + steps)
             if noises >= max(checked + 1, steps + MORE * (rounds - 1) if rounds else 0):
                 plan = CalibrationPlan(reference, noises, rounds, pairs, race, starts, checked)
-                plans.append(plan)
+                plans.append(replace(plan, screened=screened))
         return plans
+
+    @staticmethod
+    def screening_cost(screened: int, steps: int) -> int:
+        """Calls of screening so many pairs, at most: they share some of them."""
+        return SCREENED_ON * screened * steps
 
     @staticmethod
     def round_cost(steps: int) -> int:

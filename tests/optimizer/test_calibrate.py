@@ -15,7 +15,7 @@ from align_your_steps.optimizer import NotFiniteError, gaussian
 from align_your_steps.optimizer import calibrate as calibration
 from align_your_steps.optimizer.calibrate import Calibrated, calibrate
 from align_your_steps.optimizer.coordinate import spread
-from align_your_steps.optimizer.multistep import Multistep, textbook
+from align_your_steps.optimizer.multistep import TEXTBOOK, Multistep, textbook
 from align_your_steps.optimizer.multistep_fit import (
     LEVEL_MOVE,
     Move,
@@ -264,7 +264,8 @@ def test_the_same_seed_gives_the_same_sampler_in_any_batches() -> None:
         assert ours == pytest.approx(theirs, abs=1e-3)
 
 
-def test_an_interrupted_calibration_goes_on_without_a_call() -> None:
+@pytest.mark.parametrize("budget", [800, 2000])
+def test_an_interrupted_calibration_goes_on_without_a_call(budget: int) -> None:
     kept: dict[str, dict[str, Tensor]] = {}
     took: dict[str, int] = {}
 
@@ -283,9 +284,9 @@ def test_an_interrupted_calibration_goes_on_without_a_call() -> None:
         def fits(self, rows: int) -> bool:
             return self.rows + self.recalled + rows <= self.budget
 
-    labs = [Remembering(MIXTURE.denoise, (DIM,), 7, 800) for _ in range(2)]
-    found = [calibrate(lab, curves(5), budget=800, lowest=LOW) for lab in labs]
-    assert found[0] == found[1] == calibrated()[0]
+    labs = [Remembering(MIXTURE.denoise, (DIM,), 7, budget) for _ in range(2)]
+    found = [calibrate(lab, curves(5), budget=budget, lowest=LOW) for lab in labs]
+    assert found[0] == found[1] == calibrated(budget)[0]
     assert labs[0].rows > 0
     assert labs[1].rows == 0
 
@@ -358,11 +359,82 @@ def test_a_plan_fits_its_budget(budget: int, steps: int) -> None:
     fit = plan.reference + plan.starts * steps + plan.rounds * CalibrationPlan.round_cost(steps)
     raced = plan.reference + (plan.pairs + 1 + bool(plan.rounds)) * steps
     check = plan.checked * (plan.reference + plan.reference // 2)
+    check += CalibrationPlan.screening_cost(plan.screened, steps)
     twice = plan.checked * plan.reference
     assert plan.noises * fit + plan.race * raced + check <= budget
     assert plan.noises * fit + (plan.race - 1) * raced + check + twice <= budget
     assert plan.noises > plan.checked
     assert plan.noises >= steps or not plan.rounds
+
+
+def test_a_race_has_the_best_pair_where_the_linear_model_ranks_it_eighth() -> None:
+    """The order of all pairs is turned so: the screening finds what it would have left out."""
+    lab = LocalLab(MIXTURE.denoise, (DIM,), 7, 2000)
+    fresh = noise(300, seed=9)
+    path = path_of(fresh)
+    ends = {
+        f"{name} {curve}": run(at, textbook(name, levels), fresh, elements).end
+        for curve, levels in curves(5).items()
+        for name in TEXTBOOK
+    }
+    worst_first = sorted(ends, key=lambda name: -path.log_error(ends[name]))
+    best = worst_first[-1]
+    order = [*worst_first[:7], best, *worst_first[7:-1]]
+    plan = CalibrationPlan.of(2000, 5)
+    likely = calibration._Bench.likely
+
+    def misled(
+        bench: calibration._Bench, path: Path, plan: CalibrationPlan
+    ) -> tuple[list[Multistep], dict[str, Multistep]]:
+        starts, _ = likely(bench, path, plan)
+        chosen = (
+            calibration._diverse(order, plan.screened) if plan.screened else order[: plan.pairs]
+        )
+        return starts, {
+            name: textbook(name.split()[0], curves(5)[name.split()[1]]) for name in chosen
+        }
+
+    def raced(plan: CalibrationPlan) -> Calibrated:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(calibration._Bench, "likely", misled)
+            return calibrate(lab, curves(5), budget=2000, lowest=LOW, plan=plan)
+
+    found = raced(plan)
+    assert plan.screened
+    assert len(found.pairs) == plan.pairs
+    assert best in found.pairs
+    assert lab.rows <= 2000
+    assert best not in raced(replace(plan, screened=0)).pairs
+
+
+def test_pairs_that_are_screened_are_of_many_kinds() -> None:
+    samplers = ("unipc_3", "unipc_2", "ipndm", "dpmpp_2m", "exponential_3", "euler")
+    ranked = [f"{name} curve {k}" for name in samplers for k in range(11)]
+    chosen = calibration._diverse(ranked, 20)
+    assert len(set(chosen)) == 20
+    assert {"euler curve 0", "dpmpp_2m curve 0"} <= set(chosen)
+    for part in range(2):
+        kinds = [name.split(" ", 1)[part] for name in chosen]
+        assert max(map(kinds.count, kinds)) <= calibration.ALIKE
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_screening_takes_no_more_calls_than_planned_and_ends_where_runs_do(steps: int) -> None:
+    took: dict[str, tuple[int, dict[str, Tensor]]] = {}
+
+    class Counting(LocalLab):
+        def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+            before, found = self.rows, measure()
+            took[key] = (self.rows - before, found)
+            return found
+
+    lab = Counting(MIXTURE.denoise, (DIM,), 7, 2000)
+    found = calibrate(lab, curves(steps), budget=2000, lowest=LOW)
+    rows, stage = took["screened range(0, 2)"]
+    assert 0 < rows <= CalibrationPlan.screening_cost(len(stage["ends"]), steps)
+    for sampler in found.pairs.values():
+        end = sampler(MIXTURE.denoise, lab.noise(range(2))).double()
+        assert any(torch.allclose(end, one, atol=1e-9) for one in stage["ends"])
 
 
 def test_references_in_doubt_are_those_of_the_robust_method(
