@@ -48,7 +48,7 @@ def report_text(
     if early:
         paragraphs.append(early)
     paragraphs += [
-        f"Best of the {len(result.scores)} that were compared: {shown_name(result.method)}. "
+        f"Best of the {len(result.scores)} that were compared: '{shown_name(result.method)}'. "
         f"{_criterion(result)}",
         "\n".join(["```", *_table(result), "```"]),
         *_levels(result),
@@ -150,7 +150,8 @@ def snapped(result: Result) -> str:
         return ""
     if set(result.sigmas[1:-1].tolist()) <= set(table.tolist()):
         return f"levels snapped to the model's {len(table)} timesteps"
-    return f"levels as {result.method} gives them, between the model's {len(table)} timesteps"
+    name = shown_name(result.method)
+    return f"levels between the model's {len(table)} timesteps, as '{name}' gives them"
 
 
 def _criterion(result: Result) -> str:
@@ -184,12 +185,11 @@ def _spread(score: Score, before: str = "") -> str:
 
 def _table(result: Result) -> list[str]:
     """The candidates and their scores, in rows of at most `WIDEST` characters."""
-    column = "law" if result.criterion == "law" else "error"
     what = "schedule" if result.sampler is None else "sampler, schedule"
     scored = result.profile is not None  # KLUB is a matter of the profile
     width = WIDEST - (32 if scored else 23)
     klub = f"{'KLUB':>9}" if scored else ""
-    rows = [f"{what:<{width}}{column:>9}{'±':>8}{'seeds':>6}{klub}"]
+    rows = [f"{what:<{width}}{'error':>9}{'±':>8}{'seeds':>6}{klub}"]
     for score in result.scores[:ROWS]:
         klub = f"{result.klub(score.candidate.sigmas):>9.3g}" if scored else ""
         rows.append(

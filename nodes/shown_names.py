@@ -24,8 +24,8 @@ def shown_name(name: str) -> str:
 
     >>> [shown_name(name) for name in ("unipc_3 AYS SD1.5", "greedy", "joint 2", "karras")]
     ['uni_pc_bh2 with AYS SD1.5', 'ays_model, fitted', 'ays_model, refined', 'karras']
-    >>> shown_name("karras, refined on the surrogate")
-    'karras, refined'
+    >>> shown_name("karras, refined on the surrogate"), shown_name("refined x beta")
+    ('karras, refined', 'between refined and beta')
     """
     sampler, _, curve = name.partition(" ")
     if curve and sampler in TEXTBOOK:
@@ -34,7 +34,9 @@ def shown_name(name: str) -> str:
         return f"{host.SAMPLER_NAME}, fitted"
     if sampler == "joint" and curve.isdigit():
         return f"{host.SAMPLER_NAME}, refined"
-    return name.replace(", refined on the surrogate", ", refined")
+    name = name.replace(", refined on the surrogate", ", refined")
+    one, between, other = name.partition(" x ")
+    return f"between {one} and {other}" if between else name
 
 
 def schedule_of(name: str) -> str:

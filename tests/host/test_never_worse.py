@@ -30,7 +30,7 @@ def check(server: ComfyServer, sampler: str, prediction: str, budget: int) -> No
     lines = text.split("```")[1].strip().splitlines()[1:]
     rows = [(" ".join(line.split()[:-4]), *line.split()[-4:]) for line in lines if line[0] != "…"]
     assert text.startswith(f"Keep sampler {sampler}, choose scheduler ays_model, 4 steps, ")
-    chosen, error = re.findall(r"that were compared: (.*?)\. Its error is (\S+) ± ", text)[0]
+    chosen, error = re.findall(r"that were compared: '(.*?)'\. Its error is (\S+) ± ", text)[0]
     shown = next(row for row in rows if chosen.startswith(row[0].removesuffix("…")))
     given = [row for row in rows if row[0] in known or row[0].startswith("AYS ")]
     beaten = [row for row in given if row[3] == shown[3]]
