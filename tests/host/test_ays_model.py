@@ -247,7 +247,7 @@ def test_cancelled_fit_continues_with_the_same_result(empty_server: ComfyServer)
     server.get("/ays_test/reset")
     server.get("/ays_test/delay?ms=8")
     prompt = server.queue(graph)
-    server.until(lambda: network_rows(server) > BUDGET)
+    server.until(lambda: network_rows(server) > 1.4 * BUDGET)  # of two for each call
     server.interrupt()
     messages = [kind for kind, _ in server.wait(prompt)["status"]["messages"]]
     assert "execution_interrupted" in messages
@@ -309,9 +309,9 @@ def test_compare_runs_fitted_steps_where_they_were_fitted(server: ComfyServer) -
     server.run(graph)
     base = model_graph("eps", denoiser="gaussian mixture")
     entry = server.run(
-        compare_graph(base, sampler_name=AYS, schedules="compared, karras, simple, beta")
+        compare_graph(base, sampler_name=AYS, schedules="compared, karras, simple, kl_optimal")
     )
     errors = table(entry)
     assert next(iter(errors)) == "compared"
-    assert errors["compared"] < 0.7 * min(errors[name] for name in ("karras", "simple", "beta"))
+    assert errors["compared"] < 0.7 * min(errors[name] for name in ("karras", "simple", "kl_optimal"))
     assert "Closest to the many-step picture: 'compared'" in report(entry)

@@ -93,7 +93,7 @@ def test_other_use_is_no_worse_than_that_of_dpmpp_2m(rows: Rows, use: str, most:
 
 
 def test_fit_for_a_part_of_the_path_starts_from_the_image(rows: Rows) -> None:
-    assert mean_ratio([row["part"] for row in rows.values()]) < 0.2
+    assert mean_ratio([row["part"] for row in rows.values()]) < 0.5
 
 
 def test_fit_for_a_mask_keeps_what_is_kept_exactly(rows: Rows) -> None:
