@@ -265,6 +265,7 @@ def test_limit_ends_a_fit_early_with_the_best_so_far(server: ComfyServer) -> Non
     text = server.run(graph)["outputs"]["report"]["text"][0]
     server.get("/ays_test/reset")
     assert "Ended early after " in text
+    assert " choices were compared, " in text
     assert text.startswith("Set KSampler to sampler ays_model and scheduler ays_model, ")
     assert saved(server, "in time").samplers
 
@@ -313,5 +314,6 @@ def test_compare_runs_fitted_steps_where_they_were_fitted(server: ComfyServer) -
     )
     errors = table(entry)
     assert next(iter(errors)) == "compared"
-    assert errors["compared"] < 0.7 * min(errors[name] for name in ("karras", "simple", "kl_optimal"))
+    others = ("karras", "simple", "kl_optimal")
+    assert errors["compared"] < 0.7 * min(errors[name] for name in others)
     assert "Closest to the many-step picture: 'compared'" in report(entry)
