@@ -26,6 +26,7 @@ import importlib
 import json
 import logging
 import sys
+from inspect import signature
 from typing import Any
 
 import torch
@@ -292,8 +293,10 @@ def main() -> None:
         plain = Schedule(tuple(sigmas), "it", Provenance("a", "b", "c"))
         fitted = (CalibratedSampler(tuple(sigmas), told, rows),)
         attached = host.attach(model, plain, host.Measured(), fitted)
-        (attached,) = nodes.ContextWindowsManualNode.execute(
-            attached, 2, 1, "standard_uniform", 1, False, "pyramid", 2
+        execute = nodes.ContextWindowsManualNode.execute
+        newer = {"freenoise": False} if "freenoise" in signature(execute).parameters else {}
+        (attached,) = execute(
+            attached, 2, 1, "standard_uniform", 1, False, "pyramid", 2, **newer
         ).result
         found: list[int] = []
         handler = attached.model_options["context_handler"]

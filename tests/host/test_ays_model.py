@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -164,9 +165,9 @@ def test_equal_prompt_after_a_restart_takes_the_saved_sampler(empty_server: Comf
 
 
 def test_more_steps_have_samplers_of_their_own(server: ComfyServer) -> None:
-    graph = fitted_graph("eps", name="several", more_steps="3, 4")
+    graph = fitted_graph("eps", name="several fits", more_steps="3, 4")
     server.run(graph)
-    assert [sampler.steps for sampler in saved(server, "several").samplers] == [STEPS, 3, 4]
+    assert [sampler.steps for sampler in saved(server, "several fits").samplers] == [STEPS, 3, 4]
     for steps in (3, 4):
         server.get("/ays_test/reset")
         server.run(twice(graph, steps=steps))
@@ -225,8 +226,16 @@ def test_a_mask_is_fitted_and_what_it_keeps_is_kept(server: ComfyServer) -> None
 )  # fmt: skip
 @pytest.mark.parametrize("seed, denoise", [(1, 0.5), (0, 1.0)])
 def test_latents_of_any_shape_are_fitted_and_sampled(
-    server: ComfyServer, latents: str, prediction: str, shapes: Any, seed: int, denoise: float
+    server: ComfyServer,
+    host_path: Path,
+    latents: str,
+    prediction: str,
+    shapes: Any,
+    seed: int,
+    denoise: float,
 ) -> None:
+    if len(shapes) > 1 and not (host_path / "comfy" / "nested_tensor.py").is_file():
+        pytest.skip("this host has no nested latents")
     server.get("/ays_test/reset")
     graph = latent_graph(latents, prediction, shapes, seed, denoise=denoise, sampler_name=AYS)
     graph["optimize"]["inputs"]["budget"] = BUDGET
@@ -314,6 +323,6 @@ def test_compare_runs_fitted_steps_where_they_were_fitted(server: ComfyServer) -
     )
     errors = table(entry)
     assert next(iter(errors)) == "compared"
-    others = ("karras", "simple", "kl_optimal")
-    assert errors["compared"] < 0.7 * min(errors[name] for name in others)
+    others = [errors[name] for name in ("karras", "simple", "kl_optimal")]
+    assert errors["compared"] < 0.7 * min(others)
     assert "Closest to the many-step picture: 'compared'" in report(entry)

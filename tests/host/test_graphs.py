@@ -28,7 +28,8 @@ KEPT = Path(__file__).parents[1] / "schedules" / "kept" / "0.2.0" / "pair.safete
 
 def saved(server: ComfyServer, name: str) -> SavedSchedule:
     """The one result that was saved under a name."""
-    found = [read_saved(file, with_tensors=False) for file in saved_files(server)]
+    files = [file for file in saved_files(server) if file.suffix == ".safetensors"]  # no imports
+    found = [read_saved(file, with_tensors=False) for file in files]
     (result,) = [result for result in found if result.schedule.name == name]
     return result
 
