@@ -78,24 +78,30 @@ def account(
 ) -> str:
     """The report's paragraph on a measurement that ended early; empty if it did not.
 
-    given: the schedules that the user had
+    given: the standard schedules
     kept:  whether what was measured is kept for a later one
     """
     if not result.ended_early:
         return ""
     by_hand = progress.finish_requested
     why = "as you asked" if by_hand else f"at the limit of {progress.minutes:g} min"
-    compared = len(result.scores)
-    had = sum(score.candidate.given for score in result.scores)
-    usable = len(given) - len(result.left_out) - len(given.keys() & result.failed.keys())
-    best = ", the most promising ones" if had < usable else ""
     if by_hand and progress.minutes == 0.0:
         more = f"For a surer choice set 'minutes' to more than {progress.took:.1f}"
     else:
         more = "For a surer choice set 'minutes' to more, or to 0 for no limit"
     on = ": what was measured up to here is not measured again" if kept and result.resumable else ""
     return (
-        f"Ended early after {result.total_calls:,} of {budget:,} calls, {why}: {compared} "
-        f"schedules were compared, among them {had} of the {usable} that you had{best}. "
-        f"{more}, and queue again{on}."
+        f"Ended early after {result.total_calls:,} of {budget:,} calls, {why}: "
+        f"{_compared(result, given)}. {more}, and queue again{on}."
     )
+
+
+def _compared(result: Result, given: Mapping[str, Any]) -> str:
+    """How many of the standard choices were among those that were compared."""
+    compared = len(result.scores)
+    had = sum(score.candidate.given for score in result.scores)
+    if result.sampler is not None:
+        return f"{compared} choices were compared, {had} of them standard ones"
+    usable = len(given) - len(result.left_out) - len(given.keys() & result.failed.keys())
+    best = ", the most promising" if had < usable else ""
+    return f"{compared} schedules were compared, among them {had} of {usable} standard ones{best}"

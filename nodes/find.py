@@ -84,8 +84,7 @@ def _brought(store: Store, saved: SavedSchedule, name: str, progress: host.Progr
     saved = renamed(saved, name or store.free_name(label_of(saved), saved.digest))
     label = saved.schedule.name
     log.info("The result '%s' came with this workflow: no model call is made for it.", label)
-    summary = saved.notes.get("summary", "")
-    report = f"{saved.schedule.provenance.what}.\n\n{summary}"
+    report = "\n\n".join(filter(None, [_summary(saved), f"{saved.schedule.provenance.what}."]))
     saved = dataclasses.replace(saved, notes={**saved.notes, "report": report})
     why = "This result came with the workflow, no model call made."
     return _reported(saved, why, "Came with this workflow", progress, store)
@@ -96,9 +95,15 @@ def _reported(
 ) -> Answer:
     """A result that takes no model call; it is saved where a store is given."""
     report = saved.notes.get("report") or saved.schedule.provenance.what  # a shared one has none
-    text, problem = f"{why}\n\n{report}", ""
+    text, problem = f"{report}\n\n{why}", ""
     if store is not None:
         kept, problem = keep(store, saved)
         text += f"\n\n{kept}"
-    progress.done(lines(problem, f"{line}: {saved.schedule.name}"))
+    progress.done(lines(problem, f"{line}: {saved.schedule.name}", _summary(saved)))
     return Answer(saved, f"{text}\n\n{for_other_tools(saved)}")
+
+
+def _summary(saved: SavedSchedule) -> str:
+    """What a result says of itself in two lines; empty for one that says nothing."""
+    text = saved.notes.get("summary")  # which may come from a file that others made
+    return text if isinstance(text, str) else ""

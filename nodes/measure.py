@@ -16,7 +16,9 @@ from .candidates import starts
 from .early import account, early_request, how_it_ended
 from .fitted import fitted_sampler
 from .plotted import BEST_GIVEN
-from .report import best_given, comparison, report_text, snapped
+from .report import report_text, snapped
+from .shown_names import schedule_of, shown_name
+from .summary import best_given, seeds, summary
 from .task import Task
 
 __all__ = ["METHODS", "measured"]
@@ -94,8 +96,8 @@ def _provenance(task: Task, result: Result) -> Provenance:
     return Provenance(
         who="Optimize AYS",
         what=f"{request.sampler}, {request.steps} steps{_cfg(task)}, denoise {request.denoise:g}, "
-        f"latent {request.shape}{second}: {result.method}, on {result.noises} noises with "
-        f"{result.total_calls} calls" + (f"; {snapped(result)}" if snapped(result) else ""),
+        f"latent {request.shape}{second}: {shown_name(result.method)}, on {seeds(result.noises)} "
+        f"with {result.total_calls} calls" + (f"; {snapped(result)}" if snapped(result) else ""),
         when=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
 
@@ -120,7 +122,7 @@ def _report(task: Task, result: Result, early: str) -> str:
     report = report_text(
         result,
         guided.sampler,
-        request.steps,
+        _summary(task, result),
         request.boundary,
         task.warning,
         early,
@@ -129,11 +131,23 @@ def _report(task: Task, result: Result, early: str) -> str:
     return report + (f"\n\nNote: {guided.note}" if guided.note else "")
 
 
+def _summary(task: Task, result: Result) -> str:
+    """What to do now and what was gained, for this task."""
+    request = task.request
+    return summary(
+        result,
+        task.guided.sampler,
+        cfg=request.cfg,
+        denoise=request.denoise,
+        boundary=request.boundary,
+    )
+
+
 def _figures(task: Task, result: Result) -> dict[str, Any]:
     """What a result notes for those who use it."""
     figures = {
-        "summary": comparison(result),
-        "method": result.method,
+        "summary": _summary(task, result),
+        "method": shown_name(result.method),
         "error": result.error.figure,
         CRITERION: result.criterion,
         INTERVAL: error_interval(result.error),
@@ -148,8 +162,7 @@ def _figures(task: Task, result: Result) -> dict[str, Any]:
         figures[MODEL] = task.loaded_from
     if (had := best_given(result)) is not None:
         name = had.candidate.name
-        # Of a fit's rivals, the sampler stands before the curve.
-        figures[BEST_GIVEN] = name if result.sampler is None else name.split(" ", 1)[1]
+        figures[BEST_GIVEN] = name if result.sampler is None else schedule_of(name)
     if task.profile is not None:
         # So that it can be merged again; without one, the request's seed tells the noises.
         figures[NOISES] = as_ranges(task.profile.noises)

@@ -16,7 +16,7 @@ from .select import Candidate
 
 __all__ = ["FAILED", "FURTHER", "Failures", "checked_end", "reason"]
 
-FURTHER = "further noises"
+FURTHER = "further seeds"
 FAILED = "failed, "  # before a schedule's number: the name of the noise levels at which it failed
 
 

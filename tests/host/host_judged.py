@@ -48,6 +48,7 @@ def main() -> None:
     import torch
     from align_your_steps.nodes import host
     from align_your_steps.nodes.report import report_text
+    from align_your_steps.nodes.summary import summary
     from align_your_steps.optimizer import optimize
     from align_your_steps.tests.host.test_pack.meter import METER
     from align_your_steps.tests.host.test_pack.model import build
@@ -272,7 +273,7 @@ def main() -> None:
         return {
             **row,
             "sigmas": result.sigmas.tolist(),
-            "report": report_text(result, judged, STEPS),
+            "report": report_text(result, judged, summary(result, judged)),
             "rows": own.meter.rows,
         }
 

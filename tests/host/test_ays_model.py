@@ -82,9 +82,14 @@ def test_ksampler_gets_the_fitted_levels_and_says_so(server: ComfyServer, predic
     assert line["sigmas"] == shown(entry) == list(sampler.levels)
     assert f"'ays_model' samples {STEPS} steps as they were fitted." in server.log[before:]
     text = entry["outputs"]["report"]["text"][0]
-    assert f"Best fit for {STEPS} steps of ays_model: " in text
-    assert "Choose 'ays_model' twice in KSampler" in text
-    assert "KLUB" not in text
+    assert text.startswith(
+        f"Set KSampler to sampler ays_model and scheduler ays_model, {STEPS} steps, cfg 3.\n\n"
+    )
+    assert "the best standard choice, " in text.split("\n\n")[1]
+    assert text.count("the calibrated sampler ays_model runs only in ComfyUI") == 1
+    for unsaid in ("KLUB", "noises", "Profile", "not known", "greedy", "joint", "unipc"):
+        assert unsaid not in text
+    assert all(len(row) <= 60 for row in text.split("```")[1].splitlines())
     assert entry["outputs"]["optimize"]["images"], "no plot was shown"
 
 
@@ -269,7 +274,8 @@ def test_limit_ends_a_fit_early_with_the_best_so_far(server: ComfyServer) -> Non
     text = server.run(graph)["outputs"]["report"]["text"][0]
     server.get("/ays_test/reset")
     assert "Ended early after " in text
-    assert f"Best fit for {STEPS} steps of ays_model: " in text
+    assert " choices were compared, " in text
+    assert text.startswith("Set KSampler to sampler ays_model and scheduler ays_model, ")
     assert saved(server, "in time").samplers
 
 

@@ -134,7 +134,7 @@ def test_without_matplotlib_every_result_is_there(
     (pack / "__init__.py").write_text(f"{source}\n\nNODE_CLASS_MAPPINGS = {{}}\n", encoding="utf-8")
     server = new_server(packs=(OUR_PACK, TEST_PACK, pack))
     told = {node: server.run(graph)["outputs"] for node, graph in graphs().items()}
-    assert "Best schedule for" in told["optimize"]["optimize"]["text"][0]
+    assert "choose scheduler ays_model" in told["optimize"]["optimize"]["text"][0]
     assert "Closest to the many-step picture" in told["compare"]["compare"]["text"][0]
     (text,) = told["plot"]["plot"]["text"]
     assert text.startswith("There is no picture, because matplotlib is missing or broken")

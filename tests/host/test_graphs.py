@@ -245,8 +245,8 @@ def test_several_numbers_of_steps_are_optimised_in_one_go(server: ComfyServer) -
     other = saved(server, "two counts, 8 steps").schedule
     assert [levels for levels in main.others if len(levels) == 9] == [other.levels]
     assert len(main.others) > 5, "those for other numbers are derived"
-    assert "Best schedule for 5 steps" in report
-    assert "Best schedule for 8 steps" in report
+    assert "choose scheduler ays_model, 5 steps" in report
+    assert "choose scheduler ays_model, 8 steps" in report
     server.get("/ays_test/reset")
     graph["optimize"]["inputs"]["more_steps"] = "8"
     server.run(sampled(graph, steps=8))
@@ -298,7 +298,7 @@ def test_the_report_is_in_the_history_of_a_graph_that_links_nothing_to_it(
     graph = optimize_graph(name="alone")
     alone = {name: one for name, one in graph.items() if name not in ("report", "sigmas")}
     outputs = server.run(alone)["outputs"]["optimize"]
-    assert "Best schedule for 5 steps of dpmpp_2m" in outputs["text"][0]
+    assert outputs["text"][0].startswith("Keep sampler dpmpp_2m, choose scheduler ")
     assert outputs["images"]
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from align_your_steps.schedules.saved import read_saved
 from align_your_steps.tests.folders import files_in
+from align_your_steps.tests.host.listener import Listener
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
 from align_your_steps.tests.host.test_host import PREDICTIONS, model_graph
 
@@ -156,12 +157,18 @@ def test_ksampler_samples_with_the_optimised_schedule(
 
 def test_an_equal_prompt_after_a_restart_makes_no_call(empty_server: ComfyServer) -> None:
     server = empty_server
-    first = shown(server.run(optimize_graph()))
+    before = server.run(optimize_graph())
+    first = shown(before)
     server.restart()
-    entry = server.run(optimize_graph())
+    with Listener(server._url) as page:
+        entry = server.run(optimize_graph())
     assert network_rows(server) == 0
     assert shown(entry) == first
-    assert "no model call" in entry["outputs"]["report"]["text"][0]
+    told, again = (one["outputs"]["report"]["text"][0].split("\n\n") for one in (before, entry))
+    assert again[0].startswith("Keep sampler dpmpp_2m, choose scheduler ays_model, ")
+    assert again[:2] == told[:2]
+    assert "Saved result taken, no model call made." in again
+    assert page.texts[-1].splitlines()[1:] == told[:2]
     changed = server.run(optimize_graph(seed=1))
     assert network_rows(server) > 0
     assert len(saved_files(server)) == 2

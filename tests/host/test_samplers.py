@@ -198,8 +198,10 @@ def assert_optimised(rows: Rows) -> None:
         assert levels == sorted(set(levels), reverse=True), name
         assert levels[-1] == 0.0, name
         assert 0 < row["rows"] <= BUDGET, name
-        what = "fit" if name == "ays_model" else "schedule"
-        assert f"Best {what} for {STEPS} steps of {row['name']}: " in row["report"], name
+        fits = name == "ays_model"
+        first = "Set KSampler to sampler {} and" if fits else "Keep sampler {}, choose"
+        first = first.format(row["name"])
+        assert row["report"].startswith(f"{first} scheduler ays_model, {STEPS} steps.\n\n"), name
         assert row["report"].count(row["note"]) == 1, name
         assert ("law of its samples" in row["report"]) == row["by_law"], name
 

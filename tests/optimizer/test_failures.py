@@ -149,7 +149,7 @@ def test_noises_whose_reference_fails_end_the_comparison_with_those_before(
     fault = Fault("nan", call=count.calls - before_the_end, low=0.05, high=0.0501)
     late = found(Model(fault), **settings)
     assert late.criterion == whole.criterion
-    assert "the many-step picture came out" in late.failed["further noises"]
+    assert "the many-step picture came out" in late.failed["further seeds"]
     assert 0 < late.noises < whole.noises
     assert math.isfinite(late.error.mean)
 
@@ -165,7 +165,7 @@ def test_a_comparison_ends_before_noises_whose_reference_fails() -> None:
     whole = compared(Model(count))
     late = compared(Model(Fault("nan", call=2 * count.calls // 3, low=0.05, high=0.0501)))
     assert (whole.noises, late.noises) == (12, 8)
-    assert "the many-step picture came out" in late.left_out["further noises"]
+    assert "the many-step picture came out" in late.left_out["further seeds"]
     for one, other in zip(whole.scores, late.scores, strict=True):
         assert one.errors[:8] == other.errors
 

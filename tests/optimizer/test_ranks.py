@@ -251,7 +251,7 @@ def test_a_later_reference_that_fails_on_one_rank_ends_the_comparison_on_all(
     pair: Any, alone: Any
 ) -> None:
     result = common(of(pair[1], "no further reference"))
-    assert "many-step picture" in result["failed"]["further noises"]
+    assert "many-step picture" in result["failed"]["further seeds"]
     assert 0 < result["noises"] < alone["dpmpp_2m"]["noises"]
 
 
