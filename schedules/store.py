@@ -187,13 +187,15 @@ def _first_whole(
 ) -> tuple[str, SavedSchedule] | None:
     """The first that can be read of the results that are chosen, with its name.
 
-    They are chosen anew if one is no longer where it was: it may have been renamed.
+    They are chosen anew if one is no longer where it was: it may have been renamed, and those after
+    it are older answers.
     """
     for _ in range(_TRIES):
-        found = list(chosen())
-        for name, entry in found:
+        for name, entry in chosen():
             if saved := read_whole(entry.path):
                 return name, saved
-        if all(os.path.lexists(entry.path) for _, entry in found):
+            if not os.path.lexists(entry.path):
+                break
+        else:
             break
     return None

@@ -8,6 +8,7 @@ state names, nor a number that its host's own class sets as it is made.
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import sys
 import types
@@ -75,7 +76,7 @@ def _set_by_host(cls: Any) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=1)
 def _set_by_loaders() -> frozenset[str]:
-    folder = Path(comfy.model_patcher.__file__).parent
+    folder = Path(inspect.getfile(comfy.model_patcher)).parent
     texts = [(folder / name).read_text("utf-8") for name in LOADING if (folder / name).is_file()]
     found = re.findall(SET, "\n".join(texts))
     return frozenset(name for pair in found for name in pair if name)

@@ -250,16 +250,15 @@ def settings_by_name(model: Any, limit: float) -> None:
 
 def without_source(model: Any, limit: float) -> None:
     """As of compiled files, and of code that is made while it runs."""
-    names: dict[str, Any] = {"memory": {"calls": 0, "limit": limit}, "call": call}
-    code = (
-        "def make(memory):\n"
-        "    def wrap(apply, kw):\n"
-        "        memory['calls'] += 1\n"
-        "        return call(apply, kw)\n"
-        "    return wrap\n"
-    )
-    exec(code, names)
-    model.set_model_unet_function_wrapper(names["make"](names["memory"]))
+    memory = {"calls": 0, "limit": limit}
+
+    def wrap(apply: Any, kw: Any) -> Any:
+        memory["calls"] += 1
+        return call(apply, kw)
+
+    wrap.__code__ = wrap.__code__.replace(co_filename="<made>", co_name="made")
+    wrap.__module__ = "made"
+    model.set_model_unet_function_wrapper(wrap)
 
 
 PATCHES: dict[str, Callable[[Any, float], None]] = {

@@ -172,7 +172,7 @@ def test_more_steps_have_samplers_of_their_own(server: ComfyServer) -> None:
         server.get("/ays_test/reset")
         server.run(twice(graph, steps=steps))
         (line,) = server.get("/ays_test/sigmas")
-        (own,) = saved(server, f"several, {steps} steps").samplers
+        (own,) = saved(server, f"several fits, {steps} steps").samplers
         assert line["sigmas"] == list(own.levels)
 
 

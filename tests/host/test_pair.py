@@ -47,7 +47,7 @@ def test_the_optimised_schedule_of_a_pair_beats_the_hosts(measured: dict[str, An
 def test_fitted_sampler_runs_on_both_models_as_it_was_fitted(measured: dict[str, Any]) -> None:
     result = measured["result"]
     assert result["fit apart"] < 1e-3
-    assert result["fitted"] < 0.5 * min(result["errors"].values())
+    assert result["fitted"] < 0.7 * min(result["errors"].values())
 
 
 @each_prediction

@@ -49,7 +49,7 @@ def test_a_setting_beside_what_is_remembered_tells_two_patches_apart(
 
 def test_what_cannot_be_told_from_settings_is_said_once(made: dict[str, Any]) -> None:
     assert len(made["told"]) == len(UNCLEAR)
-    for text, name in zip(made["told"], ("settings_by_name", "make"), strict=True):
+    for text, name in zip(made["told"], ("settings_by_name", "without_source"), strict=True):
         assert text.startswith(f"The patch '{name}.<locals>.wrap' of this model keeps what it ")
         assert text.endswith("After changing that patch's settings, optimise again.")
     for name in UNCLEAR:  # found by everything else

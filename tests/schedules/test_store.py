@@ -19,10 +19,18 @@ from typing import Any
 
 import pytest
 import torch
-from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store, changes, files
+from align_your_steps.schedules import (
+    Provenance,
+    SavedSchedule,
+    Schedule,
+    Store,
+    changes,
+    files,
+    store,
+)
 from align_your_steps.schedules import locked as locked_module
 from align_your_steps.schedules import saved as module
-from align_your_steps.schedules.files import content_of, one_line, read_bytes, slug
+from align_your_steps.schedules.files import content_of, one_line, read_bytes, read_whole, slug
 from align_your_steps.schedules.locked import LOCK, BusyError, all_locked, locked
 from align_your_steps.schedules.saved import FORMAT_VERSION, to_bytes
 from align_your_steps.schedules.shared import to_json_bytes
@@ -585,6 +593,27 @@ def test_a_file_that_a_listing_has_missed_while_it_was_renamed_is_listed(
 
     monkeypatch.setattr(os, "listdir", listdir)
     assert store.list().keys() == {"mine"}
+
+
+def test_a_result_that_is_renamed_while_it_is_looked_for_is_found_and_no_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Store([tmp_path])
+    older = shelf.save(result("older"))
+    newer = shelf.save(result("newer"))
+    age(older, 100.0)
+    looked: list[Path] = []
+
+    def renamed_first(path: Path) -> SavedSchedule | None:
+        looked.append(path)
+        if len(looked) == 1:
+            Store([tmp_path]).rename("newer", "other name")
+            assert not newer.exists()
+        return read_whole(path)
+
+    monkeypatch.setattr(store, "read_whole", renamed_first)
+    found = shelf.find(result("any").request)
+    assert found is not None and found.schedule.name == "other name"
 
 
 def test_listing_does_not_read_a_file_again_until_it_changes(
