@@ -69,6 +69,7 @@ def ending(entry: dict[str, Any]) -> tuple[int, int, str]:
 def test_finish_now_ends_with_the_best_so_far_which_a_later_run_betters(
     server: ComfyServer,
 ) -> None:
+    others = unfinished(server)  # of other tests
     prompt = graph("by-hand")
     with Listener(server._url) as page:
         prompt_id = begun(server, prompt, rows=2000)
@@ -85,7 +86,7 @@ def test_finish_now_ends_with_the_best_so_far_which_a_later_run_betters(
     assert result.request["ended early"] is True
     assert list(result.schedule.levels) == shown(entry)
     assert "what was measured up to here is not measured again" in text(entry)
-    assert unfinished(server), "what was measured is kept"
+    assert set(unfinished(server)) > set(others), "what was measured is kept"
     assert not finish(server), "nothing runs any more"
 
     # What the page has shown: how far it is, how long it takes, and the best schedule so far.
@@ -112,7 +113,7 @@ def test_finish_now_ends_with_the_best_so_far_which_a_later_run_betters(
     assert rows < 0.7 * every
     (path,) = named(server, "by-hand")
     assert path != early, "the whole result takes the place of the early one"
-    assert unfinished(server) == []
+    assert set(unfinished(server)) <= set(others)
 
 
 def test_a_limit_of_minutes_is_for_the_whole_node(server: ComfyServer) -> None:
