@@ -57,8 +57,7 @@ class Choice:
 
     def fitted(self, steps: int) -> CalibratedSampler | None:
         """The sampler that was fitted to this number of steps, if there is one."""
-        samplers = () if self.saved is None else self.saved.samplers
-        return next((sampler for sampler in samplers if sampler.steps == steps), None)
+        return None if self.saved is None else self.saved.sampler_for(steps)
 
     def at(self, steps: int) -> tuple[float, ...]:
         """steps+1 levels, ending in 0."""
@@ -197,11 +196,11 @@ def _with_others(
         if other.schedule.steps == count and other.schedule.levels != levels.get(count):
             levels[count] = other.schedule.levels
             lent.append(count)
-        if saved.samplers:
-            samplers |= {one.steps: one for one in other.samplers if one.steps == count}
+        if saved.samplers and (fitted := other.sampler_for(count)):
+            samplers[count] = fitted
     schedule = replace(saved.schedule, others=tuple(levels.values())[:MAX_OTHERS])
-    fitted = tuple(samplers.values())[:MAX_SAMPLERS]
-    return replace(saved, schedule=schedule, samplers=fitted), lent
+    known = tuple(samplers.values())[:MAX_SAMPLERS]
+    return replace(saved, schedule=schedule, samplers=known), lent
 
 
 def _listed(counts: Sequence[int]) -> str:
@@ -272,8 +271,8 @@ def _saved(
     elif conditions.denoise >= 1.0:
         schedule = starting_at(schedule, levels.sigma_max)
     if conditions.boundary is not None:
-        own = [one.levels for one in saved.samplers if one.steps == schedule.steps]
-        first = host.steps_of_the_first((*own, schedule.levels)[0], conditions.boundary)
+        sampled = saved.sampler_for(schedule.steps) or schedule
+        first = host.steps_of_the_first(sampled.levels, conditions.boundary)
         why += f"; for two models, the second after step {first} of {schedule.steps}"
     return Choice(schedule, levels, why, conditions, saved)
 

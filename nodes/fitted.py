@@ -31,8 +31,8 @@ def fitted_sampler(result: Result, levels: host.NoiseLevels) -> CalibratedSample
 
 def sampled_levels(saved: SavedSchedule) -> Tensor:
     """The levels [n+1] that a result was made for: those of its sampler, if it has one."""
-    own = [sampler for sampler in saved.samplers if sampler.steps == saved.schedule.steps]
-    levels = own[0].levels if own else (*saved.schedule.levels[:-1], 0.0)
+    own = saved.sampler_for(saved.schedule.steps)
+    levels = (*saved.schedule.levels[:-1], 0.0) if own is None else own.levels
     return torch.tensor(levels, dtype=torch.float32)
 
 

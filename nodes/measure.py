@@ -39,14 +39,15 @@ def measured(task: Task, progress: host.Progress, journal: Unfinished | None) ->
     name = task.name or f"{_model(task)}{request.sampler} {request.steps} steps{_cfg(task)}"
     others = _other_steps(result, request.denoise)
     plain = result.sigmas if result.plain is None else result.plain.sigmas
-    fitted = result.sampler is not None
+    fitted, said = result.sampler is not None, _summary(task, result)
     return SavedSchedule(
         schedule=Schedule(tuple(plain.tolist()), name, _provenance(task, result), others),
         identity=request.identity,
         request=(early_request(request) if result.ended_early else request).as_json(),
         tensors={} if result.profile is None else result.profile.to_tensors(),
         notes={
-            "report": _report(task, result, early),
+            "summary": said,
+            "report": _report(task, result, said, early),
             **_figures(task, result),
             **(how_it_ended(progress) if result.ended_early else {}),
         },
@@ -116,13 +117,13 @@ def _cfg(task: Task) -> str:
     return "" if task.request.cfg is None else f" cfg {task.request.cfg:g}"
 
 
-def _report(task: Task, result: Result, early: str) -> str:
+def _report(task: Task, result: Result, said: str, early: str) -> str:
     """The report, with what is particular about the guidance."""
     guided, request = task.guided, task.request
     report = report_text(
         result,
         guided.sampler,
-        _summary(task, result),
+        said,
         request.boundary,
         task.warning,
         early,
@@ -146,7 +147,6 @@ def _summary(task: Task, result: Result) -> str:
 def _figures(task: Task, result: Result) -> dict[str, Any]:
     """What a result notes for those who use it."""
     figures = {
-        "summary": _summary(task, result),
         "method": shown_name(result.method),
         "error": result.error.figure,
         CRITERION: result.criterion,

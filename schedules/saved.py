@@ -107,6 +107,10 @@ class SavedSchedule:
         if len(steps) > MAX_SAMPLERS:
             raise ValueError(f"a result has at most {MAX_SAMPLERS} samplers, not {len(steps)}")
 
+    def sampler_for(self, steps: int) -> CalibratedSampler | None:
+        """The calibrated sampler that was fitted to a number of steps, if there is one."""
+        return next((sampler for sampler in self.samplers if sampler.steps == steps), None)
+
     @property
     def digest(self) -> str:
         """That of the request, as 32 hexadecimal digits; it names the file.
