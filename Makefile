@@ -132,6 +132,7 @@ import-time: host  ## how long a ComfyUI takes to import the pack, beside an emp
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	cd $(VENV)/pack && ../bin/mypy --config-file ../../pyproject.toml \
 	  -p align_your_steps.optimizer -p align_your_steps.profiles -p align_your_steps.schedules \
 	  -p align_your_steps.nodes -p align_your_steps.benchmarks

@@ -49,9 +49,9 @@ from torch import Tensor
 
 from ..optimizer import FLOW, Denoiser
 from ..optimizer.calibrate import Calibrated, calibrate
-from ..optimizer.coordinate import spread
-from ..optimizer.multistep import TEXTBOOK, Multistep, textbook
-from ..optimizer.noise import SELECTION, generators, unit_noise
+from ..optimizer.diffusion.coordinate import spread
+from ..optimizer.diffusion.multistep import TEXTBOOK, Multistep, textbook
+from ..optimizer.diffusion.noise import SELECTION, generators, unit_noise
 from ..schedules.curves import flow_table, simple
 from .edm import CLASSES, guided
 from .metrics import end_point_errors, energy_distance, frechet_distance

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ..optimizer import Known, Result, builtin_solver, optimize
-from ..optimizer.coordinate import spread
-from ..optimizer.solvers import DETERMINISTIC_TWIN
-from ..optimizer.spectrum import output_variances
+from ..optimizer.diffusion.coordinate import spread
+from ..optimizer.diffusion.solvers import DETERMINISTIC_TWIN
+from ..optimizer.fit.spectrum import output_variances
 from ..schedules.curves import time_uniform
 from .metrics import (
     end_point_errors,
@@ -158,9 +158,7 @@ def measure(
         "how": how,
         "best_fixed": min(fixed(steps, TABLE), key=lambda name: methods[name]["error"]),
         "methods": methods,
-        "against": {
-            name: _against(errors[OURS], errors[name]) for name in errors if name != OURS
-        },
+        "against": {name: _against(errors[OURS], errors[name]) for name in errors if name != OURS},
         "reference_error": arena.reference_error,
     }
     if beside != "fixed":
@@ -187,9 +185,7 @@ def _common(arena: Arena, solver: str, steps: int, budget: int) -> dict[str, Any
     }
 
 
-def _optimised(
-    arena: Arena, solver: str, steps: int, budget: int
-) -> tuple[Result, dict[str, Any]]:
+def _optimised(arena: Arena, solver: str, steps: int, budget: int) -> tuple[Result, dict[str, Any]]:
     """Our schedule, and how it came about."""
     began = time.perf_counter()
     ours = optimize(

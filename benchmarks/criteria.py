@@ -20,8 +20,8 @@ least twin error alone, which is all that a budget allows to run. A latent is fa
 problems; one that consists of many independent parts is imitated by taking 16 samples for the
 parts of one.
 
-Runs of any steps follow the same noise (see optimizer/brownian.py). Means over pairs of different
-noises (U-statistics) stay unbiased, and the common noise makes them far less noisy than those of
+Runs of any steps follow the same noise (see optimizer/diffusion/brownian.py). Means over pairs of
+different noises (U-statistics) stay unbiased, and the common noise makes them far less noisy than those of
 two independent sets of samples.
 
 `python -m align_your_steps.benchmarks.criteria` goes on where it was stopped; the cells are in
@@ -45,12 +45,12 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from ..optimizer import SOLVERS, VE, Known, Profile, measure_profile, optimize
-from ..optimizer.brownian import BrownianPath
-from ..optimizer.candidates import distinct, measured_candidates
-from ..optimizer.coordinate import spread
-from ..optimizer.klub import Landscape
-from ..optimizer.select import Candidate
-from ..optimizer.solvers import DETERMINISTIC_TWIN, stochastic_solver
+from ..optimizer.diffusion.brownian import BrownianPath
+from ..optimizer.diffusion.coordinate import spread
+from ..optimizer.diffusion.solvers import DETERMINISTIC_TWIN, stochastic_solver
+from ..optimizer.judging.select import Candidate
+from ..optimizer.profile.candidates import distinct, measured_candidates
+from ..optimizer.profile.klub import Landscape
 from ..schedules.curves import time_uniform
 from .metrics import Energy, end_point_errors, energy_difference, energy_distance
 from .peers import fixed
@@ -230,9 +230,7 @@ class Study:
         source = self.source(TRUTH + 10)
         return self.run(solver, noise, sigmas, lambda: torch.randn(noise.shape, generator=source))
 
-    def run(
-        self, solver: str, noise: Tensor, sigmas: Tensor, draw: Callable[[], Tensor]
-    ) -> Tensor:
+    def run(self, solver: str, noise: Tensor, sigmas: Tensor, draw: Callable[[], Tensor]) -> Tensor:
         """A solver's end points from unit noise."""
         return SOLVERS[solver](self.problem.denoise, sigmas[0] * noise, sigmas, draw)
 

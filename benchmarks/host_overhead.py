@@ -207,17 +207,19 @@ def report(measurement: dict[str, Any]) -> str:
     rows = []
     for case in measurement["cases"]:
         run = case["optimised"]
-        rows.append([
-            case["name"],
-            str(case["batch"]),
-            str(run["calls"]),
-            f"{1e3 * case['bare_call']:.2f}",
-            f"{1e3 * case['bare_cpu']:.2f}",
-            f"{run['wall']:.1f}",
-            f"{run['cpu'] - run['calls'] * case['bare_cpu']:.2f}",
-            f"{case['wall']:.3f}",
-            f"{case['idle']:.3f}",
-        ])
+        rows.append(
+            [
+                case["name"],
+                str(case["batch"]),
+                str(run["calls"]),
+                f"{1e3 * case['bare_call']:.2f}",
+                f"{1e3 * case['bare_cpu']:.2f}",
+                f"{run['wall']:.1f}",
+                f"{run['cpu'] - run['calls'] * case['bare_cpu']:.2f}",
+                f"{case['wall']:.3f}",
+                f"{case['idle']:.3f}",
+            ]
+        )
     return "\n\n".join([
         "# Overhead of Optimize AYS in ComfyUI",
         f"`{measurement['command']}`, commit {here['commit'][:12]}{changed}, {here['cores']} cores "

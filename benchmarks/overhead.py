@@ -42,8 +42,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..optimizer import Denoiser, Known, Result, Session, builtin_solver, optimize
-from ..optimizer.coordinate import spread
-from ..optimizer.surrogate import ELEMENTS
+from ..optimizer.diffusion.coordinate import spread
+from ..optimizer.fit.surrogate import ELEMENTS
 from ..schedules.curves import time_uniform
 from .bench import BUDGET
 from .digits.network import load_digits
@@ -291,19 +291,21 @@ def _time_table(cases: list[dict[str, Any]]) -> str:
     rows = []
     for case in cases:
         run = case["time"]
-        rows.append([
-            case["name"],
-            str(run["rows_a_call"]),
-            str(run["calls"]),
-            f"{1e3 * run['bare_before']:.2f} / {1e3 * run['bare_after']:.2f}",
-            f"{1e3 * run['inside'] / run['calls']:.2f}",
-            f"{run['total']:.2f}",
-            f"{run['outside']:.2f}",
-            f"{1e6 * run['outside'] / run['calls']:.0f}",
-            f"{run['over_bare']:.3f}",
-            f"{run['over_inside']:.3f}",
-            f"{1.0 + run['outside'] / (run['calls'] * SLOW):.3f}",
-        ])
+        rows.append(
+            [
+                case["name"],
+                str(run["rows_a_call"]),
+                str(run["calls"]),
+                f"{1e3 * run['bare_before']:.2f} / {1e3 * run['bare_after']:.2f}",
+                f"{1e3 * run['inside'] / run['calls']:.2f}",
+                f"{run['total']:.2f}",
+                f"{run['outside']:.2f}",
+                f"{1e6 * run['outside'] / run['calls']:.0f}",
+                f"{run['over_bare']:.3f}",
+                f"{run['over_inside']:.3f}",
+                f"{1.0 + run['outside'] / (run['calls'] * SLOW):.3f}",
+            ]
+        )
     return table(head, rows)
 
 
@@ -312,16 +314,18 @@ def _memory_table(cases: list[dict[str, Any]]) -> str:
     rows = []
     for case in cases:
         used = case["memory"]
-        rows.append([
-            case["name"],
-            f"{used['plain'] / MEGABYTE:.0f}",
-            f"{used['optimised'] / MEGABYTE:.0f}",
-            f"{(used['optimised'] - used['plain']) / MEGABYTE:.0f}",
-            f"{used['arrays'] / MEGABYTE:.0f}",
-            f"{_tracks(used, case['elements']) / MEGABYTE:.1f}",
-            str(used["reference_steps"]),
-            str(used["noises"]),
-        ])
+        rows.append(
+            [
+                case["name"],
+                f"{used['plain'] / MEGABYTE:.0f}",
+                f"{used['optimised'] / MEGABYTE:.0f}",
+                f"{(used['optimised'] - used['plain']) / MEGABYTE:.0f}",
+                f"{used['arrays'] / MEGABYTE:.0f}",
+                f"{_tracks(used, case['elements']) / MEGABYTE:.1f}",
+                str(used["reference_steps"]),
+                str(used["noises"]),
+            ]
+        )
     return table([*head, "F", "K"], rows)
 
 

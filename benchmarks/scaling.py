@@ -42,9 +42,9 @@ import torch
 from torch import Tensor, distributed
 
 from ..optimizer import Denoiser, Known, Ranks, Session, optimize
+from ..optimizer.fit.surrogate import ELEMENTS
 from ..optimizer.plan import FEWEST, PROFILE_LEVELS
 from ..optimizer.problem import COMPARED
-from ..optimizer.surrogate import ELEMENTS
 from ..schedules.curves import time_uniform
 from .bench import BUDGET
 from .overhead import SEED, SOLVER, STEPS, Network, Timed, near_two_values

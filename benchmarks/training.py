@@ -120,9 +120,7 @@ def loss_at(denoise: Conditional, x_0: Tensor, label: Tensor, t: float, noises: 
     return total / x_0.numel()
 
 
-def loss_table(
-    model: Conditional, seen: Sequence[Tensor], held_out: Sequence[Tensor]
-) -> str:
+def loss_table(model: Conditional, seen: Sequence[Tensor], held_out: Sequence[Tensor]) -> str:
     """Losses by level, network and linear denoiser, on (images, labels) seen and held out."""
     linear = linear_denoiser(seen[0])
 

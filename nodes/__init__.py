@@ -1,4 +1,16 @@
-"""The nodes, thin: each binds inputs to `optimizer` and `schedules` through the adapter `host`."""
+"""The nodes, thin: each binds inputs to `optimizer` and `schedules` through the adapter `host`.
+
+scheduler.py    AYS Scheduler
+apply.py        Apply AYS Schedule
+optimize.py     Optimize AYS
+compare.py      Compare Schedules
+merge.py        Merge AYS Profiles
+plot_sigmas.py  Plot Sigmas
+inputs/         what their inputs may be and mean
+results/        what they find, measure, keep and tell
+pictures/       what they draw
+host/           all that is asked of ComfyUI beyond `comfy_api`
+"""
 
 from __future__ import annotations
 
@@ -6,11 +18,11 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import host
 from .apply import AYSApply
-from .carried import carry_ahead
 from .compare import AYSCompare
 from .merge import AYSMergeProfiles
 from .optimize import AYSOptimize
 from .plot_sigmas import AYSPlot
+from .results.workflow_levels import carry_ahead
 from .scheduler import AYSScheduler
 
 __all__ = ["extension"]

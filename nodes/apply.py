@@ -7,10 +7,10 @@ from typing import Any
 from comfy_api.latest import io
 
 from . import host
-from .carried import carried_by, carry
-from .choose import choose, fingerprint
-from .limits import name_fault, within_limits
-from .schema import schedule_input, supported
+from .inputs.choose import choose, fingerprint
+from .inputs.limits import name_fault, within_limits
+from .inputs.schema import schedule_input, supported
+from .results.workflow_levels import carried_by, carry
 
 __all__ = ["AYSApply"]
 

@@ -10,15 +10,11 @@ from comfy_api.latest import io
 
 from ..optimizer import Comparison
 from . import host
-from .choose import fingerprint
-from .compare_report import comparison_report
-from .comparison import compared, pictures_of, plot_of
-from .guided import guidance_scale, guided_model, linked_guider
-from .limits import within_limits
-from .named import named_schedules, parsed_names
-from .plot import BLANK, below
-from .preview import preview
-from .schema import (
+from .inputs.choose import fingerprint
+from .inputs.guidance import guidance_scale, guided_model, linked_guider
+from .inputs.limits import within_limits
+from .inputs.schedule_list import named_schedules, parsed_names
+from .inputs.schema import (
     denoise_input,
     exact_inputs,
     guidance_inputs,
@@ -28,6 +24,10 @@ from .schema import (
     steps_input,
     supported,
 )
+from .pictures import BLANK, below
+from .pictures.picture_file import preview
+from .results.compare_report import comparison_report
+from .results.comparison import compared, pictures_of, plot_of
 
 __all__ = ["AYSCompare"]
 

@@ -9,12 +9,12 @@ from comfy_api.latest import io
 from ..profiles import MeasuredProfile, account, alone, as_result, merge
 from ..schedules import SavedSchedule
 from . import host
-from .choose import fingerprint
-from .kept import keep
-from .limits import within_limits
-from .named import parsed_results
-from .profile import AYS_PROFILE
-from .schema import supported
+from .inputs.choose import fingerprint
+from .inputs.limits import within_limits
+from .inputs.profile import AYS_PROFILE
+from .inputs.schedule_list import parsed_results
+from .inputs.schema import supported
+from .results.saving import keep
 
 __all__ = ["AYSMergeProfiles"]
 

@@ -11,20 +11,11 @@ from comfy_api.latest import io
 
 from ..schedules import SavedSchedule
 from . import host
-from .carried import carried_by, carry
-from .find import Past
-from .fitted import sampled_levels
-from .guided import guided_model, linked_guider
-from .kept import waiting
-from .limits import shortened, within_limits
-from .measure import METHODS
-from .plot import plot_schedules
-from .plotted import plotted
-from .preview import preview
-from .profile import AYS_PROFILE, fitting_profile
-from .request import Request
-from .result import answers, joined
-from .schema import (
+from .inputs.guidance import guided_model, linked_guider
+from .inputs.limits import shortened, within_limits
+from .inputs.profile import AYS_PROFILE, fitting_profile
+from .inputs.request import Request
+from .inputs.schema import (
     MOST_STEPS,
     denoise_input,
     exact_inputs,
@@ -33,7 +24,16 @@ from .schema import (
     steps_input,
     supported,
 )
-from .task import Answer, Task
+from .inputs.task import Answer, Task
+from .pictures import plot_schedules
+from .pictures.curves import plotted
+from .pictures.picture_file import preview
+from .results.find import Past
+from .results.fitted_sampler import sampled_levels
+from .results.measure import METHODS
+from .results.result import answers, joined
+from .results.saving import waiting
+from .results.workflow_levels import carried_by, carry
 
 __all__ = ["AYSOptimize"]
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ..schedules import are_timesteps
 from . import host
-from .limits import within_limits
-from .plot import BLANK, plot_schedules
-from .preview import preview
-from .schema import supported
-from .sigmas_inputs import linked_sigmas, sigmas_inputs, unusual
+from .inputs.limits import within_limits
+from .inputs.schema import supported
+from .inputs.sigmas_inputs import linked_sigmas, sigmas_inputs, unusual
+from .pictures import BLANK, plot_schedules
+from .pictures.picture_file import preview
 
 __all__ = ["AYSPlot"]
 

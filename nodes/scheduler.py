@@ -8,10 +8,10 @@ import torch
 from comfy_api.latest import io
 
 from . import host
-from .carried import carried_by, carry
-from .choose import choose, fingerprint
-from .limits import SLACK, name_fault, within_limits
-from .schema import LEAST_DENOISE, denoise_input, schedule_input, supported
+from .inputs.choose import choose, fingerprint
+from .inputs.limits import SLACK, name_fault, within_limits
+from .inputs.schema import LEAST_DENOISE, denoise_input, schedule_input, supported
+from .results.workflow_levels import carried_by, carry
 
 __all__ = ["AYSScheduler"]
 

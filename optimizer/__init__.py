@@ -1,30 +1,43 @@
 """The method, for any denoiser and any solver: pure torch and numpy, no host and no files.
 
-measure (`profile`) -> cost (`klub`) -> search (`search`, `paths`) -> select (`select`), put
-together by `optimize` in four stages (`stages`); `compare` ranks schedules that are given, and
-`calibrate` fits a whole sampler (`multistep`). What never changes while they work is a `Problem`,
-how the budget is shared a `Plan`, who listens and remembers a `Session`. The mathematics stands in
-the modules' docstrings; levels always descend.
+    optimize.py     the whole method: from a denoiser and a solver to a schedule, in four `stages`
+    calibrate.py    the calibrated sampler: fitted, raced and judged
+    calibrated_result.py the same as an optimisation: charged, recorded, told
+    compare.py      which of several given schedules comes closest to many steps
+    problem.py      Problem: what never changes while they work
+    plan.py         Plan: how the budget is shared
+    session.py      Session and Known: who listens, and what is remembered
+    stages.py       references, profile, candidates, choice
+    result.py       Result: what was found and measured
+    gain.py         how much smaller one choice's errors are than another's
+    step_counts.py  schedules for other step counts, without a call
+    diffusion/      noise levels, noise, solvers, multistep samplers
+    profile/        the profile, its KLUB, and the schedules it suggests
+    fit/            fitting levels and weights
+    judging/        errors of real runs, and the choice by them
+    runs/           runs counted, recorded, interrupted, shared out
+
+The mathematics stands in the modules' docstrings; levels always descend.
 """
 
-from . import gaussian
 from .compare import Comparison, compare
-from .coordinate import FLOW, VE, Coordinate, affine
-from .finish import Deadline, Finish
+from .diffusion import gaussian
+from .diffusion.coordinate import FLOW, VE, Coordinate, affine
+from .diffusion.solvers import SOLVERS, Solver, builtin_solver
 from .gain import Gain, error_interval
-from .journal import Journal
-from .judged_solver import JudgedSolver
-from .klub import klub, klub_standard_error
-from .meter import DenoiserError, Meter, NotFiniteError
+from .judging.judged_solver import JudgedSolver
 from .optimize import optimize
-from .paths import shortest_path
-from .profile import Denoiser, Profile, measure_profile
-from .ranks import LostRankError, RankError, Ranks
+from .profile.algorithm_1 import coordinate_search, edm_schedule, subdivide
+from .profile.klub import klub, klub_standard_error
+from .profile.paths import shortest_path
+from .profile.profile import Denoiser, Profile, measure_profile
 from .result import Result
-from .runner import CONTINUED
-from .search import coordinate_search, edm_schedule, subdivide
+from .runs.finish import Deadline, Finish
+from .runs.journal import Journal
+from .runs.meter import DenoiserError, Meter, NotFiniteError
+from .runs.ranks import LostRankError, RankError, Ranks
+from .runs.runner import CONTINUED
 from .session import Known, Session
-from .solvers import SOLVERS, Solver, builtin_solver
 
 __all__ = [
     "CONTINUED",

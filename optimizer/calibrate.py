@@ -34,11 +34,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .coordinate import spread
-from .gain import Gain
-from .meter import NotFiniteError
-from .multistep import TEXTBOOK, Multistep, steps_above, textbook
-from .multistep_fit import (
+from .diffusion.coordinate import spread
+from .diffusion.multistep import TEXTBOOK, Multistep, steps_above, textbook
+from .fit.multistep_fit import (
     Linear,
     Move,
     Path,
@@ -49,7 +47,9 @@ from .multistep_fit import (
     slopes,
     tangents,
 )
+from .gain import Gain
 from .plan import MOST_RACED, PROBED, SCREENED_ON, CalibrationPlan
+from .runs.meter import NotFiniteError
 
 __all__ = ["Calibrated", "Source", "calibrate"]
 

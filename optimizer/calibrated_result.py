@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from .calibrate import Calibrated, calibrate
-from .failures import reason
-from .multistep import Multistep
-from .noise import SELECTION, generators, unit_noise
+from .diffusion.multistep import Multistep
+from .diffusion.noise import SELECTION, generators, unit_noise
+from .judging.select import Candidate, Score
 from .plan import CalibrationPlan
 from .problem import Problem
+from .profile.algorithm_1 import edm_schedule
 from .result import Result
-from .runner import CONTINUED
-from .search import edm_schedule
-from .select import Candidate, Score
+from .runs.failures import reason
+from .runs.runner import CONTINUED
 from .session import Lab, Session
 
 __all__ = ["calibrated"]

@@ -22,20 +22,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .candidates import checked_candidate
-from .coordinate import VE, Coordinate
-from .failures import FURTHER, reason
-from .fine import every_of_coarse, fine_steps
-from .judged_solver import JudgedSolver
-from .meter import NotFiniteError
+from .diffusion.coordinate import VE, Coordinate
+from .diffusion.solvers import Solver
+from .judging.judged_solver import JudgedSolver
+from .judging.reference_steps import every_of_coarse, fine_steps
+from .judging.references import PairedErrors, References
+from .judging.select import Candidate, Score
 from .problem import Problem
-from .profile import Denoiser
-from .ranks import OneProcess
-from .references import PairedErrors, References
-from .runner import Runner
-from .select import Candidate, Score
+from .profile.candidates import checked_candidate
+from .profile.profile import Denoiser
+from .runs.failures import FURTHER, reason
+from .runs.meter import NotFiniteError
+from .runs.ranks import OneProcess
+from .runs.runner import Runner
 from .session import Session
-from .solvers import Solver
 
 __all__ = ["Comparison", "compare", "most_calls"]
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .select import LEAST, Score
+from .judging.select import LEAST, Score
 
 __all__ = ["Gain", "error_interval"]
 

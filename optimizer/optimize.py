@@ -25,14 +25,14 @@ from dataclasses import replace
 from torch import Tensor
 
 from .calibrated_result import calibrated
-from .coordinate import VE, Coordinate
-from .judged_solver import JudgedSolver
+from .diffusion.coordinate import VE, Coordinate
+from .diffusion.solvers import CALIBRATED, Solver
+from .judging.judged_solver import JudgedSolver
 from .plan import Plan
 from .problem import Problem
-from .profile import Denoiser
+from .profile.profile import Denoiser
 from .result import Result
 from .session import Known, Session
-from .solvers import CALIBRATED, Solver
 from .stages import (
     Verdict,
     given_candidates,

@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import count
 
-from .fine import every_of_coarse, fine_steps
-from .multistep_fit import DIRECTIONS
-from .pool import SHORTLIST
+from .fit.multistep_fit import DIRECTIONS
+from .fit.pool import SHORTLIST
+from .judging.reference_steps import every_of_coarse, fine_steps
 from .problem import Problem
 
 __all__ = [

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .candidates import edm_levels
-from .coordinate import VE, Coordinate
-from .fine import fine_levels
-from .judged_solver import JudgedSolver
-from .select import Candidate
-from .surrogate import ELEMENTS
+from .diffusion.coordinate import VE, Coordinate
+from .fit.surrogate import ELEMENTS
+from .judging.judged_solver import JudgedSolver
+from .judging.reference_steps import fine_levels
+from .judging.select import Candidate
+from .profile.candidates import edm_levels
 
 __all__ = ["Problem"]
 

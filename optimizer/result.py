@@ -9,20 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from .candidates import edm_levels, from_edm, path_schedules
-from .coordinate import Coordinate
+from .diffusion.coordinate import Coordinate
+from .diffusion.multistep import Multistep
+from .diffusion.solvers import Solver, builtin_solver
+from .fit.refine import settled
+from .fit.surrogate import Surrogate
 from .gain import Gain
-from .klub import klub
-from .multistep import Multistep
+from .judging.references import References
+from .judging.select import Candidate, Score
 from .plan import Plan
-from .profile import Denoiser, Profile
-from .references import References
-from .refine import settled
-from .select import Candidate, Score
-from .solvers import Solver, builtin_solver
+from .profile.candidates import edm_levels, from_edm, path_schedules
+from .profile.klub import klub
+from .profile.profile import Denoiser, Profile
 from .stages import Verdict
 from .step_counts import at_steps, drawn_through
-from .surrogate import Surrogate
 
 __all__ = ["Result"]
 

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .failures import Failures
-from .finish import Finish
-from .journal import Journal
-from .klub import Levels
-from .ledger import Ledger
+from .judging.select import Candidate
 from .problem import Problem
-from .profile import Profile
-from .ranks import OneProcess, Ranks
-from .record import Record
-from .select import Candidate
+from .profile.klub import Levels
+from .profile.profile import Profile
+from .runs.failures import Failures
+from .runs.finish import Finish
+from .runs.journal import Journal
+from .runs.ledger import Ledger
+from .runs.ranks import OneProcess, Ranks
+from .runs.record import Record
 
 __all__ = ["Better", "Known", "Lab", "Progress", "Session"]
 

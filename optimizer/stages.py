@@ -8,28 +8,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .candidates import (
+from .diffusion.coordinate import spread
+from .fit.pool import refined_pool, shortlist
+from .fit.spectrum import gaussian_candidate
+from .fit.surrogate import Surrogate, Track, joined, measured_slope
+from .gain import Gain
+from .judging.distribution import law_scores
+from .judging.distribution_runs import LawRuns
+from .judging.references import PairedErrors, References, refinement_track
+from .judging.select import Candidate, Score, halving
+from .plan import FEWEST, PROFILE_LEVELS, Plan, law_reference_steps
+from .problem import Problem
+from .profile.candidates import (
     PAPER_STEPS,
     checked_candidate,
     distinct,
     measured_candidates,
     paper_candidates,
 )
-from .coordinate import spread
-from .gain import Gain
-from .law import law_scores
-from .law_runs import LawRuns
-from .plan import FEWEST, PROFILE_LEVELS, Plan, law_reference_steps
-from .pool import refined_pool, shortlist
-from .problem import Problem
-from .profile import Profile
-from .profile_runs import profile_of
-from .references import PairedErrors, References, refinement_track
-from .runner import Runner
-from .select import Candidate, Score, halving
+from .profile.profile import Profile
+from .profile.profile_runs import profile_of
+from .runs.runner import Runner
 from .session import Known, Lab
-from .spectrum import gaussian_candidate
-from .surrogate import Surrogate, Track, joined, measured_slope
 
 __all__ = [
     "Verdict",

@@ -16,9 +16,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from .candidates import log_linear
-from .refine import levenberg_marquardt
-from .surrogate import Surrogate
+from .fit.refine import levenberg_marquardt
+from .fit.surrogate import Surrogate
+from .profile.candidates import log_linear
 
 __all__ = ["at_steps", "drawn_through"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..schedules import SavedSchedule
-from ..schedules.files import LONGEST_NAME, SAFETENSORS, one_line
 from ..schedules.names import printable, reason, visible
-from ..schedules.saved import read_saved, to_bytes
-from ..schedules.writing import put
+from ..schedules.store.atomic_write import put
+from ..schedules.store.files import LONGEST_NAME, SAFETENSORS, one_line
+from ..schedules.store.saved_schedule import read_saved, to_bytes
 from .account import account
 from .measured import MeasuredProfile
 from .merge import merge

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..schedules.saved import MERGED, number
+from ..schedules.store.saved_schedule import MERGED, number
 
 __all__ = ["PROMPTS", "Conditions"]
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..schedules import Provenance, SavedSchedule
-from ..schedules.saved import MERGED, number
+from ..schedules.store.saved_schedule import MERGED, number
 from .conditions import PROMPTS
 from .measured import NOISES
 from .merge import Merged

@@ -7,34 +7,27 @@ host or the optimizer.
     presets.py      the published schedules (published.json), and how they fit a given model
     curves.py       the host's hand-made curves, as formulas over a NoiseTable
     resample.py     other step counts, and a denoise below 1
-    calibrated.py   CalibratedSampler: levels, told levels and weights of a fitted sampler
+    calibrated_sampler.py CalibratedSampler: levels, told levels and weights of a fitted sampler
     calibrated_steps.py which of its steps a run at given levels makes
-    saved.py        SavedSchedule: one optimised schedule, and its file
-    shared.py       the same as a small JSON file, to send and to read
-    packed.py       several of them as a small JSON object, for a workflow to carry
-    files.py        the files of a folder: listed, and read with nothing trusted
-    locked.py       the lock of a folder, between all that write in it
-    writing.py      files written whole
-    shown.py        which results several folders show, and under which names
-    nearest.py      which of them `auto` takes
-    changes.py      saving, adding, renaming and deleting them
-    store.py        Store: the saved schedules of several folders
-    text.py         levels as text for other tools
-    unfinished.py   Unfinished: what interrupted optimisations had measured
+    on_model.py     a schedule from elsewhere in the levels of a given model
+    from_text.py    levels as people and other tools write them down
+    to_text.py      levels as text for other tools
+    names.py        texts from anywhere, to show
+    store/          results as files, and in workflows
     optimized/      where the store puts them (not under version control)
 """
 
 from __future__ import annotations
 
-from .calibrated import CalibratedSampler
+from .calibrated_sampler import CalibratedSampler
 from .curves import CURVES, NoiseTable, discrete_table, edm_table, flow_table, hand_made
 from .on_model import are_timesteps, on_model
 from .presets import PRESETS, preset, preset_for_model
 from .resample import at_steps, extend_up, levels_at, log_linear, starting_at, with_denoise
-from .saved import SavedSchedule
 from .schedule import Provenance, Schedule
-from .store import Store
-from .unfinished import Unfinished
+from .store.saved_schedule import SavedSchedule
+from .store.store import Store
+from .store.unfinished import Unfinished
 
 __all__ = [
     "CURVES",

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .calibrated import CalibratedSampler
+from .calibrated_sampler import CalibratedSampler
 
 __all__ = ["Step", "keeps", "planned"]
 

@@ -113,9 +113,7 @@ def _published_tables() -> dict[str, dict[str, Any]]:
     return tables
 
 
-def _clipped(
-    name: str, levels: Sequence[float], sigma_max: float, quiet: bool
-) -> list[float]:
+def _clipped(name: str, levels: Sequence[float], sigma_max: float, quiet: bool) -> list[float]:
     """The levels below sigma_max, after one at sigma_max if any was at or above it."""
     if not (math.isfinite(sigma_max) and sigma_max > levels[-1]):
         raise ValueError(

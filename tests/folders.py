@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from align_your_steps.schedules.locked import LOCK
+from align_your_steps.schedules.store.folder_lock import LOCK
 
 __all__ = ["files_in"]
 

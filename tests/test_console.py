@@ -11,7 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 SPEAKING = ("nodes", "optimizer", "profiles", "schedules")
 # What these hold is drawn into pictures, or compared with what others write: none of it is said.
-SILENT = {"nodes/plot/schedules.py", "nodes/plot/sheet.py", "nodes/plot_sigmas.py"}
+SILENT = {"nodes/pictures/schedules.py", "nodes/pictures/sheet.py", "nodes/plot_sigmas.py"}
 SILENT |= {"schedules/names.py"}
 ENCODINGS = ("cp1252", "cp1251")
 

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 
 from ...optimizer import Denoiser, Known, Result, builtin_solver, optimize
-from ...optimizer.coordinate import spread
-from ...optimizer.solvers import DETERMINISTIC_TWIN, Solver, reference_solver
+from ...optimizer.diffusion.coordinate import spread
+from ...optimizer.diffusion.solvers import DETERMINISTIC_TWIN, Solver, reference_solver
 from ...schedules.curves import time_uniform
 from ..edm import CLASSES, guided
 from ..metrics import (

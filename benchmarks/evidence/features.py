@@ -54,9 +54,7 @@ def _weights(network: str) -> Path:
     return Path(__file__).parents[1] / network / "classifier.safetensors"
 
 
-def _train(
-    network: str, images: Tensor, labels: Tensor, steps: int, seed: int = 0
-) -> Classifier:
+def _train(network: str, images: Tensor, labels: Tensor, steps: int, seed: int = 0) -> Classifier:
     """Minimise the cross-entropy of the classes."""
     torch.manual_seed(seed)
     model = Classifier(CHANNELS[network]).train()
@@ -83,7 +81,6 @@ def main() -> None:
         "patches": (crops(10_000, 10), crops(2000, 11, held_out=True), 1000),
     }
     for network, ((images, labels), held_out, steps) in data.items():
-
         save_half(_train(network, images, labels, steps), _weights(network))
         with torch.no_grad():
             guessed = classifier(network)(held_out[0]).argmax(1)

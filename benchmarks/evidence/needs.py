@@ -21,7 +21,7 @@ import torch
 
 from ...optimizer import Result
 from ...optimizer import plan as plans
-from ...optimizer.fine import every_of_coarse
+from ...optimizer.judging.reference_steps import every_of_coarse
 from ..peers import fixed
 from ..problems import TABLE
 from ..record import read_lines

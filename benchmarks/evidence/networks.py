@@ -56,7 +56,14 @@ def _digits() -> EDMDenoiser:
 
 NETWORKS = {
     "digits": Network(
-        (1, 8, 8), _digits, _real_digits, SOLVERS, (1.0, 3.0, 7.0), (5, 8, 10, 15, 20), 128, 384,
+        (1, 8, 8),
+        _digits,
+        _real_digits,
+        SOLVERS,
+        (1.0, 3.0, 7.0),
+        (5, 8, 10, 15, 20),
+        128,
+        384,
         OSS_NOISES,
     ),
     # 32 x 32 takes eight times as long: fewer cells.

@@ -112,9 +112,7 @@ def draw_sweeps(path: Path, lines: Lines) -> None:
     _keep(figure, path)
 
 
-def _curve(
-    axes: Axes, some: Lines, solver: str, what: str, colour: str, style: str
-) -> None:
+def _curve(axes: Axes, some: Lines, solver: str, what: str, colour: str, style: str) -> None:
     """Every seed thin, their mean thick; circles at the stops of every seed."""
     shared = sorted(set.intersection(*(set(line["sweeps"]) for line in some)))
     values = np.array([[value_at(line, solver, what, k) for k in shared] for line in some])

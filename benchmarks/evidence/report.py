@@ -1,6 +1,6 @@
 """Tables and pictures of results/evidence/, from its lines: report.md, grid.png, sweeps.png, ...
 
-    python -m align_your_steps.benchmarks.evidence.report
+python -m align_your_steps.benchmarks.evidence.report
 """
 
 from __future__ import annotations
@@ -147,9 +147,7 @@ def _introduction(cells: Sequence[Mapping[str, Any]]) -> str:
     if not cells:
         return "No cell has been measured."
     machine = cells[-1]["machine"]
-    inexact = max(
-        cell["reference_error"] / cell["methods"][OURS]["paired"] for cell in cells
-    )
+    inexact = max(cell["reference_error"] / cell["methods"][OURS]["paired"] for cell in cells)
     return (
         f"{len(cells)} cells, {machine['cores']} cores, {machine['threads']} thread, torch "
         f"{machine['torch']}, {cells[0]['when'][:10]} to {cells[-1]['when'][:10]}. Made by\n\n"

@@ -213,8 +213,7 @@ def grid_table(some: Sequence[Group], measure: str, others: Sequence[str] = PEER
     for group in some:
         row = [group.solver, f"{group.scale:g}", str(group.steps), *_beside_best(group, measure)]
         row += [
-            f"{np.mean(group.methods[name][measure]):.4g} "
-            f"({against(group, measure, name).verdict})"
+            f"{np.mean(group.methods[name][measure]):.4g} ({against(group, measure, name).verdict})"
             for name in others
         ]
         rows.append(row)

@@ -1,38 +1,38 @@
 """The adapter: everything that the nodes ask of ComfyUI, beyond `comfy_api`, passes through here.
 
-    scheduler.py    the scheduler name `ays_model`, and the schedule attached to a MODEL
-    calibrated_sampler.py the sampler of that name, and the fitted steps attached to a MODEL
-    model.py        a model's noise levels, the host's own schedules
-    families.py     a model's family: its published table, whether it can be measured
-    samplers.py     which sampler judges schedules, and what its reference is
-    reference.py    the sampler of the reference runs
-    distilled.py    what to tell users of models distilled to few steps
-    guidance.py     a GUIDER that can be watched, and what may be assumed of it
-    guided_model.py a MODEL with its guidance, bound to the optimiser
-    watch.py        a GUIDER that is run, its calls counted, checked and remembered
-    probes.py       what short runs tell of a guided model before it is measured
-    solver.py       sampling runs with one SAMPLER, as the optimiser calls them
-    pictures.py     what a measured end point looks like
-    walker.py       the sampler that evaluates the model along given points
-    misfit.py       what to tell when a model does not take what is linked
-    memory.py       how many latents fit into the device at once
-    pair.py         two of them that share a sampling run
-    identity.py     the digest that tells models apart
-    run_state.py    what patches remember of their runs
-    neighbours.py   our names beside packs that have lists of their own
-    own_weights.py  a model's unpatched weights
-    beside_weights.py what a network answers by, beside its weights
-    attributes.py   what an object holds
-    sources.py      the source of functions
-    loaded.py       which files a model was loaded from
-    latents.py      what a LATENT means to an optimisation
-    tensors.py      what of a tensor can be read
-    console.py      log lines that every console can print
-    environment.py  folders, menu category
-    running.py      what the host runs at the moment
-    progress.py     the bar and the text under a node, "Finish now"
-    routes.py       the HTTP routes
-    questions.py    what a request to them may bring
+scheduler.py    the scheduler name `ays_model`, and the schedule attached to a MODEL
+calibrated_sampler.py the sampler of that name, and the fitted steps attached to a MODEL
+model.py        a model's noise levels, the host's own schedules
+families.py     a model's family: its published table, whether it can be measured
+samplers.py     which sampler judges schedules, and what its reference is
+reference.py    the sampler of the reference runs
+distilled.py    what to tell users of models distilled to few steps
+guidance.py     a GUIDER that can be watched, and what may be assumed of it
+guided_model.py a MODEL with its guidance, bound to the optimiser
+watch.py        a GUIDER that is run, its calls counted, checked and remembered
+probes.py       what short runs tell of a guided model before it is measured
+solver.py       sampling runs with one SAMPLER, as the optimiser calls them
+pictures.py     what a measured end point looks like
+walker.py       the sampler that evaluates the model along given points
+misfit.py       what to tell when a model does not take what is linked
+memory.py       how many latents fit into the device at once
+pair.py         two of them that share a sampling run
+identity.py     the digest that tells models apart
+run_state.py    what patches remember of their runs
+neighbours.py   our names beside packs that have lists of their own
+own_weights.py  a model's unpatched weights
+beside_weights.py what a network answers by, beside its weights
+attributes.py   what an object holds
+sources.py      the source of functions
+loaded.py       which files a model was loaded from
+latents.py      what a LATENT means to an optimisation
+tensors.py      what of a tensor can be read
+console.py      log lines that every console can print
+environment.py  folders, menu category
+running.py      what the host runs at the moment
+progress.py     the bar and the text under a node, "Finish now"
+routes.py       the HTTP routes
+questions.py    what a request to them may bring
 """
 
 from .calibrated_sampler import SAMPLER_NAME, register_sampler

@@ -26,7 +26,7 @@ import torch
 from comfy.k_diffusion.sampling import trange
 from torch import Tensor
 
-from ...optimizer.coordinate import FLOW_TOP
+from ...optimizer.diffusion.coordinate import FLOW_TOP
 from ...schedules import CalibratedSampler
 from ...schedules.calibrated_steps import Step, keeps, planned
 from .scheduler import ATTRIBUTE, SCHEDULER_NAME, add_name

@@ -39,6 +39,4 @@ def distilled_warning(guider: Any, steps: int) -> str | None:
 def _unguided(guider: Any) -> bool:
     """Whether all guidance scales of a GUIDER (cfg; cfg1, cfg2) are 1 or less."""
     scales = [value for name, value in vars(guider).items() if name.startswith("cfg")]
-    return bool(scales) and all(
-        isinstance(scale, int | float) and scale <= 1.0 for scale in scales
-    )
+    return bool(scales) and all(isinstance(scale, int | float) and scale <= 1.0 for scale in scales)

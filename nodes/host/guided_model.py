@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from ...optimizer import JudgedSolver
-from ...optimizer.coordinate import edm_level
-from ...optimizer.solvers import CALIBRATED
+from ...optimizer.diffusion.coordinate import edm_level
+from ...optimizer.diffusion.solvers import CALIBRATED
 from . import probes
 from .latents import LatentUse
 from .memory import largest_batch

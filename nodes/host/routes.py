@@ -30,10 +30,10 @@ from typing import Any
 
 from aiohttp import web
 
-from ...schedules.files import JSON, SAFETENSORS, Entry, content_of, one_line, slug
-from ...schedules.saved import MODEL, number
-from ...schedules.store import NameTakenError, UnknownNameError
-from ...schedules.text import paste_hint, paste_text
+from ...schedules.store.files import JSON, SAFETENSORS, Entry, content_of, one_line, slug
+from ...schedules.store.saved_schedule import MODEL, number
+from ...schedules.store.store import NameTakenError, UnknownNameError
+from ...schedules.to_text import paste_hint, paste_text
 from .environment import store
 from .progress import finish_running
 from .questions import BusyError, SlowError, is_foreign, queried, received, texts

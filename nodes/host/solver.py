@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from ...optimizer.brownian import BrownianPath
-from ...optimizer.coordinate import Coordinate, OwnLevel, edm_level
-from ...optimizer.solvers import StochasticSolver
+from ...optimizer.diffusion.brownian import BrownianPath
+from ...optimizer.diffusion.coordinate import Coordinate, OwnLevel, edm_level
+from ...optimizer.diffusion.solvers import StochasticSolver
 
 __all__ = ["HostSolver", "Sample", "along"]
 

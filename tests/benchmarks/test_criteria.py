@@ -13,9 +13,10 @@ from align_your_steps.benchmarks.criteria import (
     row,
 )
 from align_your_steps.benchmarks.metrics import energy_distance
-from align_your_steps.optimizer import gaussian, klub, measure_profile
-from align_your_steps.optimizer.coordinate import spread
-from align_your_steps.optimizer.klub import Landscape
+from align_your_steps.optimizer import klub, measure_profile
+from align_your_steps.optimizer.diffusion import gaussian
+from align_your_steps.optimizer.diffusion.coordinate import spread
+from align_your_steps.optimizer.profile.klub import Landscape
 
 TOP = 10.0
 

@@ -281,9 +281,7 @@ def test_guidance_is_the_hosts_and_at_one_the_conditional_denoiser():
 def test_lora_at_zero_is_the_denoiser_and_at_one_denoises_bold_digits_better():
     images, labels = digits(held_out=True)
     x, sigma = torch.randn(2, 1, 8, 8), torch.ones(2)
-    assert torch.equal(
-        with_lora(0.0)(x, sigma, labels[:2]), load_digits()(x, sigma, labels[:2])
-    )
+    assert torch.equal(with_lora(0.0)(x, sigma, labels[:2]), load_digits()(x, sigma, labels[:2]))
     losses = [loss_at(with_lora(s), bold(images), labels, 0.5, noises=1) for s in (0.0, 0.5, 1.0)]
     assert losses[2] < losses[1] < losses[0]
     plain = [loss_at(with_lora(s), images, labels, 0.5, noises=1) for s in (0.0, 1.0)]

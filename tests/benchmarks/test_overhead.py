@@ -4,7 +4,7 @@ import pytest
 import torch
 from align_your_steps.benchmarks import overhead
 from align_your_steps.benchmarks.overhead import MEAN, STD, Case, Network, Timed, near_two_values
-from align_your_steps.optimizer.references import References
+from align_your_steps.optimizer.judging.references import References
 from torch.distributions import Normal
 
 BUDGET = 600

@@ -181,16 +181,23 @@ PRESET = Example(
     "model; **KSampler** uses it because its scheduler is `ays_model`. For SD 1.5 choose the "
     "schedule `SD1.5`, or `auto` for whatever fits the model.",
     (
-        Column("Model and prompts", {
-            "checkpoint": checkpoint(SDXL),
-            **prompts(("checkpoint", 1)),
-        }),
-        Column("Schedule and sampling", {
-            "apply": Node("AYSApply", {"model": ("checkpoint", 0), "schedule": "SDXL"},
-                          room=TEXT_ROOM),
-            "latent": empty(1024),
-            "sample": ksampler(("apply", 0), "latent"),
-        }),
+        Column(
+            "Model and prompts",
+            {
+                "checkpoint": checkpoint(SDXL),
+                **prompts(("checkpoint", 1)),
+            },
+        ),
+        Column(
+            "Schedule and sampling",
+            {
+                "apply": Node(
+                    "AYSApply", {"model": ("checkpoint", 0), "schedule": "SDXL"}, room=TEXT_ROOM
+                ),
+                "latent": empty(1024),
+                "sample": ksampler(("apply", 0), "latent"),
+            },
+        ),
         Column("Picture", picture(("checkpoint", 2))),
     ),
 )
@@ -202,22 +209,37 @@ CUSTOM_SAMPLER = Example(
     "**SamplerCustomAdvanced**, in the place of *BasicScheduler*. For SDXL choose the schedule "
     "`SDXL` and a size of 1024.",
     (
-        Column("Model and prompts", {
-            "checkpoint": checkpoint(SD15),
-            **prompts(("checkpoint", 1)),
-        }),
-        Column("Schedule, size and guidance", {
-            "scheduler": Node("AYSScheduler", {
-                "model": ("checkpoint", 0), "schedule": "SD1.5", "steps": 10,
-            }, room=TEXT_ROOM),
-            "latent": empty(512),
-            "guider": Node("CFGGuider", {
-                "model": ("checkpoint", 0),
-                "positive": ("positive", 0),
-                "negative": ("negative", 0),
-                "cfg": 7.0,
-            }),
-        }),
+        Column(
+            "Model and prompts",
+            {
+                "checkpoint": checkpoint(SD15),
+                **prompts(("checkpoint", 1)),
+            },
+        ),
+        Column(
+            "Schedule, size and guidance",
+            {
+                "scheduler": Node(
+                    "AYSScheduler",
+                    {
+                        "model": ("checkpoint", 0),
+                        "schedule": "SD1.5",
+                        "steps": 10,
+                    },
+                    room=TEXT_ROOM,
+                ),
+                "latent": empty(512),
+                "guider": Node(
+                    "CFGGuider",
+                    {
+                        "model": ("checkpoint", 0),
+                        "positive": ("positive", 0),
+                        "negative": ("negative", 0),
+                        "cfg": 7.0,
+                    },
+                ),
+            },
+        ),
         Column("Sample", custom_sampler(("scheduler", 0), "dpmpp_2m")),
         Column("Picture", picture(("checkpoint", 2))),
     ),
@@ -230,16 +252,22 @@ OPTIMISE = Example(
     "queue. It measures your model once, which takes as long as 200 pictures of 20 steps; "
     "*budget* and *minutes* make it shorter. The next time the saved schedule is there at once.",
     (
-        Column("Model and prompts", {
-            "checkpoint": checkpoint(SD15),
-            **prompts(("checkpoint", 1)),
-            "latent": empty(512),
-        }),
+        Column(
+            "Model and prompts",
+            {
+                "checkpoint": checkpoint(SD15),
+                **prompts(("checkpoint", 1)),
+                "latent": empty(512),
+            },
+        ),
         Column("Optimise", {"optimize": optimize()}),
-        Column("Use", {
-            "sample": ksampler(("optimize", 0), "latent"),
-            "report": Node("PreviewAny", {"source": ("optimize", 2)}, "Report", PICTURE_ROOM),
-        }),
+        Column(
+            "Use",
+            {
+                "sample": ksampler(("optimize", 0), "latent"),
+                "report": Node("PreviewAny", {"source": ("optimize", 2)}, "Report", PICTURE_ROOM),
+            },
+        ),
         Column("Picture", picture(("checkpoint", 2))),
     ),
 )
@@ -252,33 +280,58 @@ COMPARE = Example(
     "**Plot Sigmas** draws the noise levels of whatever is linked to it: here the winner beside "
     "`karras`.",
     (
-        Column("Model and prompts", {
-            "checkpoint": checkpoint(SD15),
-            **prompts(("checkpoint", 1)),
-            "latent": empty(512),
-        }),
-        Column("Compare", {
-            "compare": Node("AYSCompare", {
-                "model": ("checkpoint", 0),
-                "positive": ("positive", 0),
-                "negative": ("negative", 0),
-                "latent_image": ("latent", 0),
-                "vae": ("checkpoint", 2),
-                "cfg": 7.0,
-                "sampler_name": "dpmpp_2m",
-                "steps": 10,
-            }, room=150),
-        }, width=460),
-        Column("Look", {
-            "karras": Node("BasicScheduler", {
-                "model": ("checkpoint", 0), "scheduler": "karras", "steps": 10, "denoise": 1.0,
-            }, "Karras"),
-            "plot": Node("AYSPlot", {
-                "sigmas.sigmas_1": ("compare", 0),
-                "sigmas.sigmas_2": ("karras", 0),
-                "labels": "best, karras",
-            }, room=RESULT_ROOM),
-        }),
+        Column(
+            "Model and prompts",
+            {
+                "checkpoint": checkpoint(SD15),
+                **prompts(("checkpoint", 1)),
+                "latent": empty(512),
+            },
+        ),
+        Column(
+            "Compare",
+            {
+                "compare": Node(
+                    "AYSCompare",
+                    {
+                        "model": ("checkpoint", 0),
+                        "positive": ("positive", 0),
+                        "negative": ("negative", 0),
+                        "latent_image": ("latent", 0),
+                        "vae": ("checkpoint", 2),
+                        "cfg": 7.0,
+                        "sampler_name": "dpmpp_2m",
+                        "steps": 10,
+                    },
+                    room=150,
+                ),
+            },
+            width=460,
+        ),
+        Column(
+            "Look",
+            {
+                "karras": Node(
+                    "BasicScheduler",
+                    {
+                        "model": ("checkpoint", 0),
+                        "scheduler": "karras",
+                        "steps": 10,
+                        "denoise": 1.0,
+                    },
+                    "Karras",
+                ),
+                "plot": Node(
+                    "AYSPlot",
+                    {
+                        "sigmas.sigmas_1": ("compare", 0),
+                        "sigmas.sigmas_2": ("karras", 0),
+                        "labels": "best, karras",
+                    },
+                    room=RESULT_ROOM,
+                ),
+            },
+        ),
     ),
 )
 
@@ -289,19 +342,29 @@ IMAGE = Example(
     "last part of the schedule, exactly as it does with its own schedulers: lower keeps more of "
     "your image. The schedule `auto` takes what is saved for the model, else what is published.",
     (
-        Column("Image", {
-            "image": Node("LoadImage", {"image": "example.png"}, room=PICTURE_ROOM),
-            "latent": Node("VAEEncode", {"pixels": ("image", 0), "vae": ("checkpoint", 2)}),
-        }),
-        Column("Model and prompts", {
-            "checkpoint": checkpoint(SD15),
-            **prompts(("checkpoint", 1)),
-        }),
-        Column("Schedule and sampling", {
-            "apply": Node("AYSApply", {"model": ("checkpoint", 0), "schedule": "auto"},
-                          room=TEXT_ROOM),
-            "sample": ksampler(("apply", 0), "latent", denoise=0.6),
-        }),
+        Column(
+            "Image",
+            {
+                "image": Node("LoadImage", {"image": "example.png"}, room=PICTURE_ROOM),
+                "latent": Node("VAEEncode", {"pixels": ("image", 0), "vae": ("checkpoint", 2)}),
+            },
+        ),
+        Column(
+            "Model and prompts",
+            {
+                "checkpoint": checkpoint(SD15),
+                **prompts(("checkpoint", 1)),
+            },
+        ),
+        Column(
+            "Schedule and sampling",
+            {
+                "apply": Node(
+                    "AYSApply", {"model": ("checkpoint", 0), "schedule": "auto"}, room=TEXT_ROOM
+                ),
+                "sample": ksampler(("apply", 0), "latent", denoise=0.6),
+            },
+        ),
         Column("Picture", picture(("checkpoint", 2))),
     ),
 )
@@ -313,50 +376,69 @@ FLUX = Example(
     "AYS** measures yours, and **SamplerCustomAdvanced** takes the SIGMAS. Flux is slow: *budget* "
     "is 1000 calls here, as many as 50 pictures of 20 steps need. More makes the choice surer.",
     (
-        Column("Model", {
-            "unet": Node(
-                "UNETLoader", {"unet_name": "flux1-dev.safetensors", "weight_dtype": "default"}
-            ),
-            "clip": Node("DualCLIPLoader", {
-                "clip_name1": "clip_l.safetensors",
-                "clip_name2": "t5xxl_fp16.safetensors",
-                "type": "flux",
-            }),
-            "vae": Node("VAELoader", {"vae_name": "ae.safetensors"}),
-            "shifted": Node("ModelSamplingFlux", {
-                "model": ("unet", 0),
-                "max_shift": 1.15,
-                "base_shift": 0.5,
-                "width": 1024,
-                "height": 1024,
-            }),
-        }),
-        Column("Prompt and size", {
-            "positive": Node(
-                "CLIPTextEncode", {"clip": ("clip", 0), "text": PROMPT}, "Prompt", PROMPT_ROOM
-            ),
-            "guidance": Node(
-                "FluxGuidance", {"conditioning": ("positive", 0), "guidance": 3.5}
-            ),
-            "guider": Node(
-                "BasicGuider", {"model": ("shifted", 0), "conditioning": ("guidance", 0)}
-            ),
-            "latent": empty(1024, "EmptySD3LatentImage"),
-        }),
-        Column("Optimise", {
-            "optimize": optimize(
-                model=("shifted", 0), positive=None, negative=None, guider=("guider", 0),
-                cfg=1.0, sampler_name="euler", budget=1000,
-            ),
-        }),
+        Column(
+            "Model",
+            {
+                "unet": Node(
+                    "UNETLoader", {"unet_name": "flux1-dev.safetensors", "weight_dtype": "default"}
+                ),
+                "clip": Node(
+                    "DualCLIPLoader",
+                    {
+                        "clip_name1": "clip_l.safetensors",
+                        "clip_name2": "t5xxl_fp16.safetensors",
+                        "type": "flux",
+                    },
+                ),
+                "vae": Node("VAELoader", {"vae_name": "ae.safetensors"}),
+                "shifted": Node(
+                    "ModelSamplingFlux",
+                    {
+                        "model": ("unet", 0),
+                        "max_shift": 1.15,
+                        "base_shift": 0.5,
+                        "width": 1024,
+                        "height": 1024,
+                    },
+                ),
+            },
+        ),
+        Column(
+            "Prompt and size",
+            {
+                "positive": Node(
+                    "CLIPTextEncode", {"clip": ("clip", 0), "text": PROMPT}, "Prompt", PROMPT_ROOM
+                ),
+                "guidance": Node(
+                    "FluxGuidance", {"conditioning": ("positive", 0), "guidance": 3.5}
+                ),
+                "guider": Node(
+                    "BasicGuider", {"model": ("shifted", 0), "conditioning": ("guidance", 0)}
+                ),
+                "latent": empty(1024, "EmptySD3LatentImage"),
+            },
+        ),
+        Column(
+            "Optimise",
+            {
+                "optimize": optimize(
+                    model=("shifted", 0),
+                    positive=None,
+                    negative=None,
+                    guider=("guider", 0),
+                    cfg=1.0,
+                    sampler_name="euler",
+                    budget=1000,
+                ),
+            },
+        ),
         Column("Use", custom_sampler(("optimize", 1), "euler")),
         Column("Picture", picture(("vae", 0))),
     ),
 )
 
 EXAMPLES = {
-    example.name: example
-    for example in (PRESET, CUSTOM_SAMPLER, OPTIMISE, COMPARE, IMAGE, FLUX)
+    example.name: example for example in (PRESET, CUSTOM_SAMPLER, OPTIMISE, COMPARE, IMAGE, FLUX)
 }
 
 

@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from align_your_steps.nodes import plot
+from align_your_steps.nodes import pictures as plot
 
 LEVELS = torch.tensor([14.6, 3.0, 1.0, 0.0])
 

@@ -48,7 +48,7 @@ def main() -> None:
     import comfy.k_diffusion.sampling
     import comfy.samplers
     from align_your_steps.nodes import host
-    from align_your_steps.nodes.fitted import fitted_sampler
+    from align_your_steps.nodes.results.fitted_sampler import fitted_sampler
     from align_your_steps.optimizer import Result, optimize
     from align_your_steps.schedules import CalibratedSampler, Provenance, Schedule
     from align_your_steps.tests.host.test_pack import latents

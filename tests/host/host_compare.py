@@ -56,10 +56,10 @@ def main() -> None:
     import comfy.samplers
     import torch
     from align_your_steps.nodes import host
-    from align_your_steps.nodes.comparison import compared
-    from align_your_steps.nodes.guided import guided_model
-    from align_your_steps.nodes.named import named_schedules
-    from align_your_steps.optimizer.noise import SELECTION, generators, unit_noise
+    from align_your_steps.nodes.inputs.guidance import guided_model
+    from align_your_steps.nodes.inputs.schedule_list import named_schedules
+    from align_your_steps.nodes.results.comparison import compared
+    from align_your_steps.optimizer.diffusion.noise import SELECTION, generators, unit_noise
     from align_your_steps.tests.host.test_pack import latents
     from align_your_steps.tests.host.test_pack.model import build
 

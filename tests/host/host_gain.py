@@ -41,11 +41,11 @@ def main() -> None:
     import comfy.sample
     import comfy.samplers
     from align_your_steps.nodes import host
-    from align_your_steps.nodes.candidates import given_schedules
-    from align_your_steps.nodes.guided import guided_model
-    from align_your_steps.nodes.measure import measured
-    from align_your_steps.nodes.request import Request
-    from align_your_steps.nodes.task import Task
+    from align_your_steps.nodes.inputs.candidates import given_schedules
+    from align_your_steps.nodes.inputs.guidance import guided_model
+    from align_your_steps.nodes.inputs.request import Request
+    from align_your_steps.nodes.inputs.task import Task
+    from align_your_steps.nodes.results.measure import measured
     from align_your_steps.tests.host.test_pack.meter import METER
     from align_your_steps.tests.host.test_pack.model import build
 

@@ -139,11 +139,14 @@ def main() -> None:
 
     def one_of_two_codes(first: bool) -> Any:
         if first:
+
             def patch(args: Any) -> Any:
                 return args["denoised"] + 1
         else:
+
             def patch(args: Any) -> Any:
                 return args["denoised"] - 1
+
         model = load()
         model.set_model_sampler_post_cfg_function(patch)
         return model

@@ -47,8 +47,8 @@ def main() -> None:
     import comfy.samplers
     import torch
     from align_your_steps.nodes import host
-    from align_your_steps.nodes.report import report_text
-    from align_your_steps.nodes.summary import summary
+    from align_your_steps.nodes.results.report import report_text
+    from align_your_steps.nodes.results.summary import summary
     from align_your_steps.optimizer import optimize
     from align_your_steps.tests.host.test_pack.meter import METER
     from align_your_steps.tests.host.test_pack.model import build

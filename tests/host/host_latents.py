@@ -83,8 +83,7 @@ def main() -> None:
         start = comfy.sample.fix_empty_latent_channels(model, given["samples"])
         parts = start.unbind() if start.is_nested else [start]
         rows = [
-            torch.cat([part] * ROWS)[:ROWS] if len(part) == 1 else part[[0, 1, 0]]
-            for part in parts
+            torch.cat([part] * ROWS)[:ROWS] if len(part) == 1 else part[[0, 1, 0]] for part in parts
         ]
         batch = type(start)(rows) if start.is_nested else rows[0]
         noise = comfy.sample.prepare_noise(batch, 5)

@@ -35,7 +35,7 @@ def main() -> None:
     import torch
     from align_your_steps.nodes import host
     from align_your_steps.optimizer import optimize
-    from align_your_steps.optimizer.brownian import BrownianPath
+    from align_your_steps.optimizer.diffusion.brownian import BrownianPath
     from align_your_steps.tests.host.test_pack.model import build
     from torch import Tensor
 

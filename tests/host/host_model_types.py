@@ -96,9 +96,7 @@ def main(cells: list[tuple[str, str]]) -> None:
     def guided(model: Any, sampler: str, label: int = -1) -> host.GuidedModel:
         use = host.latent_use(model, {"samples": torch.zeros(1, *shape)}, 1.0)
         guider = host.make_guider(model, prompt(label), prompt(label), 1.0)
-        return host.GuidedModel(
-            guider, host.noise_levels(model), use, host.judged_sampler(sampler)
-        )
+        return host.GuidedModel(guider, host.noise_levels(model), use, host.judged_sampler(sampler))
 
     def noise(count: int, seed: int) -> Tensor:
         return torch.randn(count, *shape, generator=torch.Generator().manual_seed(seed))

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer.multistep import Multistep, exponential, textbook
+from align_your_steps.optimizer.diffusion.multistep import Multistep, exponential, textbook
 from torch import Tensor
 
 SHAPE = (1, 4, 4)

@@ -40,7 +40,7 @@ def main() -> None:
     import comfy.samplers
     import torch
     from align_your_steps.nodes import host
-    from align_your_steps.nodes.fitted import fitted_sampler
+    from align_your_steps.nodes.results.fitted_sampler import fitted_sampler
     from align_your_steps.optimizer import optimize
     from align_your_steps.schedules import Provenance, Schedule
     from align_your_steps.tests.host.test_pack.meter import METER

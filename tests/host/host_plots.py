@@ -39,9 +39,9 @@ from typing import Any
 import numpy as np
 import torch
 from align_your_steps import nodes
-from align_your_steps.nodes import plot
-from align_your_steps.nodes.plot import panel, sheet
-from align_your_steps.nodes.sigmas_inputs import linked_sigmas
+from align_your_steps.nodes import pictures as plot
+from align_your_steps.nodes.inputs.sigmas_inputs import linked_sigmas
+from align_your_steps.nodes.pictures import panel, sheet
 from torch import Tensor
 
 NODE_WIDTH = 300  # pixels on the screen

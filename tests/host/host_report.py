@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from align_your_steps.optimizer import Gain, Result
-from align_your_steps.optimizer.coordinate import VE
-from align_your_steps.optimizer.multistep import textbook
-from align_your_steps.optimizer.select import Candidate, Score
+from align_your_steps.optimizer.diffusion.coordinate import VE
+from align_your_steps.optimizer.diffusion.multistep import textbook
+from align_your_steps.optimizer.judging.select import Candidate, Score
 from align_your_steps.tests.profiles.made import LEVELS, profile_of
 
 PAIRS = {
@@ -83,8 +83,8 @@ def main() -> None:
 
     comfy.cli_args.args.cpu = True  # before the host looks for a GPU
     importlib.import_module("utils.install_util")  # before a module of the host hides `utils`
-    from align_your_steps.nodes.report import report_text
-    from align_your_steps.nodes.summary import summary
+    from align_your_steps.nodes.results.report import report_text
+    from align_your_steps.nodes.results.summary import summary
 
     answer = {}
     for case, settings in CASES.items():

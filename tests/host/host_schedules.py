@@ -1,10 +1,10 @@
 """A script for the host's process: print the noise levels that the host gives, as JSON.
 
-    tables      model -> its noise levels, ascending
-    curves      model -> scheduler -> the levels for each of STEPS
-    published   SD1, SDXL, SVD -> the published table for each of STEPS
-    truncated   that of SD1 for each (steps, denoise) of DENOISE
-    expanded    the same from BasicScheduler, for karras on the discrete model
+tables      model -> its noise levels, ascending
+curves      model -> scheduler -> the levels for each of STEPS
+published   SD1, SDXL, SVD -> the published table for each of STEPS
+truncated   that of SD1 for each (steps, denoise) of DENOISE
+expanded    the same from BasicScheduler, for karras on the discrete model
 """
 
 from __future__ import annotations

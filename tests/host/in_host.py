@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from align_your_steps.optimizer.coordinate import spread
+from align_your_steps.optimizer.diffusion.coordinate import spread
 from torch import Tensor
 
 __all__ = ["distance", "fine_levels", "prompt"]

@@ -54,17 +54,24 @@ USE = Example(
     "",
     (
         Column("Your model and prompts", MODEL),
-        Column("Optimise", {"optimize": Node(
-            "AYSOptimize", {**GUIDED, "name": NAME}, room=RESULT_ROOM
-        )}),
-        Column("Use", {
-            "sample": digits_sampler("optimize"),
-            **VAE,
-            "decode": Node("VAEDecode", {"samples": ("sample", 0), "vae": ("vae", 0)}),
-        }),
-        Column("Picture", {
-            "picture": Node("PreviewImage", {"images": ("decode", 0)}, room=PICTURE_ROOM),
-        }),
+        Column(
+            "Optimise",
+            {"optimize": Node("AYSOptimize", {**GUIDED, "name": NAME}, room=RESULT_ROOM)},
+        ),
+        Column(
+            "Use",
+            {
+                "sample": digits_sampler("optimize"),
+                **VAE,
+                "decode": Node("VAEDecode", {"samples": ("sample", 0), "vae": ("vae", 0)}),
+            },
+        ),
+        Column(
+            "Picture",
+            {
+                "picture": Node("PreviewImage", {"images": ("decode", 0)}, room=PICTURE_ROOM),
+            },
+        ),
     ),
 )
 
@@ -73,23 +80,34 @@ COMPARE = Example(
     "",
     (
         Column("Your model and prompts", {**MODEL, **VAE}),
-        Column("Compare", {
-            "compare": Node("AYSCompare", {
-                **GUIDED,
-                "vae": ("vae", 0),
-                "schedules": f"{NAME}, DeepFloyd IF, SD1.5, simple, karras",
-                "noises": 32,
-                "seed": 7,  # noises that Optimize AYS, at seed 0, has not seen
-            }, room=RESULT_ROOM),
-        }, width=460),
-        Column("Keep", {
-            "plot": Node(
-                "SaveImage", {"images": ("compare", 2), "filename_prefix": "plot"}, room=260
-            ),
-            "images": Node(
-                "SaveImage", {"images": ("compare", 3), "filename_prefix": "images"}, room=260
-            ),
-        }),
+        Column(
+            "Compare",
+            {
+                "compare": Node(
+                    "AYSCompare",
+                    {
+                        **GUIDED,
+                        "vae": ("vae", 0),
+                        "schedules": f"{NAME}, DeepFloyd IF, SD1.5, simple, karras",
+                        "noises": 32,
+                        "seed": 7,  # noises that Optimize AYS, at seed 0, has not seen
+                    },
+                    room=RESULT_ROOM,
+                ),
+            },
+            width=460,
+        ),
+        Column(
+            "Keep",
+            {
+                "plot": Node(
+                    "SaveImage", {"images": ("compare", 2), "filename_prefix": "plot"}, room=260
+                ),
+                "images": Node(
+                    "SaveImage", {"images": ("compare", 3), "filename_prefix": "images"}, room=260
+                ),
+            },
+        ),
     ),
 )
 
@@ -97,38 +115,63 @@ LOOK = Example(
     "look",
     "",
     (
-        Column("Your model", {
-            "checkpoint": MODEL["checkpoint"],
-            "latent": MODEL["latent"],
-            **PROMPTS,
-        }),
-        Column("Schedules", {
-            "scheduler": Node("AYSScheduler", {"model": ("checkpoint", 0), "steps": STEPS},
-                              room=TEXT_ROOM),
-            "karras": Node(
-                "BasicScheduler",
-                {"model": ("checkpoint", 0), "scheduler": "karras", "steps": STEPS, "denoise": 1.0},
-                "Karras",
-            ),
-        }),
-        Column("Look", {
-            "plot": Node("AYSPlot", {
-                "sigmas.sigmas_1": ("scheduler", 0),
-                "sigmas.sigmas_2": ("karras", 0),
-                "labels": "optimised, karras",
-            }, room=RESULT_ROOM),
-        }),
-        Column("Attach and sample", {
-            "apply": Node(
-                "AYSApply", {"model": ("checkpoint", 0), "schedule": NAME}, room=TEXT_ROOM
-            ),
-            "sample": digits_sampler("apply"),
-        }),
-        Column("Picture", {
-            **VAE,
-            "decode": Node("VAEDecode", {"samples": ("sample", 0), "vae": ("vae", 0)}),
-            "picture": Node("PreviewImage", {"images": ("decode", 0)}, room=PICTURE_ROOM),
-        }),
+        Column(
+            "Your model",
+            {
+                "checkpoint": MODEL["checkpoint"],
+                "latent": MODEL["latent"],
+                **PROMPTS,
+            },
+        ),
+        Column(
+            "Schedules",
+            {
+                "scheduler": Node(
+                    "AYSScheduler", {"model": ("checkpoint", 0), "steps": STEPS}, room=TEXT_ROOM
+                ),
+                "karras": Node(
+                    "BasicScheduler",
+                    {
+                        "model": ("checkpoint", 0),
+                        "scheduler": "karras",
+                        "steps": STEPS,
+                        "denoise": 1.0,
+                    },
+                    "Karras",
+                ),
+            },
+        ),
+        Column(
+            "Look",
+            {
+                "plot": Node(
+                    "AYSPlot",
+                    {
+                        "sigmas.sigmas_1": ("scheduler", 0),
+                        "sigmas.sigmas_2": ("karras", 0),
+                        "labels": "optimised, karras",
+                    },
+                    room=RESULT_ROOM,
+                ),
+            },
+        ),
+        Column(
+            "Attach and sample",
+            {
+                "apply": Node(
+                    "AYSApply", {"model": ("checkpoint", 0), "schedule": NAME}, room=TEXT_ROOM
+                ),
+                "sample": digits_sampler("apply"),
+            },
+        ),
+        Column(
+            "Picture",
+            {
+                **VAE,
+                "decode": Node("VAEDecode", {"samples": ("sample", 0), "vae": ("vae", 0)}),
+                "picture": Node("PreviewImage", {"images": ("decode", 0)}, room=PICTURE_ROOM),
+            },
+        ),
     ),
 )
 
@@ -136,16 +179,23 @@ MERGE = Example(
     "merge",
     "",
     (
-        Column("Merge", {
-            "merge": Node(
-                "AYSMergeProfiles",
-                {"results": ", ".join(MACHINES), "name": "both machines"},
-                room=RESULT_ROOM + TEXT_ROOM,
-            ),
-        }, width=500),
+        Column(
+            "Merge",
+            {
+                "merge": Node(
+                    "AYSMergeProfiles",
+                    {"results": ", ".join(MACHINES), "name": "both machines"},
+                    room=RESULT_ROOM + TEXT_ROOM,
+                ),
+            },
+            width=500,
+        ),
         Column("Your model and prompts", MODEL),
-        Column("Optimise with both", {
-            "optimize": Node("AYSOptimize", {**GUIDED, "seed": 3, "profile": ("merge", 0)}),
-        }),
+        Column(
+            "Optimise with both",
+            {
+                "optimize": Node("AYSOptimize", {**GUIDED, "seed": 3, "profile": ("merge", 0)}),
+            },
+        ),
     ),
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from align_your_steps.schedules.saved import read_saved
-from align_your_steps.schedules.shared import to_json
+from align_your_steps.schedules.store.json_file import to_json
+from align_your_steps.schedules.store.saved_schedule import read_saved
 from align_your_steps.tests.host.server import ComfyServer
 from align_your_steps.tests.host.test_host import model_graph
 from align_your_steps.tests.host.test_nodes import (

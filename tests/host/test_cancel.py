@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 import torch
-from align_your_steps.schedules.saved import read_saved
+from align_your_steps.schedules.store.saved_schedule import read_saved
 from align_your_steps.tests.host.server import ComfyServer, Graph
 from align_your_steps.tests.host.test_graphs import pair_graph
 from align_your_steps.tests.host.test_nodes import optimize_graph, sampled, saved_files, shown

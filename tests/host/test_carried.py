@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from align_your_steps.schedules.packed import unpacked
-from align_your_steps.schedules.saved import FORMAT
-from align_your_steps.schedules.shared import to_json
+from align_your_steps.schedules.store.json_file import to_json
+from align_your_steps.schedules.store.saved_schedule import FORMAT
+from align_your_steps.schedules.store.workflow_json import unpacked
 from align_your_steps.tests.host.server import ComfyServer, Graph
 from align_your_steps.tests.host.test_host import model_graph
 from align_your_steps.tests.host.test_nodes import (

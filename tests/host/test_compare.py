@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from align_your_steps.schedules.saved import read_saved
+from align_your_steps.schedules.store.saved_schedule import read_saved
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
 from align_your_steps.tests.host.test_host import model_graph
 from align_your_steps.tests.host.test_nodes import (

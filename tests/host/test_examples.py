@@ -70,8 +70,9 @@ def page(
 def loaded(page: HostPage, name: str) -> dict[str, Any]:
     """Open a workflow of the folder on the page, and return what is in its file."""
     saved: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    page.page.evaluate("([saved, name]) => app.loadGraphData(saved, true, true, name)",
-                       [saved, name])
+    page.page.evaluate(
+        "([saved, name]) => app.loadGraphData(saved, true, true, name)", [saved, name]
+    )
     return saved
 
 

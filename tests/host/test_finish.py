@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from align_your_steps.schedules.saved import SavedSchedule, read_saved
+from align_your_steps.schedules.store.saved_schedule import SavedSchedule, read_saved
 from align_your_steps.tests.host.listener import Listener
 from align_your_steps.tests.host.server import ComfyServer, Graph
 from align_your_steps.tests.host.test_nodes import (

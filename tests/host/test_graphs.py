@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from align_your_steps.schedules import SavedSchedule
-from align_your_steps.schedules.saved import read_saved
+from align_your_steps.schedules.store.saved_schedule import read_saved
 from align_your_steps.tests.host.host_asked import CASES, SAMPLERS
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
 from align_your_steps.tests.host.test_host import model_graph

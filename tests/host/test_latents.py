@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from align_your_steps.schedules.saved import read_saved
+from align_your_steps.schedules.store.saved_schedule import read_saved
 from align_your_steps.tests.host.host_latents import FREE_ROWS, SMALL_DEVICES
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
 from align_your_steps.tests.host.test_nodes import (

@@ -11,7 +11,7 @@ import pytest
 import torch
 from align_your_steps.optimizer import Profile
 from align_your_steps.schedules import SavedSchedule
-from align_your_steps.schedules.saved import read_saved, to_bytes
+from align_your_steps.schedules.store.saved_schedule import read_saved, to_bytes
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
 from align_your_steps.tests.host.test_host import model_graph
 from align_your_steps.tests.host.test_nodes import (

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from align_your_steps.schedules.files import content_of
+from align_your_steps.schedules.store.files import content_of
 from align_your_steps.tests.host.browser import open_page
 from align_your_steps.tests.host.panel import OurPage
 from align_your_steps.tests.host.server import ComfyServer, Graph

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 
 import pytest
 from align_your_steps.schedules import Provenance, SavedSchedule, Schedule
-from align_your_steps.schedules.saved import read_saved, to_bytes
-from align_your_steps.schedules.shared import from_json, to_json_bytes
+from align_your_steps.schedules.store.json_file import from_json, to_json_bytes
+from align_your_steps.schedules.store.saved_schedule import read_saved, to_bytes
 from align_your_steps.tests.host.server import ComfyServer
 from align_your_steps.tests.host.test_nodes import saved_files, scheduler_graph, shown
 from align_your_steps.tests.schedules.made import with_samplers

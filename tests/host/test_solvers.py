@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer.solvers import DETERMINISTIC_TWIN, SOLVERS
+from align_your_steps.optimizer.diffusion.solvers import DETERMINISTIC_TWIN, SOLVERS
 from align_your_steps.schedules import preset
 from align_your_steps.schedules.curves import karras
 from torch import Tensor

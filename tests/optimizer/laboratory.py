@@ -18,14 +18,14 @@ from align_your_steps.optimizer import (
     compare,
     optimize,
 )
-from align_your_steps.optimizer.coordinate import Coordinate
+from align_your_steps.optimizer.diffusion.coordinate import Coordinate
+from align_your_steps.optimizer.fit.surrogate import Track
+from align_your_steps.optimizer.judging.references import PairedErrors, References, refinement_track
 from align_your_steps.optimizer.plan import Plan
 from align_your_steps.optimizer.problem import Problem
-from align_your_steps.optimizer.ranks import OneProcess
-from align_your_steps.optimizer.references import PairedErrors, References, refinement_track
-from align_your_steps.optimizer.runner import Runner
+from align_your_steps.optimizer.runs.ranks import OneProcess
+from align_your_steps.optimizer.runs.runner import Runner
 from align_your_steps.optimizer.session import Lab
-from align_your_steps.optimizer.surrogate import Track
 from torch import Tensor
 
 OF_SOLVER = ("reference", "order", "meter")
@@ -108,4 +108,3 @@ def begun(
     )
     runner = Runner(lab, batch)
     return Begun(plan, lab, runner, References(runner, fine, every))
-

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import Profile, RankError, Ranks, Result, measure_profile
-from align_your_steps.optimizer.coordinate import spread
-from align_your_steps.optimizer.ledger import Ledger
-from align_your_steps.optimizer.meter import Meter
+from align_your_steps.optimizer.diffusion.coordinate import spread
+from align_your_steps.optimizer.runs.ledger import Ledger
+from align_your_steps.optimizer.runs.meter import Meter
 from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from torch import Tensor, distributed
 

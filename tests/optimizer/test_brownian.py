@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from align_your_steps.optimizer import gaussian
-from align_your_steps.optimizer.brownian import BrownianPath
-from align_your_steps.optimizer.coordinate import spread
-from align_your_steps.optimizer.solvers import DETERMINISTIC_TWIN, stochastic_solver
+from align_your_steps.optimizer.diffusion import gaussian
+from align_your_steps.optimizer.diffusion.brownian import BrownianPath
+from align_your_steps.optimizer.diffusion.coordinate import spread
+from align_your_steps.optimizer.diffusion.solvers import DETERMINISTIC_TWIN, stochastic_solver
 
 TOP = 10.0
 LEVELS = torch.tensor([TOP, 4.0, 1.5, 0.5, 0.1, 0.0])

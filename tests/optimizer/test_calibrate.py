@@ -11,12 +11,13 @@ import pytest
 import torch
 from align_your_steps.benchmarks.calibrated import LocalLab
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import NotFiniteError, gaussian
+from align_your_steps.optimizer import NotFiniteError
 from align_your_steps.optimizer import calibrate as calibration
 from align_your_steps.optimizer.calibrate import Calibrated, calibrate
-from align_your_steps.optimizer.coordinate import spread
-from align_your_steps.optimizer.multistep import TEXTBOOK, Multistep, textbook
-from align_your_steps.optimizer.multistep_fit import (
+from align_your_steps.optimizer.diffusion import gaussian
+from align_your_steps.optimizer.diffusion.coordinate import spread
+from align_your_steps.optimizer.diffusion.multistep import TEXTBOOK, Multistep, textbook
+from align_your_steps.optimizer.fit.multistep_fit import (
     LEVEL_MOVE,
     Move,
     Path,
@@ -114,7 +115,7 @@ def test_greedy_lands_on_the_reference_of_gaussian_data() -> None:
 
 
 def test_tangents_are_the_derivatives_of_whole_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    from align_your_steps.optimizer import multistep_fit
+    from align_your_steps.optimizer.fit import multistep_fit
 
     monkeypatch.setattr(multistep_fit, "STATE_MOVE", 1e-5)
     monkeypatch.setattr(multistep_fit, "LEVEL_MOVE", 1e-5)

@@ -14,10 +14,15 @@ from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.benchmarks.peers import fixed
 from align_your_steps.benchmarks.problems import TABLE
 from align_your_steps.optimizer import FLOW, VE, JudgedSolver, Result, builtin_solver, optimize
-from align_your_steps.optimizer.coordinate import spread
-from align_your_steps.optimizer.multistep import TEXTBOOK, Multistep, steps_above, textbook
+from align_your_steps.optimizer.diffusion.coordinate import spread
+from align_your_steps.optimizer.diffusion.multistep import (
+    TEXTBOOK,
+    Multistep,
+    steps_above,
+    textbook,
+)
+from align_your_steps.optimizer.diffusion.solvers import reference_solver
 from align_your_steps.optimizer.optimize import check_calibration
-from align_your_steps.optimizer.solvers import reference_solver
 from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from align_your_steps.tests.optimizer.test_finish import At
 from align_your_steps.tests.optimizer.test_journal import InMemory, Interrupted
@@ -253,6 +258,8 @@ def test_fit_to_two_models_begins_anew_at_the_boundary() -> None:
     plain = textbook("dpmpp_2m", result.plain.sigmas.tolist(), boundary)(denoise, NOISE)
     ours, theirs = ((x - end).norm(dim=1).log().mean() for x in (whole, plain))
     assert ours < theirs - 0.5
+
+
 def test_model_of_discrete_time_is_told_levels_of_its_table() -> None:
     """Stable Diffusion's, whose lowest two are 0.35 apart in log s."""
     table = TABLE.sigmas

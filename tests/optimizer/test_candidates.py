@@ -16,15 +16,15 @@ from align_your_steps.optimizer import (
     measure_profile,
     subdivide,
 )
-from align_your_steps.optimizer.candidates import (
+from align_your_steps.optimizer.diffusion.coordinate import spread
+from align_your_steps.optimizer.judging.select import Candidate
+from align_your_steps.optimizer.profile.candidates import (
     WEIGHT_EXPONENTS,
     checked_candidate,
     distinct,
     measured_candidates,
     paper_candidates,
 )
-from align_your_steps.optimizer.coordinate import spread
-from align_your_steps.optimizer.select import Candidate
 
 DATA = Mixture.random(8, 6, seed=0)
 TOP = {"VE": (VE, 14.6), "FLOW": (FLOW, 1.0)}

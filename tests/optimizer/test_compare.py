@@ -7,18 +7,13 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import (
-    FLOW,
-    Comparison,
-    DenoiserError,
-    builtin_solver,
-    gaussian,
-)
+from align_your_steps.optimizer import FLOW, Comparison, DenoiserError, builtin_solver
 from align_your_steps.optimizer.compare import most_calls
-from align_your_steps.optimizer.coordinate import VE
-from align_your_steps.optimizer.fine import fine_levels, fine_steps
-from align_your_steps.optimizer.noise import SELECTION, generators, unit_noise
-from align_your_steps.optimizer.solvers import reference_solver
+from align_your_steps.optimizer.diffusion import gaussian
+from align_your_steps.optimizer.diffusion.coordinate import VE
+from align_your_steps.optimizer.diffusion.noise import SELECTION, generators, unit_noise
+from align_your_steps.optimizer.diffusion.solvers import reference_solver
+from align_your_steps.optimizer.judging.reference_steps import fine_levels, fine_steps
 from align_your_steps.schedules.curves import discrete_table, hand_made
 from align_your_steps.tests.optimizer.laboratory import compare_flat, optimize_flat
 from torch import Tensor

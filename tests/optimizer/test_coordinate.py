@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from align_your_steps.optimizer import FLOW, VE, affine
-from align_your_steps.optimizer.coordinate import FLOW_TOP, spread
-from align_your_steps.optimizer.search import edm_schedule
+from align_your_steps.optimizer.diffusion.coordinate import FLOW_TOP, spread
+from align_your_steps.optimizer.profile.algorithm_1 import edm_schedule
 
 LEVELS = np.array([1e-4, 0.01, 0.5, 0.9, FLOW_TOP])
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import Meter, NotFiniteError, Result
-from align_your_steps.optimizer.failures import Failures
-from align_your_steps.optimizer.select import Candidate, halving
-from align_your_steps.optimizer.solvers import builtin_solver
+from align_your_steps.optimizer.diffusion.solvers import builtin_solver
+from align_your_steps.optimizer.judging.select import Candidate, halving
+from align_your_steps.optimizer.runs.failures import Failures
 from align_your_steps.schedules import Unfinished
 from align_your_steps.tests.optimizer.laboratory import compare_flat, optimize_flat
 from align_your_steps.tests.torture.failing import Fault

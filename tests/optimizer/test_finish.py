@@ -199,9 +199,7 @@ def test_the_best_so_far_is_told_from_the_first_prediction_to_the_winner() -> No
         phase[0] = name
 
     model = Model()
-    result = found(
-        model, progress=progress, better=lambda levels: told.append((phase[0], levels))
-    )
+    result = found(model, progress=progress, better=lambda levels: told.append((phase[0], levels)))
     phases, schedules = zip(*told, strict=True)
     assert [*dict.fromkeys(phases)] == ["profile", "refinement", "candidates"]
     assert torch.equal(schedules[-1], result.sigmas)

@@ -10,9 +10,9 @@ import torch
 from align_your_steps.benchmarks.digits.network import load_digits
 from align_your_steps.benchmarks.edm import guided
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer.following import Following
-from align_your_steps.optimizer.solvers import SOLVERS as SOLVER_FUNCTIONS
-from align_your_steps.optimizer.surrogate import Surrogate, Track, measured_slope
+from align_your_steps.optimizer.diffusion.solvers import SOLVERS as SOLVER_FUNCTIONS
+from align_your_steps.optimizer.fit.correction import Following
+from align_your_steps.optimizer.fit.surrogate import Surrogate, Track, measured_slope
 from align_your_steps.tests.optimizer.test_surrogate import (
     HIGH,
     SOLVERS,

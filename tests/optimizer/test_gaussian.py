@@ -6,7 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from align_your_steps.optimizer import edm_schedule, gaussian
+from align_your_steps.optimizer import edm_schedule
+from align_your_steps.optimizer.diffusion import gaussian
 from scipy.integrate import quad
 
 C = [0.3, 1.0, 2.5]

@@ -10,12 +10,12 @@ import torch
 from align_your_steps.optimizer import (
     Profile,
     edm_schedule,
-    gaussian,
     klub,
     klub_standard_error,
     measure_profile,
 )
-from align_your_steps.optimizer.klub import Landscape
+from align_your_steps.optimizer.diffusion import gaussian
+from align_your_steps.optimizer.profile.klub import Landscape
 from scipy.integrate import quad
 
 RANGES = [(80.0, 0.002), (14.6146, 0.0292)]  # EDM's and Stable Diffusion's

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import power_law
-from align_your_steps.optimizer import Meter, Result, builtin_solver, law
-from align_your_steps.optimizer.coordinate import VE
-from align_your_steps.optimizer.law import FINALISTS, law_errors
+from align_your_steps.optimizer import Meter, Result, builtin_solver
+from align_your_steps.optimizer.diffusion.coordinate import VE
+from align_your_steps.optimizer.diffusion.solvers import DETERMINISTIC_TWIN, stochastic_solver
+from align_your_steps.optimizer.fit.spectrum import GAUSSIAN, gaussian_candidate, output_variances
+from align_your_steps.optimizer.judging import distribution as law
+from align_your_steps.optimizer.judging.distribution import FINALISTS, law_errors
+from align_your_steps.optimizer.judging.select import Candidate, Score
 from align_your_steps.optimizer.plan import FEWEST_NOISES
-from align_your_steps.optimizer.select import Candidate, Score
-from align_your_steps.optimizer.solvers import DETERMINISTIC_TWIN, stochastic_solver
-from align_your_steps.optimizer.spectrum import GAUSSIAN, gaussian_candidate, output_variances
 from align_your_steps.schedules.curves import discrete_table, hand_made
 from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from align_your_steps.tests.optimizer.test_finish import At

@@ -12,7 +12,12 @@ import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import FLOW, builtin_solver
-from align_your_steps.optimizer.multistep import TEXTBOOK, Multistep, exponential, textbook
+from align_your_steps.optimizer.diffusion.multistep import (
+    TEXTBOOK,
+    Multistep,
+    exponential,
+    textbook,
+)
 from scipy.integrate import quad
 from torch import Tensor
 

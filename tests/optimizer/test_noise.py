@@ -1,7 +1,7 @@
 """Unit noise: a function of (seed, stream, index) alone."""
 
 import torch
-from align_your_steps.optimizer.noise import PATHS, SELECTION, generators, unit_noise
+from align_your_steps.optimizer.diffusion.noise import PATHS, SELECTION, generators, unit_noise
 
 
 def test_noise_of_an_index_does_not_depend_on_its_neighbours():

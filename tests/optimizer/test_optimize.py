@@ -19,13 +19,13 @@ from align_your_steps.optimizer import (
     builtin_solver,
     coordinate_search,
     edm_schedule,
-    gaussian,
     klub,
     subdivide,
 )
-from align_your_steps.optimizer.coordinate import spread
-from align_your_steps.optimizer.select import Score
-from align_your_steps.optimizer.solvers import reference_solver
+from align_your_steps.optimizer.diffusion import gaussian
+from align_your_steps.optimizer.diffusion.coordinate import spread
+from align_your_steps.optimizer.diffusion.solvers import reference_solver
+from align_your_steps.optimizer.judging.select import Score
 from align_your_steps.schedules.curves import discrete_table, hand_made
 from align_your_steps.schedules.presets import PRESETS, preset_for_model
 from align_your_steps.schedules.resample import at_steps

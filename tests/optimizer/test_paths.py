@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import Profile, gaussian, klub, measure_profile, shortest_path
-from align_your_steps.optimizer.paths import shortest_paths
+from align_your_steps.optimizer import Profile, klub, measure_profile, shortest_path
+from align_your_steps.optimizer.diffusion import gaussian
+from align_your_steps.optimizer.profile.paths import shortest_paths
 
 DATA = Mixture.random(3, 4, seed=0)
 GRID = np.geomspace(10.0, 0.05, 97)  # so many that shortest paths take no levels in between

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import VE, edm_schedule, gaussian
-from align_your_steps.optimizer.candidates import distinct, edm_levels
+from align_your_steps.optimizer import VE, edm_schedule
+from align_your_steps.optimizer.diffusion import gaussian
+from align_your_steps.optimizer.fit.pool import APART, TRIED, refined_pool
+from align_your_steps.optimizer.fit.surrogate import Surrogate
+from align_your_steps.optimizer.judging.select import FAVOURITES, Candidate
 from align_your_steps.optimizer.plan import REFINEMENT_SHARE
-from align_your_steps.optimizer.pool import APART, TRIED, refined_pool
-from align_your_steps.optimizer.select import FAVOURITES, Candidate
-from align_your_steps.optimizer.surrogate import Surrogate
+from align_your_steps.optimizer.profile.candidates import distinct, edm_levels
 from align_your_steps.tests.optimizer.laboratory import Begun
 from align_your_steps.tests.optimizer.test_surrogate import BATCHES, HIGH, LOW, SOLVERS, prepared
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import Profile, gaussian, measure_profile
-from align_your_steps.optimizer import profile as profile_module
-from align_your_steps.optimizer.noise import PATHS, generators
-from align_your_steps.optimizer.profile import forward_path
+from align_your_steps.optimizer import Profile, measure_profile
+from align_your_steps.optimizer.diffusion import gaussian
+from align_your_steps.optimizer.diffusion.noise import PATHS, generators
+from align_your_steps.optimizer.profile import profile as profile_module
+from align_your_steps.optimizer.profile.profile import forward_path
 
 DATA = Mixture.random(6, 5, seed=0)
 LEVELS = np.geomspace(10.0, 0.05, 9)

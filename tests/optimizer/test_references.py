@@ -7,20 +7,14 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import (
-    FLOW,
-    DenoiserError,
-    Meter,
-    builtin_solver,
-    edm_schedule,
-    law_runs,
-)
+from align_your_steps.optimizer import FLOW, DenoiserError, Meter, builtin_solver, edm_schedule
 from align_your_steps.optimizer import problem as problem_module
-from align_your_steps.optimizer.brownian import BrownianPath
+from align_your_steps.optimizer.diffusion.brownian import BrownianPath
+from align_your_steps.optimizer.diffusion.solvers import reference_solver
+from align_your_steps.optimizer.judging import distribution_runs as law_runs
+from align_your_steps.optimizer.judging.select import FINALISTS, Candidate
 from align_your_steps.optimizer.plan import FEWEST, REFINEMENT_SHARE
-from align_your_steps.optimizer.profile_runs import profile_of
-from align_your_steps.optimizer.select import FINALISTS, Candidate
-from align_your_steps.optimizer.solvers import reference_solver
+from align_your_steps.optimizer.profile.profile_runs import profile_of
 from align_your_steps.tests.optimizer import laboratory
 from align_your_steps.tests.optimizer.laboratory import Begun
 

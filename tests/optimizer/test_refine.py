@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import VE, Denoiser, gaussian, refine
-from align_your_steps.optimizer.refine import (
+from align_your_steps.optimizer import VE, Denoiser
+from align_your_steps.optimizer.diffusion import gaussian
+from align_your_steps.optimizer.fit import refine
+from align_your_steps.optimizer.fit.refine import (
     EMPHASIS,
     REACH,
     Refinement,
@@ -18,7 +20,7 @@ from align_your_steps.optimizer.refine import (
     levenberg_marquardt,
     settled,
 )
-from align_your_steps.optimizer.surrogate import Track
+from align_your_steps.optimizer.fit.surrogate import Track
 from align_your_steps.tests.optimizer.test_surrogate import (
     BATCHES,
     HIGH,

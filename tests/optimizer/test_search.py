@@ -9,11 +9,11 @@ from align_your_steps.optimizer import (
     Profile,
     coordinate_search,
     edm_schedule,
-    gaussian,
     klub,
     measure_profile,
     subdivide,
 )
+from align_your_steps.optimizer.diffusion import gaussian
 
 HIGH, LOW = 14.6, 0.03
 STARTS = {

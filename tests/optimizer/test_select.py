@@ -4,7 +4,13 @@ import math
 
 import pytest
 import torch
-from align_your_steps.optimizer.select import FAVOURITES, FINALISTS, Candidate, Score, halving
+from align_your_steps.optimizer.judging.select import (
+    FAVOURITES,
+    FINALISTS,
+    Candidate,
+    Score,
+    halving,
+)
 from align_your_steps.optimizer.stages import Verdict
 from hypothesis import given as hypothesis_given
 from hypothesis import settings

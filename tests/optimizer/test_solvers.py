@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import SOLVERS, Denoiser, builtin_solver, edm_schedule, gaussian
-from align_your_steps.optimizer.solvers import (
+from align_your_steps.optimizer import SOLVERS, Denoiser, builtin_solver, edm_schedule
+from align_your_steps.optimizer.diffusion import gaussian
+from align_your_steps.optimizer.diffusion.solvers import (
     DETERMINISTIC_TWIN,
     Solver,
     _adams_weights,

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import power_law
-from align_your_steps.optimizer import spectrum
-from align_your_steps.optimizer.coordinate import VE, Coordinate
-from align_your_steps.optimizer.select import Candidate
-from align_your_steps.optimizer.spectrum import (
+from align_your_steps.optimizer.diffusion.coordinate import VE, Coordinate
+from align_your_steps.optimizer.fit import spectrum
+from align_your_steps.optimizer.fit.spectrum import (
     deviations,
     gaussian_candidate,
     gaussian_law,
     output_variances,
 )
+from align_your_steps.optimizer.judging.select import Candidate
 from align_your_steps.schedules.curves import discrete_table, hand_made
 
 TABLE = discrete_table()

@@ -6,12 +6,8 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import (
-    Result,
-    builtin_solver,
-    edm_schedule,
-    gaussian,
-)
+from align_your_steps.optimizer import Result, builtin_solver, edm_schedule
+from align_your_steps.optimizer.diffusion import gaussian
 from align_your_steps.optimizer.step_counts import at_steps, drawn_through
 from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from align_your_steps.tests.optimizer.test_surrogate import HIGH, LOW, prepared

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
-from align_your_steps.optimizer import FLOW, Denoiser, edm_schedule, gaussian
-from align_your_steps.optimizer.coordinate import edm_level, spread
-from align_your_steps.optimizer.noise import SELECTION, generators, unit_noise
-from align_your_steps.optimizer.solvers import SOLVERS as SOLVER_FUNCTIONS
-from align_your_steps.optimizer.solvers import reference_solver
-from align_your_steps.optimizer.surrogate import (
+from align_your_steps.optimizer import FLOW, Denoiser, edm_schedule
+from align_your_steps.optimizer.diffusion import gaussian
+from align_your_steps.optimizer.diffusion.coordinate import edm_level, spread
+from align_your_steps.optimizer.diffusion.noise import SELECTION, generators, unit_noise
+from align_your_steps.optimizer.diffusion.solvers import SOLVERS as SOLVER_FUNCTIONS
+from align_your_steps.optimizer.diffusion.solvers import reference_solver
+from align_your_steps.optimizer.fit.surrogate import (
     ELEMENTS,
     Surrogate,
     Track,
@@ -40,9 +41,7 @@ def prepared(
 ) -> tuple[Begun, Surrogate]:
     """Runs with two batches of noises, and the surrogate of their references."""
     levels = torch.from_numpy(np.append(spread(HIGH, LOW, fine), 0.0)).float()
-    runs = begun(
-        denoise, solver, levels, shape=(dim,), batch=batch, every=fine // 8, budget=budget
-    )
+    runs = begun(denoise, solver, levels, shape=(dim,), batch=batch, every=fine // 8, budget=budget)
     pairs = [pair for _ in range(BATCHES) if (pair := runs.references.add_tracked())]
     reference, coarse = (joined(tracks) for tracks in zip(*pairs, strict=True))
     return runs, Surrogate(reference, measured_slope(reference, coarse), solver)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from align_your_steps.optimizer import Profile, gaussian, measure_profile
+from align_your_steps.optimizer import Profile, measure_profile
+from align_your_steps.optimizer.diffusion import gaussian
 from align_your_steps.profiles import MeasuredProfile
 from align_your_steps.schedules import Provenance, SavedSchedule, Schedule
 

@@ -15,8 +15,8 @@ import torch
 from align_your_steps.profiles import MeasuredProfile, merge
 from align_your_steps.profiles.command import main
 from align_your_steps.schedules import SavedSchedule, Store
-from align_your_steps.schedules.saved import read_saved, to_bytes
-from align_your_steps.schedules.shared import to_json_bytes
+from align_your_steps.schedules.store.json_file import to_json_bytes
+from align_your_steps.schedules.store.saved_schedule import read_saved, to_bytes
 from align_your_steps.tests.profiles.made import saved
 from safetensors.torch import load_file
 

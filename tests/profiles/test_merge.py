@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from align_your_steps.optimizer import Profile, gaussian, klub, klub_standard_error
+from align_your_steps.optimizer import Profile, klub, klub_standard_error
+from align_your_steps.optimizer.diffusion import gaussian
 from align_your_steps.profiles import (
     MeasuredProfile,
     Merged,
@@ -25,8 +26,8 @@ from align_your_steps.profiles import (
 )
 from align_your_steps.profiles.noises import from_ranges
 from align_your_steps.schedules import SavedSchedule, Store
-from align_your_steps.schedules.saved import read_saved, saved_from, to_bytes
-from align_your_steps.schedules.store import Asked
+from align_your_steps.schedules.store.saved_schedule import read_saved, saved_from, to_bytes
+from align_your_steps.schedules.store.store import Asked
 from align_your_steps.tests.profiles.made import LEVELS, made, saved
 
 

@@ -25,9 +25,9 @@ from typing import Any
 
 import torch
 from align_your_steps.schedules import SavedSchedule
-from align_your_steps.schedules.packed import packed, unpacked
-from align_your_steps.schedules.saved import digest_of, read_saved, to_bytes
-from align_your_steps.schedules.shared import read_shared, to_json_bytes
+from align_your_steps.schedules.store.json_file import read_shared, to_json_bytes
+from align_your_steps.schedules.store.saved_schedule import digest_of, read_saved, to_bytes
+from align_your_steps.schedules.store.workflow_json import packed, unpacked
 from align_your_steps.tests.host import test_carried, test_finish, test_resume
 from align_your_steps.tests.host.get_host import find_host
 from align_your_steps.tests.host.server import OUR_PACK, TEST_PACK, ComfyServer, Graph

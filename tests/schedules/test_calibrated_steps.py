@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from align_your_steps.optimizer.multistep import textbook
+from align_your_steps.optimizer.diffusion.multistep import textbook
 from align_your_steps.schedules import CalibratedSampler
 from align_your_steps.schedules.calibrated_steps import Step, keeps, planned
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from align_your_steps.schedules import Store, Unfinished
-from align_your_steps.schedules.files import content_of, read_bytes
-from align_your_steps.schedules.packed import unpacked
-from align_your_steps.schedules.saved import read_saved
-from align_your_steps.schedules.shared import read_shared
+from align_your_steps.schedules.store.files import content_of, read_bytes
+from align_your_steps.schedules.store.json_file import read_shared
+from align_your_steps.schedules.store.saved_schedule import read_saved
+from align_your_steps.schedules.store.workflow_json import unpacked
 from align_your_steps.tests.schedules.keep import KEPT, described, tensors_described
 from align_your_steps.tests.schedules.made import with_samplers
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from align_your_steps.schedules import CalibratedSampler, Provenance, SavedSchedule, Schedule, Store
-from align_your_steps.schedules.nearest import CRITERION, GAIN, INTERVAL
-from align_your_steps.schedules.saved import MERGED
-from align_your_steps.schedules.shared import to_json_bytes
-from align_your_steps.schedules.store import Asked, Nearest
+from align_your_steps.schedules.store.json_file import to_json_bytes
+from align_your_steps.schedules.store.nearest import CRITERION, GAIN, INTERVAL
+from align_your_steps.schedules.store.saved_schedule import MERGED
+from align_your_steps.schedules.store.store import Asked, Nearest
 
 
 def fitted(steps: int) -> CalibratedSampler:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from align_your_steps.schedules import CalibratedSampler, Provenance, SavedSchedule, Schedule
-from align_your_steps.schedules.packed import MOST, NEEDED, packed, unpacked
-from align_your_steps.schedules.shared import LARGEST, from_json, to_json
-from align_your_steps.schedules.version import NewerVersionError, check_version
+from align_your_steps.schedules.store.json_file import LARGEST, from_json, to_json
+from align_your_steps.schedules.store.version import NewerVersionError, check_version
+from align_your_steps.schedules.store.workflow_json import MOST, NEEDED, packed, unpacked
 from align_your_steps.tests.schedules.made import with_samplers
 
 ONE = with_samplers()

@@ -9,12 +9,17 @@ from typing import Any
 
 import pytest
 from align_your_steps.schedules import CalibratedSampler, SavedSchedule, Store
-from align_your_steps.schedules.calibrated import MOST_MIXED
-from align_your_steps.schedules.files import content_of, read_bytes
-from align_your_steps.schedules.saved import MAX_SAMPLERS, read_saved, saved_from, to_bytes
-from align_your_steps.schedules.shared import from_json, to_json, to_json_bytes
-from align_your_steps.schedules.tensor_file import TensorFile
-from align_your_steps.schedules.version import NewerVersionError, check_version
+from align_your_steps.schedules.calibrated_sampler import MOST_MIXED
+from align_your_steps.schedules.store.files import content_of, read_bytes
+from align_your_steps.schedules.store.json_file import from_json, to_json, to_json_bytes
+from align_your_steps.schedules.store.saved_schedule import (
+    MAX_SAMPLERS,
+    read_saved,
+    saved_from,
+    to_bytes,
+)
+from align_your_steps.schedules.store.tensor_file import TensorFile
+from align_your_steps.schedules.store.version import NewerVersionError, check_version
 from align_your_steps.tests.folders import files_in
 from align_your_steps.tests.schedules.made import with_samplers
 from hypothesis import given

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store
-from align_your_steps.schedules.saved import to_bytes
-from align_your_steps.schedules.shared import LARGEST, from_json, to_json, to_json_bytes
-from align_your_steps.schedules.store import Asked
+from align_your_steps.schedules.store.json_file import LARGEST, from_json, to_json, to_json_bytes
+from align_your_steps.schedules.store.saved_schedule import to_bytes
+from align_your_steps.schedules.store.store import Asked
 from align_your_steps.tests.folders import files_in
 from hypothesis import given
 from hypothesis import strategies as st

@@ -19,22 +19,21 @@ from typing import Any
 
 import pytest
 import torch
-from align_your_steps.schedules import (
-    Provenance,
-    SavedSchedule,
-    Schedule,
-    Store,
-    changes,
-    files,
-    store,
+from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store
+from align_your_steps.schedules.store import changes, files, store
+from align_your_steps.schedules.store import folder_lock as locked_module
+from align_your_steps.schedules.store import saved_schedule as module
+from align_your_steps.schedules.store.files import (
+    content_of,
+    one_line,
+    read_bytes,
+    read_whole,
+    slug,
 )
-from align_your_steps.schedules import locked as locked_module
-from align_your_steps.schedules import saved as module
-from align_your_steps.schedules.files import content_of, one_line, read_bytes, read_whole, slug
-from align_your_steps.schedules.locked import LOCK, BusyError, all_locked, locked
-from align_your_steps.schedules.saved import FORMAT_VERSION, to_bytes
-from align_your_steps.schedules.shared import to_json_bytes
-from align_your_steps.schedules.store import Asked, NameTakenError, UnknownNameError
+from align_your_steps.schedules.store.folder_lock import LOCK, BusyError, all_locked, locked
+from align_your_steps.schedules.store.json_file import to_json_bytes
+from align_your_steps.schedules.store.saved_schedule import FORMAT_VERSION, to_bytes
+from align_your_steps.schedules.store.store import Asked, NameTakenError, UnknownNameError
 from align_your_steps.tests.folders import files_in
 from filelock import FileLock
 from hypothesis import given

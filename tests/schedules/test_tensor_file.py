@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from align_your_steps.schedules.tensor_file import DTYPES, TensorFile
+from align_your_steps.schedules.store.tensor_file import DTYPES, TensorFile
 from safetensors import SafetensorError
 from safetensors import torch as library
 

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 from align_your_steps.schedules import discrete_table
-from align_your_steps.schedules.text import PLAIN, TOOLS, paste_hint, paste_text
+from align_your_steps.schedules.to_text import PLAIN, TOOLS, paste_hint, paste_text
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,10 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from align_your_steps.schedules.files import read_bytes
+from align_your_steps.schedules.from_text import as_json
 from align_your_steps.schedules.resample import at_steps
-from align_your_steps.schedules.text import TOOLS, paste_text
-from align_your_steps.schedules.written import as_json
+from align_your_steps.schedules.store.files import read_bytes
+from align_your_steps.schedules.to_text import TOOLS, paste_text
 from hypothesis import example, given
 from hypothesis import strategies as st
 

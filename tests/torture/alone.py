@@ -60,11 +60,11 @@ def trespass() -> None:
 def work() -> list[str]:
     """Import, optimise, save, list, find, share, rename and delete."""
     from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store
-    from align_your_steps.schedules.saved import to_bytes
-    from align_your_steps.schedules.shared import to_json_bytes
-    from align_your_steps.schedules.store import Asked
-    from align_your_steps.schedules.text import paste_text
-    from align_your_steps.schedules.unfinished import Unfinished
+    from align_your_steps.schedules.store.json_file import to_json_bytes
+    from align_your_steps.schedules.store.saved_schedule import to_bytes
+    from align_your_steps.schedules.store.store import Asked
+    from align_your_steps.schedules.store.unfinished import Unfinished
+    from align_your_steps.schedules.to_text import paste_text
 
     request = {"identity": "a model", "sampler": "euler"}
     journal = Unfinished(FOLDER / "unfinished", request)

@@ -23,10 +23,10 @@ from typing import Any
 import filelock  # noqa: F401  # a child's first change is as fast as any
 import torch
 from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store, Unfinished
-from align_your_steps.schedules.files import in_folder, read_whole
-from align_your_steps.schedules.locked import LOCK
-from align_your_steps.schedules.saved import to_bytes
-from align_your_steps.schedules.shared import to_json, to_json_bytes
+from align_your_steps.schedules.store.files import in_folder, read_whole
+from align_your_steps.schedules.store.folder_lock import LOCK
+from align_your_steps.schedules.store.json_file import to_json, to_json_bytes
+from align_your_steps.schedules.store.saved_schedule import to_bytes
 
 __all__ = [
     "CHANGES",

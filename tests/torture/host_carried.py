@@ -39,8 +39,8 @@ def main() -> None:
     )
     from align_your_steps.tests.torture.watched import watched
 
-    carried = importlib.import_module("align_your_steps.nodes.carried")
-    told = importlib.import_module("align_your_steps.nodes.choose")._measured_for
+    carried = importlib.import_module("align_your_steps.nodes.results.workflow_levels")
+    told = importlib.import_module("align_your_steps.nodes.inputs.choose")._measured_for
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]

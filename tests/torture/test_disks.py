@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import torch
-from align_your_steps.schedules.saved import read_saved
+from align_your_steps.schedules.store.saved_schedule import read_saved
 from align_your_steps.tests.host.browser import open_page
 from align_your_steps.tests.host.listener import Listener
 from align_your_steps.tests.host.server import ComfyServer

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 import torch
 from align_your_steps.schedules import SavedSchedule, Store, Unfinished
-from align_your_steps.schedules.files import (
+from align_your_steps.schedules.store.files import (
     JSON,
     SAFETENSORS,
     content_of,
@@ -31,8 +31,8 @@ from align_your_steps.schedules.files import (
     read_bytes,
     read_whole,
 )
-from align_your_steps.schedules.saved import FORMAT, MAX_LEVELS, saved_from
-from align_your_steps.schedules.shared import from_json
+from align_your_steps.schedules.store.json_file import from_json
+from align_your_steps.schedules.store.saved_schedule import FORMAT, MAX_LEVELS, saved_from
 from align_your_steps.tests.folders import files_in
 from align_your_steps.tests.schedules.keep import tensors_described
 from align_your_steps.tests.torture.damage import (
@@ -492,15 +492,11 @@ LARGE: dict[str, Callable[[], bytes]] = {
     "texts": lambda: result_with("[" + ",".join(['"ab"'] * (MOST // 7)) + "]"),
     "one text": lambda: result_with('"' + "x" * MOST + '"'),
     "one number": lambda: result_with("1" * MOST),
-    "keys": lambda: result_with(
-        "{" + ",".join(f'"{k:x}":1' for k in range(MOST // 12)) + "}"
-    ),
+    "keys": lambda: result_with("{" + ",".join(f'"{k:x}":1' for k in range(MOST // 12)) + "}"),
     "as many numbers as there may be": lambda: result_with(
         "[" + ",".join(f"{k}.5" for k in range(590_000)) + "]"
     ),
-    "as many lists as there may be": lambda: result_with(
-        "[" + ",".join(["[]"] * 99_000) + "]"
-    ),
+    "as many lists as there may be": lambda: result_with("[" + ",".join(["[]"] * 99_000) + "]"),
     "two million other levels": lambda: result_with(
         "1", "[[" + ",".join(map(str, range(1_900_000, 0, -1))) + "]]"
     ),

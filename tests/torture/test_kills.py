@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from align_your_steps.schedules import locked
+from align_your_steps.schedules.store import folder_lock as locked
 from align_your_steps.tests.torture.changing import (
     CHANGES,
     Child,

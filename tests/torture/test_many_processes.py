@@ -12,7 +12,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 import pytest
-from align_your_steps.schedules import Store, locked
+from align_your_steps.schedules import Store
+from align_your_steps.schedules.store import folder_lock as locked
 from align_your_steps.tests.torture.changing import Child, forked, leftovers, result
 from align_your_steps.tests.torture.working import (
     COMMON,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from align_your_steps.schedules.saved import SavedSchedule, read_saved, to_bytes
+from align_your_steps.schedules.store.saved_schedule import SavedSchedule, read_saved, to_bytes
 from align_your_steps.tests.host.server import ComfyServer
 from align_your_steps.tests.host.test_graphs import node
 from align_your_steps.tests.host.test_host import model_graph

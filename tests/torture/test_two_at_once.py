@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from align_your_steps.schedules.saved import SavedSchedule, read_saved
-from align_your_steps.schedules.shared import to_json_bytes
+from align_your_steps.schedules.store.json_file import to_json_bytes
+from align_your_steps.schedules.store.saved_schedule import SavedSchedule, read_saved
 from align_your_steps.tests.host.server import ComfyServer, Graph
 from align_your_steps.tests.host.test_nodes import (
     network_rows,
@@ -139,9 +139,7 @@ def test_of_two_equal_prompts_the_second_goes_on_when_the_first_is_cancelled(
     fault("the first of two cancelled", trials=trials, survived=survived, lost=lost, remark=remark)
 
 
-def together(
-    server: ComfyServer, beside: Beside, graph: Graph, apart: int
-) -> tuple[str, str]:
+def together(server: ComfyServer, beside: Beside, graph: Graph, apart: int) -> tuple[str, str]:
     """Queue a graph in both servers, in the second when the first has made some calls."""
     slow(server, beside)
     first = server.queue(graph)

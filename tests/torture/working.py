@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from align_your_steps.schedules import SavedSchedule, Store
-from align_your_steps.schedules.locked import BusyError
-from align_your_steps.schedules.saved import to_bytes
-from align_your_steps.schedules.store import NameTakenError, UnknownNameError
+from align_your_steps.schedules.store.folder_lock import BusyError
+from align_your_steps.schedules.store.saved_schedule import to_bytes
+from align_your_steps.schedules.store.store import NameTakenError, UnknownNameError
 from align_your_steps.tests.torture.changing import levels, result
 
 __all__ = ["COMMON", "LASTING", "common", "lasting", "number_of", "own", "work"]

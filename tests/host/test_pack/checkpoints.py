@@ -193,9 +193,7 @@ class AYSTestCheckpoint(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, family: str, file: str, runs: bool, dtype: str = "float16"
-    ) -> io.NodeOutput:
+    def execute(cls, family: str, file: str, runs: bool, dtype: str = "float16") -> io.NodeOutput:
         """Write it. One that does not run holds only what the family is recognised by."""
         if family in FULL:
             shapes = full_shapes(family)

@@ -1,22 +1,22 @@
 """HTTP routes by which a test reads and sets what goes on inside the server.
 
-    GET /ays_test/calls       {"calls": n, "rows": n}: network calls since the last reset
-    GET /ays_test/largest     {"rows": n}: those of the largest call
-    GET /ays_test/cpu         {"seconds": s}: processor time of the server's process
-    GET /ays_test/memory      {"device": name, "allocated": n, "reserved": n}: the GPU, and its
-                              bytes in tensors and reserved for them, at the peak since the last
-                              reset; all null without one
-    GET /ays_test/delay?ms=x  every network call takes x milliseconds more
-    GET /ays_test/fail?kind=k calls of the test models fail from now on: `Fault` with this kind and
-                              the numbers call, times, low, high, row, where they are given
-    GET /ays_test/fits?rows=n memory is exhausted by network calls of more rows
-    GET /ays_test/sigmas      the lines recorded by AYSTestRecord
-    GET /ays_test/reset       no calls, no delay, no fault, no lines, memory for any number of rows,
-                              and what is free on the GPU given back, for peaks to begin anew
-    GET /ays_test/objects     {"patchers": n, "models": n, "wrapped": n, "tensors": n, "all": n,
-                              "bytes": n}: live MODELs, the networks behind them, those MODELs that
-                              carry a wrapper around their prediction, tensors, all that Python's
-                              garbage collector knows, and the memory of the process
+GET /ays_test/calls       {"calls": n, "rows": n}: network calls since the last reset
+GET /ays_test/largest     {"rows": n}: those of the largest call
+GET /ays_test/cpu         {"seconds": s}: processor time of the server's process
+GET /ays_test/memory      {"device": name, "allocated": n, "reserved": n}: the GPU, and its
+                          bytes in tensors and reserved for them, at the peak since the last
+                          reset; all null without one
+GET /ays_test/delay?ms=x  every network call takes x milliseconds more
+GET /ays_test/fail?kind=k calls of the test models fail from now on: `Fault` with this kind and
+                          the numbers call, times, low, high, row, where they are given
+GET /ays_test/fits?rows=n memory is exhausted by network calls of more rows
+GET /ays_test/sigmas      the lines recorded by AYSTestRecord
+GET /ays_test/reset       no calls, no delay, no fault, no lines, memory for any number of rows,
+                          and what is free on the GPU given back, for peaks to begin anew
+GET /ays_test/objects     {"patchers": n, "models": n, "wrapped": n, "tensors": n, "all": n,
+                          "bytes": n}: live MODELs, the networks behind them, those MODELs that
+                          carry a wrapper around their prediction, tensors, all that Python's
+                          garbage collector knows, and the memory of the process
 """
 
 from __future__ import annotations

@@ -1,0 +1,83 @@
+"""A comparison of schedules on a guided model: measured, drawn, and as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from ...optimizer import Comparison, Session, compare
+from ...optimizer.compare import most_calls
+from .. import host
+from ..pictures import picture_row, plot_errors, preview_curve
+from .compare_report import verdict
+
+__all__ = ["compared", "pictures_of", "plot_of"]
+
+
+def compared(
+    guided: host.GuidedModel,
+    schedules: Mapping[str, torch.Tensor],
+    start: float,
+    noises: int,
+    seed: int,
+    first_noise: torch.Tensor | None = None,
+    node_id: str | None = None,
+) -> Comparison:
+    """Run the comparison, with its progress under a node.
+
+    start:       the level at which the schedules begin
+    first_noise: [...] in place of the first
+    """
+    solver, reference, elements = guided.solver(), guided.reference(), guided.elements
+    counts = [len(sigmas) - 1 for sigmas in schedules.values()]
+    total = most_calls(
+        counts or [1], noises, solver.calls_per_step, reference.order, reference.calls_per_step
+    )
+    with host.Progress(node_id, total) as progress:
+        progress.part(0, draw=partial(preview_curve, muted=schedules))
+        try:
+            found = guided.fitted(
+                lambda batch_size, made: compare(
+                    guided,
+                    guided.shape,
+                    schedules=schedules,
+                    sigma_max=start,
+                    sigma_min=guided.levels.sigma_min,
+                    solver=guided.judged(),
+                    noises=noises,
+                    seed=seed,
+                    first_noise=first_noise,
+                    elements=elements,
+                    coordinate=guided.levels.coordinate,
+                    session=Session(progress, progress.better, batch_size=batch_size),
+                    stop=lambda: progress.finish_requested,
+                )
+            )
+        except BaseException as error:  # an interrupt is not an Exception on every host
+            progress.stopped(str(error) or "Stopped.")
+            raise
+        progress.done(verdict(found))
+    return found
+
+
+def plot_of(found: Comparison) -> torch.Tensor | None:
+    """The errors and the curves, [1, H, W, 3]; None where nothing can draw them."""
+    names = {score.candidate.name: score for score in found.scores}
+    return plot_errors(
+        {name: score.candidate.sigmas for name, score in names.items()},
+        {name: (score.mean, score.standard_error) for name, score in names.items()},
+    )
+
+
+def pictures_of(found: Comparison, guided: host.GuidedModel, vae: Any) -> torch.Tensor:
+    """The first noise's pictures, [1, H, W, 3]: many steps first, then as ranked.
+
+    Raises ValueError for a VAE that fails.
+    """
+    ends = {f"many steps ({found.reference_steps})": found.first_reference}
+    for score in found.scores:
+        ends[score.candidate.name] = found.first_ends[score.candidate.name]
+    return picture_row({name: host.decoded(vae, guided, end) for name, end in ends.items()})

@@ -1,0 +1,62 @@
+"""The names of what was compared, as people know them.
+
+A textbook sampler has the name of the sampler of ComfyUI that it is (tests/host/test_multistep.py);
+where that one is of another order, its order stands beside it.
+"""
+
+from __future__ import annotations
+
+from ...optimizer.diffusion.multistep import TEXTBOOK
+from .. import host
+
+__all__ = ["schedule_of", "short_name", "shown_name", "table_name"]
+
+SAMPLERS = {
+    "exponential_3": "res_multistep order 3",
+    "unipc_2": "uni_pc_bh2 order 2",
+    "unipc_3": "uni_pc_bh2",
+}
+WITH = " with "  # between a sampler and its schedule, in a sentence
+
+
+def shown_name(name: str) -> str:
+    """The name of a candidate, in a sentence.
+
+    >>> [shown_name(name) for name in ("unipc_3 AYS SD1.5", "greedy", "joint 2", "karras")]
+    ['uni_pc_bh2 with AYS SD1.5', 'ays_model, fitted', 'ays_model, refined', 'karras']
+    >>> shown_name("karras, refined on the surrogate"), shown_name("refined x beta")
+    ('karras, refined', 'between refined and beta')
+    """
+    sampler, _, curve = name.partition(" ")
+    if curve and sampler in TEXTBOOK:
+        return f"{SAMPLERS.get(sampler, sampler)}{WITH}{curve}"
+    if name == "greedy":
+        return f"{host.SAMPLER_NAME}, fitted"
+    if sampler == "joint" and curve.isdigit():
+        return f"{host.SAMPLER_NAME}, refined"
+    name = name.replace(", refined on the surrogate", ", refined")
+    one, between, other = name.partition(" x ")
+    return f"between {one} and {other}" if between else name
+
+
+def schedule_of(name: str) -> str:
+    """The schedule of a pair of textbook sampler and schedule.
+
+    >>> schedule_of("unipc_3 AYS SD1.5")
+    'AYS SD1.5'
+    """
+    return name.split(" ", 1)[1]
+
+
+def table_name(name: str, longest: int) -> str:
+    """The name of a candidate in a column.
+
+    >>> table_name("euler karras", 28), table_name("path p=0.75 order 2, through sigma_min", 28)
+    ('euler, karras', 'path p=0.75 order 2, throug…')
+    """
+    return short_name(shown_name(name).replace(WITH, ", "), longest)
+
+
+def short_name(name: str, longest: int) -> str:
+    """A name of at most so many characters."""
+    return name if len(name) <= longest else f"{name[: longest - 1].rstrip(' ,')}…"

@@ -1,0 +1,9 @@
+"""Fitting: a schedule's levels, or a whole sampler, to what a denoiser really does.
+
+multistep_fit.py levels, told levels and weights of a multistep sampler
+refine.py       the inner levels of a schedule, by least squares
+surrogate.py    a free model of a solver's error, from reference runs
+correction.py   that model, put right by real runs
+pool.py         candidates ranked and refined on it
+spectrum.py     a stochastic solver's distribution in closed form on Gaussian data
+"""

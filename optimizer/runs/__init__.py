@@ -1,0 +1,12 @@
+"""Runs: batches of noise through a denoiser, counted, watched, recorded and shared out.
+
+runner.py       runs of solvers on batch after batch
+meter.py        the meter that every denoiser call passes through
+ledger.py       rows granted, spent, and left by a limit
+finish.py       an early end, in rows
+failures.py     schedules whose runs are no numbers
+record.py       measurements recalled or made
+journal.py      what an interrupted optimisation had measured
+ranks.py        one optimisation on several processes
+rank_parts.py   what they have found of one batch, joined
+"""
