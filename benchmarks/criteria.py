@@ -21,8 +21,8 @@ problems; one that consists of many independent parts is imitated by taking 16 s
 parts of one.
 
 Runs of any steps follow the same noise (see optimizer/diffusion/brownian.py). Means over pairs of
-different noises (U-statistics) stay unbiased, and the common noise makes them far less noisy than those of
-two independent sets of samples.
+different noises (U-statistics) stay unbiased, and the common noise makes them far less noisy than
+those of two independent sets of samples.
 
 `python -m align_your_steps.benchmarks.criteria` goes on where it was stopped; the cells are in
 results/criteria.json, the summary in results/criteria.md.
