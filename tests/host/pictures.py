@@ -171,7 +171,7 @@ def browser_picture(studio: Studio) -> None:
     """The examples in the host's browser of templates."""
     studio.page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     dialog = studio.page.get_by_role("dialog")
-    dialog.get_by_text(next(iter(EXAMPLES)), exact=True).wait_for()
+    dialog.get_by_text(next(iter(EXAMPLES)), exact=True).first.wait_for()
     studio.page.wait_for_function(PICTURES, arg=len(EXAMPLES))
     save(studio.cut("[role=dialog]", margin=0), README / "examples.png")
 

@@ -142,10 +142,10 @@ def test_the_host_offers_the_examples_with_their_pictures(
     dialog = opened.page.get_by_role("dialog")
     dialog.get_by_text(PACK).first.click()
     for name in EXAMPLES:
-        dialog.get_by_text(name, exact=True).wait_for()
+        dialog.get_by_text(name, exact=True).first.wait_for()
     opened.page.wait_for_function(PICTURES, arg=len(EXAMPLES))
     opened.screenshot(f"examples {way}")
-    dialog.get_by_text(next(iter(EXAMPLES)), exact=True).click()
+    dialog.get_by_text(next(iter(EXAMPLES)), exact=True).first.click()
     opened.page.wait_for_function("() => app.graph.nodes.some(node => node.type === 'AYSApply')")
     dialog.wait_for(state="hidden")
     assert opened.page.evaluate(FAULTS) == []
