@@ -82,13 +82,14 @@ def substituted(graph: Graph) -> Graph:
     model = {"denoiser": "digits", "prediction": "flow" if flow else "eps", "seed": 0, "shift": 1.0}
     changed: Graph = {
         "model": {"class_type": "AYSTestModel", "inputs": model},
+        "clip": {"class_type": "AYSTestCLIP", "inputs": {}},
         "vae": {"class_type": "AYSTestDigitsVAE", "inputs": {}},
     }
     gone: dict[tuple[str, int], str] = {}
     for key, node in graph.items():
         kind, inputs = node["class_type"], dict(node["inputs"])
         if kind == "CheckpointLoaderSimple":
-            gone |= {(key, 0): "model", (key, 2): "vae"}
+            gone |= {(key, 0): "model", (key, 1): "clip", (key, 2): "vae"}
         elif kind == "UNETLoader":
             gone[key, 0] = "model"
         elif kind == "VAELoader":

@@ -142,7 +142,7 @@ def flow(figure: Figure) -> None:
 def sigmas(figure: Figure) -> None:
     """A curve with its numbers."""
     levels = positive("SD1.5")[::2]
-    axes = curve(figure, [0.1, 0.14, 0.8, 0.56], np.log(levels).tolist(), COLOURS[0])
+    axes = curve(figure, [0.1, 0.14, 0.74, 0.56], np.log(levels).tolist(), COLOURS[0])
     for k, level in enumerate(levels.tolist()):
         axes.annotate(
             f"{level:.2g}",
