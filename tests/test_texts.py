@@ -66,7 +66,9 @@ def test_the_line_to_copy_installs_what_is_required() -> None:
 def test_commands_are_there(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.M))
-    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M)) <= targets
+    blocks = "\n".join(re.findall(r"^```$(.+?)^```$", text, re.M | re.S))
+    made = re.findall(r"`make ([a-z-]+)", text) + re.findall(r"^make ([a-z- ]+)", blocks, re.M)
+    assert {target for line in made for target in line.split()} <= targets
     for module in re.findall(r"-m align_your_steps\.([\w.]+)", text):
         path = REPOSITORY / module.rstrip(".").replace(".", "/")
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
