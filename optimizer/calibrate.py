@@ -65,7 +65,7 @@ SHARED = 2  # outputs that pairs on one curve have in common: their first step i
 
 
 class Source(Protocol):
-    """What a calibration needs of its surroundings.
+    """The surroundings of a calibration: all that it needs of them.
 
     shape:      of one sample
     batch_size: rows of a call at most
@@ -81,10 +81,10 @@ class Source(Protocol):
         """D [B, ...] of x [B, ...] in EDM coordinates at one EDM level sigma [B]: B calls."""
 
     def fits(self, rows: int) -> bool:
-        """Whether so many more calls may be spent; asked before every stage."""
+        """Tell whether so many more calls may be spent; asked before every stage."""
 
     def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What a stage finds: recalled if a stage of that key is known, else measured."""
+        """Recall what a stage finds if a stage of that key is known, else measure it."""
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ class _Bench:
         return Path(log_levels, found["outputs"], found["noises"], found["end"])
 
     def _doubtful(self, noises: range, end: Tensor) -> bool:
-        """Whether ends [K, E] disagree with the robust method's by more than these change."""
+        """Tell whether ends [K, E] disagree with the robust method's by more than these change."""
 
         def measure() -> dict[str, Tensor]:
             noise = self.source.noise(noises)
@@ -394,7 +394,7 @@ def _screened(
 
 
 def _end(bench: _Bench, sampler: Multistep, noise: Tensor, known: dict[object, Tensor]) -> Tensor:
-    """Where a sampler leads, with first outputs that are known from others before it."""
+    """The end points of a sampler, with first outputs that are known from others before it."""
     i = -1
 
     def denoise(x: Tensor, level: float) -> Tensor:
@@ -421,7 +421,7 @@ def _fitted(
     whole: bool,
     model_level: Callable[[float], float],
 ) -> dict[str, Multistep]:
-    """What the greedy fit and the last joint step leave, by name."""
+    """Gather by name what the greedy fit and the last joint step leave."""
     noise, boundary = bench.source.noise(noises), bench.boundary
 
     def nearest(s: float) -> float:

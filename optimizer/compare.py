@@ -1,4 +1,4 @@
-"""Which of several given schedules comes closest to many steps.
+"""Comparison of several given schedules: which comes closest to many steps.
 
 The error of a schedule on one initial noise is the RMS distance, per latent element, between the
 solver's end point and that of a fine-step reference from the same noise. Schedules are ranked by
@@ -48,7 +48,7 @@ ENDED = "the comparison was ended before its turn"
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was measured of every schedule.
+    """The measurements of every schedule.
 
     scores:          one for every schedule that was compared, the least mean error first, all with
                      one error for each noise, in the order of the noises
@@ -95,7 +95,7 @@ class Comparison:
         return differences.mean, differences.standard_error
 
     def as_good(self, score: Score) -> bool:
-        """Whether a schedule cannot be told from the best.
+        """Tell whether a schedule cannot be told from the best.
 
         Within two standard errors of it, or within the references' own error. With a single noise
         nobody can tell.

@@ -53,7 +53,7 @@ def planned(levels: Sequence[float], samplers: Sequence[CalibratedSampler]) -> l
 
 
 def keeps(sampler: CalibratedSampler) -> bool:
-    """Whether a sampler leaves what a noise mask keeps as it is."""
+    """Tell whether a sampler leaves what a noise mask keeps as it is."""
     at_level = all(map(_same, sampler.told, sampler.levels))
     return at_level and math.isclose(sum(sampler.weights[-1]), 1.0, rel_tol=1e-9)
 
@@ -83,7 +83,7 @@ def _all_textbook(levels: Sequence[float]) -> list[Step]:
 
 
 def _place(sampler: CalibratedSampler, level: float, following: float) -> int | None:
-    """Which of a sampler's steps goes from one level to another; None: none does."""
+    """Find the step of a sampler that goes from one level to another; None: none does."""
     steps = enumerate(pairwise(sampler.levels))
     return next((k for k, (s, t) in steps if _same(s, level) and _same(t, following)), None)
 

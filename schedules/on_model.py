@@ -85,7 +85,7 @@ def on_model(
 
 
 def are_timesteps(levels: Sequence[float], sigma_max: float) -> bool:
-    """Whether a list is one of timesteps, 999 and below, where noise levels are expected.
+    """Tell whether a list is one of timesteps, 999 and below, where noise levels are expected.
 
     All of it lies above the highest level; or it is of whole numbers that begin above it, or that
     end far above any lowest level.
@@ -110,7 +110,7 @@ def _of_timesteps(levels: Levels, table: Sequence[float]) -> Levels:
 
 
 def _outside(levels: Levels, sigma_min: float, sigma_max: float) -> list[str]:
-    """What to say of levels outside the range."""
+    """Say that levels lie outside the range."""
     notes = []
     clipped = levels[0] > sigma_max * HIGHER
     above = clipped * sum(level > sigma_max * NEAR for level in levels)

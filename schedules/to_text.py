@@ -82,7 +82,7 @@ def paste_text(
 
 
 def paste_hint(sigmas: Sequence[float], tool: str, *, calibrated: bool = False) -> str:
-    """Where the text of `paste_text` goes, in a line for a person.
+    """Say where the text of `paste_text` goes, in a line for a person.
 
     calibrated: whether the levels are the best plain ones beside a calibrated sampler
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -41,3 +42,17 @@ def test_what_a_page_links_to_is_there_and_no_picture_is_large(page: Path) -> No
         assert path.exists(), target
         if path.suffix in (".png", ".jpg"):
             assert path.stat().st_size <= LARGEST, target
+
+
+def test_docstrings_open_with_a_verb_or_a_noun() -> None:
+    questions = {"What", "Whether", "Where", "Which", "How", "Who", "When"}
+    places = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    first = [
+        docstring.split()[0]
+        for folder in ("nodes", "optimizer", "profiles", "schedules")
+        for path in (REPOSITORY / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, places) and (docstring := ast.get_docstring(node))
+    ]
+    assert len(first) > 1000
+    assert sum(word in questions for word in first) <= 0.03 * len(first)

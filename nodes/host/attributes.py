@@ -1,4 +1,4 @@
-"""What an object holds, without calling anything of it, and whose its class is."""
+"""Attributes of an object, without calling anything of it, and whose its class is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESET = {"comfy_extras.nodes_easycache"}
 
 
 def is_of_host(value: Any) -> bool:
-    """Whether a function or class is the host's or a library's, and no pack's."""
+    """Tell whether a function or class is the host's or a library's, and no pack's."""
     module = str(getattr(value, "__module__", None))
     return module.split(".")[0] in HOST or module in RESET
 
@@ -73,7 +73,7 @@ def elements(value: Any) -> list[Any]:
 
 
 def attribute(value: Any, name: Any) -> list[Any]:
-    """What an attribute of an object is, without calling anything of the object."""
+    """Read an attribute of an object without calling anything of the object."""
     attributes = vars(value) if isinstance(value, types.ModuleType) else attributes_of(value)
     if isinstance(value, torch.nn.Module):
         for inner in ("_modules", "_parameters", "_buffers"):

@@ -107,13 +107,13 @@ def _mixed(outputs: Sequence[Tensor], row: Sequence[float]) -> Tensor:
 
 
 def _model_sampling(model: Any) -> Any:
-    """Where the schedule is attached; None where another pack has put something in between."""
+    """Find where the schedule is attached; None where another pack has put something in between."""
     inner = getattr(getattr(model, "inner_model", None), "inner_model", None)
     return getattr(inner, "model_sampling", None)
 
 
 def _attached(model: Any) -> dict[str, Any]:
-    """What is attached to the MODEL that is sampled."""
+    """Find what is attached to the MODEL that is sampled."""
     attached = getattr(_model_sampling(model), ATTRIBUTE, None)
     return attached if isinstance(attached, dict) else {}
 
@@ -146,7 +146,7 @@ def _telling(extra_args: dict[str, Any], told: Tensor) -> dict[str, Any]:
 def _line(
     steps: Sequence[Step], known: Sequence[CalibratedSampler], masked: bool, denoise: float
 ) -> str:
-    """What is done, in a sentence or two."""
+    """Say what is done, in a sentence or two."""
     fitted, count = sum(step.fitted for step in steps), len(steps)
     name, taken = f"'{SAMPLER_NAME}'", "1 step" if count == 1 else f"{count} steps"
     if count == 0 or fitted == count:

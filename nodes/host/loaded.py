@@ -1,4 +1,4 @@
-"""Which files a MODEL was loaded from, as far as the graph that runs says it.
+"""Files that a MODEL was loaded from, as far as the graph that runs says it.
 
 A MODEL does not know its files. The graph does: the nodes through which the model came, from its
 loader to ours. Every one of them is known to hand on one model, or the merge of two; where that is
@@ -34,7 +34,7 @@ Link = tuple[str, int]
 
 
 def loaded_from(graph: Any, node_id: str | None) -> str | None:
-    """What the models that Optimize AYS measures were loaded from; None: unknown.
+    """Files that the models that Optimize AYS measures were loaded from; None: unknown.
 
     Names of checkpoints and LoRAs without folders and endings: "checkpoint + LoRA 0.8", with a
     second model "high noise, then low noise".
@@ -65,7 +65,7 @@ def _named(graph: Any, link: Link, deepest: int) -> str | None:
 
 
 def _change(node: dict[str, Any], kind: Any) -> list[str]:
-    """What a node on the way does to the model: nothing to tell of, or one thing."""
+    """Say what a node on the way does to the model: nothing to tell of, or one thing."""
     if node["class_type"] in LORAS:
         strength = node["inputs"].get("strength_model")
         name = _stem(node["inputs"].get("lora_name"))
@@ -80,7 +80,7 @@ def _change(node: dict[str, Any], kind: Any) -> list[str]:
 
 
 def _module(kind: Any) -> str:
-    """Where a kind of node comes from, as the host notes it when it loads one."""
+    """Origin of a kind of node, as the host notes it when it loads one."""
     return str(getattr(kind, "RELATIVE_PYTHON_MODULE", "nodes"))
 
 

@@ -1,4 +1,4 @@
-"""What to tell when a model does not take what is linked, in place of what its network says."""
+"""Words for a model that does not take what is linked, in place of what its network says."""
 
 from __future__ import annotations
 

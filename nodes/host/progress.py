@@ -1,4 +1,4 @@
-"""What the user sees and does while a node works: the bar, the text under it, "Finish now"."""
+"""Progress that the user sees while a node works: bar, text under it, "Finish now"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request to the pack's routes may bring: how much, how long it may take, and from where.
+"""Bounds of a request to the pack's routes: how much, how long it may take, and from where.
 
 The host bounds neither the size of a body that is read in parts nor the time until it is complete,
 and many requests arrive at once: what all of them hold together is bounded here.
@@ -93,7 +93,7 @@ def queried(request: web.Request, key: str, default: str) -> str:
 
 
 def is_foreign(request: web.Request) -> bool:
-    """Whether a browser sends this for a page of another site.
+    """Tell whether a browser sends this for a page of another site.
 
     What sends neither Origin nor Sec-Fetch-Site is no page that could change anything: browsers
     add Origin to every POST. It is a script of the user's, or an address that somebody typed.

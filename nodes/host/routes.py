@@ -184,7 +184,7 @@ def _listed() -> str:
 
 
 def _described(name: str, entry: Entry, writable: bool) -> dict[str, Any]:
-    """What the list says of a result; None for what its file does not say, or says wrongly."""
+    """Describe a result in the list; None for what its file does not say, or says wrongly."""
     schedule, request, notes = entry.saved.schedule, entry.saved.request, entry.saved.notes
     return {
         "name": name,
@@ -213,7 +213,7 @@ def _text(value: Any) -> str | None:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, or in the one that it will be made in."""
+    """Tell whether files can be made in a folder, or in the one that it will be made in."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder.is_dir() and os.access(folder, os.W_OK)

@@ -1,4 +1,4 @@
-"""Which sampler is run to judge schedules, and which one computes the reference.
+"""Samplers that judge schedules, and those that compute the reference.
 
 A stochastic sampler is judged by the law of its samples, run along given noise, or where that
 cannot be done by its deterministic twin of the same order: the same function with its fresh noise
@@ -138,7 +138,7 @@ PROBES = tuple(10.0 ** (k / 8.0) for k in range(-24, 25))
 
 @dataclass(frozen=True)
 class JudgedSampler:
-    """How schedules for a sampler are judged.
+    """The way in which schedules for a sampler are judged.
 
     name:            of the sampler that the user chose
     options:         digest of its options
@@ -164,7 +164,7 @@ class JudgedSampler:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether it is our own, whose steps are fitted together with the schedule."""
+        """True if it is our own, whose steps are fitted together with the schedule."""
         return self.name == SAMPLER_NAME
 
     def with_fitted(self, samplers: Sequence[CalibratedSampler]) -> JudgedSampler:
@@ -241,7 +241,7 @@ def judged_sampler(
 
 
 def _is_sampler(given: Any) -> bool:
-    """Whether an object has what the host calls of a SAMPLER."""
+    """Tell whether an object has what the host calls of a SAMPLER."""
     sample = getattr(given, "sample", None)
     run = getattr(given, "sampler_function", sample)
     return callable(sample) and callable(run) and isinstance(_options(given), dict)
@@ -276,7 +276,7 @@ def _options(sampler: Any) -> dict[str, Any]:
 
 
 def _takes_noise(sampler: Any) -> bool:
-    """Whether a sampler is one of the host's own that takes its fresh noise from outside."""
+    """Tell if a sampler is one of the host's own that takes its fresh noise from outside."""
     function = getattr(sampler, "sampler_function", None)
     return (
         function is not None
@@ -288,7 +288,7 @@ def _takes_noise(sampler: Any) -> bool:
 
 
 def _has_same_limit(sampler: Any) -> bool:
-    """Whether a quiet sampler is one of the host's own that come to the same end point.
+    """Tell if a quiet sampler is one of the host's own that come to the same end point.
 
     The name alone does not tell: packs replace samplers of the host under their names.
     """
@@ -296,7 +296,7 @@ def _has_same_limit(sampler: Any) -> bool:
 
 
 def _is_hosts(function: Any) -> bool:
-    """Whether a function is the host's own, and nobody has wrapped another one around it.
+    """Tell if a function is the host's own, and nobody has wrapped another one around it.
 
     Such a one may have taken over the name and the module of what it wraps.
     """
@@ -311,7 +311,7 @@ def _is_hosts(function: Any) -> bool:
 
 
 def _name(sampler: Any) -> str:
-    """What the drop-down calls a SAMPLER, or its function's or class's own name."""
+    """Name of a SAMPLER in the drop-down, or its function's or class's own name."""
     function = getattr(sampler, "sampler_function", None)
     name = getattr(function, "__name__", type(sampler).__name__)
     name = name.removeprefix("sample_").removesuffix("_function")
@@ -330,7 +330,7 @@ def _quiet(name: str, sampler: Any) -> dict[str, Any]:
 
 
 def _is_quiet(options: dict[str, Any]) -> bool:
-    """Whether the options of er_sde or sa_solver switch their fresh noise off themselves."""
+    """Tell if the options of er_sde or sa_solver switch their fresh noise off themselves."""
     scaler, tau = options.get("noise_scaler"), options.get("tau_func")
     levels = torch.tensor(PROBES)
     if scaler is not None and options.get("s_noise") == 0.0:

@@ -1,4 +1,4 @@
-"""What a name in the schedule drop-down means for a given model."""
+"""Meaning of a name in the schedule drop-down for a given model."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def published(levels: host.NoiseLevels, steps: int) -> dict[str, tuple[float, ..
 
 
 def fingerprint(name: str) -> str:
-    """What a cached output of a node with this name depends on beside its inputs."""
+    """Digest of what a cached output of a node with this name depends on beside its inputs."""
     if name in PRESETS:
         return name
     entries = host.store().list()
@@ -145,7 +145,7 @@ def fingerprint(name: str) -> str:
 
 
 def _stands_for(carried: SavedSchedule, name: str) -> bool:
-    """Whether a name means the schedule that came with the workflow."""
+    """Tell whether a name means the schedule that came with the workflow."""
     digest, label = carried.digest, label_of(carried)
     named = name in (label, f"{label} [{digest[:6]}]")
     return named and not host.store().holds(name, digest)
@@ -209,12 +209,12 @@ def _listed(counts: Sequence[int]) -> str:
 
 
 def _alike(one: SavedSchedule, other: SavedSchedule) -> bool:
-    """Whether two results of a model are for runs of one kind."""
+    """Tell whether two results of a model are for runs of one kind."""
     return all(one.notes.get(key) == other.notes.get(key) for key in ALIKE)
 
 
 def _measured_for(saved: SavedSchedule, steps: int | None) -> str:
-    """What a result was measured for, and how it comes to the steps asked for, in brackets.
+    """Say what a result was measured for, and how it comes to the steps asked for, in brackets.
 
     The sampler, guidance and size that it will be used with are not known here: the user is told.
     """

@@ -1,4 +1,4 @@
-"""What a node's inputs may be, checked against its own declaration before it works.
+"""Limits of a node's inputs, checked against its own declaration before it works.
 
 The host checks what a widget holds, but NaN passes its limits, and what comes over a link is not
 checked at all. So every value is looked at once more here, where it enters, by the limits that the
@@ -57,7 +57,7 @@ def checked_text(name: str, given: Any) -> str:
 
 
 def name_fault(given: Any) -> str | None:
-    """What is wrong with what stands for a schedule's name, in a sentence; None if nothing is.
+    """Say what is wrong with what stands for a schedule's name, in a sentence; None if nothing is.
 
     given: None for what is linked and not known yet
     """

@@ -31,7 +31,7 @@ LISTED = 90  # characters of saved names that an error shows
 
 @dataclass
 class Named:
-    """What names stand for.
+    """Schedules that names stand for.
 
     schedules: levels [n+1] by name
     left_out:  names without levels, with the reason
@@ -102,7 +102,7 @@ def named_schedules(
     judged: host.JudgedSampler,
     cfg: float | None = None,
 ) -> Named:
-    """What each name stands for on a model, at a number of steps, for a sampler and a cfg.
+    """Schedule of each name on a model, at a number of steps, for a sampler and a cfg.
 
     For a denoise below 1 each begins where the host's 'simple' does.
     """

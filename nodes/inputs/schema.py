@@ -59,7 +59,7 @@ def steps_input(tooltip: str) -> io.Int.Input:
 
 
 def denoise_input(tooltip: str, least: float = LEAST_DENOISE) -> io.Float.Input:
-    """What KSampler calls denoise."""
+    """Input that KSampler calls denoise."""
     return io.Float.Input("denoise", default=1.0, min=least, max=1.0, step=0.01, tooltip=tooltip)
 
 
@@ -76,7 +76,7 @@ def seed_input(tooltip: str) -> io.Int.Input:
 
 
 def guidance_inputs() -> list[io.Input]:
-    """What KSampler asks for of prompts, guidance and sampler."""
+    """Inputs of KSampler for prompts, guidance and sampler."""
     return [
         io.Conditioning.Input(
             "positive",
@@ -109,7 +109,7 @@ def guidance_inputs() -> list[io.Input]:
 
 
 def exact_inputs() -> list[io.Input]:
-    """What may be linked in the place of these."""
+    """Inputs that may be linked in the place of these."""
     return [
         io.Guider.Input(
             "guider",

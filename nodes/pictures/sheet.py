@@ -142,7 +142,7 @@ class Sheet:
         self.figure.add_artist(Line2D(*zip(*places, strict=True), **style))
 
     def image(self) -> Tensor:
-        """What was drawn, as [1, H, W, 3] of values from 0 to 1."""
+        """Return what was drawn, as [1, H, W, 3] of values from 0 to 1."""
         self.canvas.draw()
         pixels = np.asarray(self.canvas.buffer_rgba())[..., :3]
         return torch.from_numpy(pixels.astype(np.float32) / 255.0)[None]

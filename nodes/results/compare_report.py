@@ -16,7 +16,7 @@ FEWEST = 4  # noises on which a standard error says something
 
 
 def verdict(found: Comparison) -> str:
-    """Which schedule is closest, by how much, and whether that may be luck."""
+    """Tell which schedule is closest, by how much, and whether that may be luck."""
     best, others = found.best, found.scores[1:]
     text = f"Closest to the many-step picture: '{best.candidate.name}'."
     if not others:

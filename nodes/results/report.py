@@ -32,7 +32,7 @@ def report_text(
     early: str = "",
     linked: MeasuredProfile | None = None,
 ) -> str:
-    """What to do, what was gained, then what each candidate scored, what was spent and left out.
+    """Tell what to do, what was gained, each candidate's score, what was spent and left out.
 
     first_lines: the summary: what to do, and what was gained
     boundary: the level at and below which a second model answers, if there is one
@@ -105,7 +105,7 @@ def _listed(sigmas: Tensor) -> str:
 
 
 def _profile(result: Result, linked: MeasuredProfile | None) -> list[str]:
-    """How many samples the profile has, and where it comes from; nothing where there is none."""
+    """Number of samples of the profile, and where it comes from; nothing where there is none."""
     if result.profile is None:
         return []
     count = result.profile.count
@@ -144,7 +144,7 @@ def for_other_tools(saved: SavedSchedule) -> str:
 
 
 def snapped(result: Result) -> str:
-    """What the levels are to a model that is called at the nearest of its timesteps."""
+    """Say what the levels are to a model that is called at the nearest of its timesteps."""
     table = result.coordinate.table
     if table is None:
         return ""

@@ -114,7 +114,7 @@ def carry_ahead(queued: Any) -> None:
 
 
 def _found(node_id: str | None, pnginfo: Any) -> dict[str, Any] | None:
-    """What a workflow carries for a node, as it came."""
+    """Return what a workflow carries for a node, as it came."""
     properties = _properties(node_id, pnginfo)
     instance, inner = _instance(node_id, pnginfo)
     if inner:

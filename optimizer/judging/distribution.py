@@ -1,4 +1,4 @@
-"""How far the law of a stochastic solver's samples is from that of many steps.
+"""Distance of the distribution of a stochastic solver's samples from that of many steps.
 
 What counts for a stochastic solver is the distribution of its samples, not where each one ends.
 With x_k the end point of noise k with a schedule, and y_k that of a fine run of the same process

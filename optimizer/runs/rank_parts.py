@@ -1,4 +1,4 @@
-"""What several processes have found of one batch of noise: as bytes, and joined again.
+"""Findings of several processes on one batch of noise: as bytes, and joined again.
 
 Each has run its own rows of the batch. Joined in the order of the processes, their tensors are
 those of one process that has run all rows. Bytes are a JSON header and the raw numbers: nothing is

@@ -72,7 +72,7 @@ class OneProcess:
         """Nothing to keep it for: no other process can be lost."""
 
     def rows(self, count: int) -> slice:
-        """Which rows of so many are this process' own."""
+        """The rows of so many that are this process' own."""
         return slice(0, count)
 
     @contextmanager
@@ -100,7 +100,7 @@ class OneProcess:
         together: Together,
         enough: Callable[[], bool],
     ) -> Profile:
-        """What all ranks measure on so many samples."""
+        """Measure with all ranks on so many samples."""
         return walk(range(count))
 
 
@@ -273,7 +273,7 @@ class Ranks:
         return self._everybody.bytes
 
     def rows(self, count: int) -> slice:
-        """Which rows of so many are this rank's own: parts as equal as can be, larger ones first.
+        """The rows of so many that are this rank's own: parts as equal as can be, larger first.
 
         With W ranks and B rows, rank r has floor(B/W) of them, and one more if r < B mod W.
         """
@@ -363,7 +363,7 @@ class Ranks:
         together: Together,
         enough: Callable[[], bool],
     ) -> Profile:
-        """What all ranks measure on so many samples, gathered batch by batch.
+        """Measure with all ranks on so many samples, gathered batch by batch.
 
         Arguments:
             count: of samples.
@@ -390,7 +390,7 @@ class Ranks:
     def _of_first(
         self, what: str, find: Callable[[], Mapping[str, Tensor] | None]
     ) -> Mapping[str, Tensor] | None:
-        """What rank 0 finds, on all ranks."""
+        """Give all ranks what rank 0 finds."""
         data = NOTHING
         if self.rank == 0:
             found = find()

@@ -62,7 +62,7 @@ class NameTakenError(ValueError):
 
 
 class Added(NamedTuple):
-    """What became of a file that somebody sent.
+    """Account of what became of a file that somebody sent.
 
     name: the one that its schedule shows
     new:  whether it was not here before
@@ -198,7 +198,7 @@ def forget(folders: Sequence[Path], request: Mapping[str, Any], name: str) -> No
 
 
 def _place(usual: Path, saved: SavedSchedule, digest: str) -> Path:
-    """Where a result goes in a folder: over an earlier answer of its name, over no other result."""
+    """Choose where a result goes: over an earlier answer of its name, over no other result."""
     here = {entry.path: (entry.digest, entry.label) for entry in in_folder(usual.parent)}
     same = [path for path, key in here.items() if key == (digest, label_of(saved))]
     earlier = [path for path in same if path.suffix.lower() == SAFETENSORS]

@@ -127,7 +127,7 @@ def _schedule(content: dict[str, Any], name: str) -> Schedule:
 
 
 def _is_shared(key: str, note: object) -> bool:
-    """Whether a note can go into JSON, and should."""
+    """Tell whether a note can go into JSON, and should."""
     try:
         json.dumps(note, allow_nan=False)
     except ValueError:  # a figure that is no number

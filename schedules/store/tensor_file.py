@@ -44,7 +44,7 @@ _METADATA = "__metadata__"
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in the file a tensor is, and what it is."""
+    """Place of a tensor in the file, and its kind."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -116,7 +116,7 @@ def _texts(content: object) -> dict[str, str]:
 
 
 def _place(key: str, value: Any, start: int) -> _Place:
-    """Where a tensor is, from what the header says. Raises ValueError if that cannot be."""
+    """Read from the header where a tensor is. Raises ValueError if that cannot be."""
     try:
         dtype, shape, (begin, end) = _fields(value)
         size = torch.empty(0, dtype=dtype).element_size() * math.prod(shape)

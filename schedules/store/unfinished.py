@@ -173,7 +173,7 @@ def _size(path: Path) -> int:
 
 
 def _modified(path: Path) -> float:
-    """When something was last put into a folder; now if that cannot be told."""
+    """Time at which something was last put into a folder; now if that cannot be told."""
     try:
         return path.stat().st_mtime
     except OSError:

@@ -138,7 +138,7 @@ def _shares(first: SavedSchedule, kept: int) -> tuple[int, int, int, int]:
 
 
 def _left_out(first: SavedSchedule, more: Sequence[SavedSchedule], kept: int) -> str:
-    """What is not among so many parts, as words."""
+    """Name what is not among so many parts, as words."""
     samplers, others, notes, further = _shares(first, kept)
     counts = len(first.samplers[1:]) - samplers, len(first.schedule.others) - others
     lacking = (
