@@ -12,7 +12,8 @@ make skew: on six exact mixtures (5 steps, dpmpp_2m) that of 90 % covered the ga
 noises in 67 to 87 % of draws of 4 to 20 noises, that of 98 % in 81 to 97 %, 92 % on average. So
 the latter is the one that is told.
 
-Values of the distribution of samples (law.py) are no errors of single noises: only their means are.
+Values of the distribution of samples (distribution.py) are no errors of single noises: only their
+means are.
 There the ratio of means counts, with the jackknife's interval.
 """
 

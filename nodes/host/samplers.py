@@ -1,6 +1,6 @@
 """Samplers that judge schedules, and those that compute the reference.
 
-A stochastic sampler is judged by the law of its samples, run along given noise, or where that
+A stochastic sampler is judged by the distribution of its samples, along given noise, or where that
 cannot be done by its deterministic twin of the same order: the same function with its fresh noise
 switched off (eta = 0). The twin finds the schedules to choose among in any case. With ever finer
 steps all of the host's deterministic samplers come to one end point, so one accurate method
@@ -143,7 +143,7 @@ class JudgedSampler:
     name:            of the sampler that the user chose
     options:         digest of its options
     run:             SAMPLER that is run on every candidate: deterministic
-    stochastic:      the SAMPLER itself where it is stochastic and can be judged by the law of its
+    stochastic:      the SAMPLER itself where it can be judged by the distribution of its
                      samples; None where `run` alone judges
     order:           1 or 2
     half_log_snr:    whether it measures its steps in EDM levels, on flow models too
@@ -213,13 +213,13 @@ def judged_sampler(
     order = 1 if lowered or name in FIRST_ORDER else 2
     quiet = _quiet(name, run)
     by_twin = twin_alone or cfg_pp or name in TWIN
-    by_law = quiet and not by_twin and _takes_noise(run)
-    stochastic = copy.copy(run) if by_law else None
+    by_distribution = quiet and not by_twin and _takes_noise(run)
+    stochastic = copy.copy(run) if by_distribution else None
     if quiet:
         run.extra_options = {**_options(run), **quiet}
         notes.append(
             "schedules are found with its fresh noise switched off"
-            if by_law
+            if by_distribution
             else "judged with its fresh noise switched off"
         )
     if name == SAMPLER_NAME:

@@ -64,7 +64,7 @@ def report_text(
     if judged.stochastic is not None and result.criterion != "law":
         paragraphs.append(
             "Note: the budget was too small for runs with the sampler's fresh noise. A larger one "
-            "judges it by the law of its samples."
+            "judges it by the distribution of its samples."
         )
     paragraphs.append(f"Note: {judged.note}.")
     for name, why in result.left_out.items():

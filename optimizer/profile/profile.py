@@ -5,8 +5,8 @@ like it needs only the squared differences
 
     E || D(x_t, t) - D(x_s, s) ||^2        for pairs of levels t < s on the SAME forward path.
 
-So each sample is noised once along levels g_1 < ... < g_M, a path with the right joint law for
-every pair, and its Gram matrix
+So each sample is noised once along levels g_1 < ... < g_M, a path with the right joint
+distribution for every pair, and its Gram matrix
 
     G[a, b] = < D_a - D_1, D_b - D_1 >
 
@@ -228,7 +228,7 @@ def forward_path(
 
         x_t = x_0 + (t/s)^2 (x_s - x_0) + t sqrt(1 - (t/s)^2) e,     t < s,
 
-    which has the law of adding noise level by level but keeps one state only.
+    which has the distribution of adding noise level by level but keeps one state only.
     """
     noise = None
     previous = float("inf")
