@@ -53,7 +53,7 @@ from .runs.meter import NotFiniteError
 
 __all__ = ["Calibrated", "Source", "calibrate"]
 
-ELEMENTS = 2048  # of a latent that a fit is made on
+FITTED_ELEMENTS = 2048  # of a latent that a fit is made on
 FEWER = 256  # that the linear model is run on
 START = "unipc_2"  # whose weights the fit is drawn toward
 REFERENCE, ROBUST = "unipc_3", "dpmpp_2m"
@@ -150,7 +150,7 @@ def calibrate(
     """
     steps = len(next(iter(curves.values()))) - 1
     plan = plan or CalibrationPlan.of(budget, steps)
-    kept = _kept(source.shape, elements)
+    kept = _fitted_elements(source.shape, elements)
     bench = _Bench(source, kept, lowest, plan.reference, curves, boundary)
     fit = range(plan.noises)
     path = bench.path(plan.checked, plan.noises)
@@ -189,10 +189,10 @@ def _judged(
     return Calibrated(winner, pair, fitted, pairs, errors, gain)
 
 
-def _kept(shape: Sequence[int], elements: Tensor | None) -> Tensor:
+def _fitted_elements(shape: Sequence[int], elements: Tensor | None) -> Tensor:
     """Indices of the elements that a fit is made on."""
     counted = np.arange(math.prod(shape)) if elements is None else elements.numpy()
-    chosen = np.random.default_rng(0).permutation(counted)[:ELEMENTS]
+    chosen = np.random.default_rng(0).permutation(counted)[:FITTED_ELEMENTS]
     return torch.from_numpy(np.sort(chosen))
 
 
@@ -388,7 +388,7 @@ def _screened(
         return {"ends": torch.stack([_end(bench, one, noise, known) for one in pairs.values()])}
 
     ends = bench.source.once(f"screened {noises}", measure)["ends"]
-    near = path.part(len(noises), ELEMENTS)
+    near = path.part(len(noises), FITTED_ELEMENTS)
     missed = {name: near.log_error(end) for name, end in zip(pairs, ends, strict=True)}
     return {name: pairs[name] for name in sorted(pairs, key=lambda name: missed[name])[:count]}
 

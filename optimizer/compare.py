@@ -40,8 +40,8 @@ from .session import Session
 __all__ = ["Comparison", "compare", "most_calls"]
 
 BATCH = 4  # noises run together at most: the more, the longer until the comparison can end
-NEAR = 0.1  # of the first level: one so near is moved there
-SAME = 1e-6  # of the first level: rounding
+NEAR_START = 0.1  # of the first level: one so near is moved there
+SAME_START = 1e-6  # of the first level: rounding
 CLEAR = 2.0  # standard errors from which on a difference is taken for real
 ENDED = "the comparison was ended before its turn"
 
@@ -307,10 +307,10 @@ def _comparable(name: str, levels: object, sigma_max: float) -> Candidate:
     if sigmas[-1] != 0:
         raise ValueError(f"it ends at {float(sigmas[-1]):.4g}, not at 0")
     off = abs(float(sigmas[0]) / sigma_max - 1.0)
-    if off <= NEAR:
+    if off <= NEAR_START:
         sigmas[0] = sigma_max
     candidate = checked_candidate(name, sigmas, len(sigmas) - 1, sigma_max)
-    if off <= SAME:  # what is run is what the caller would run, to the last bit
+    if off <= SAME_START:  # what is run is what the caller would run, to the last bit
         candidate.sigmas[0] = torch.as_tensor(levels).flatten()[0]
     return candidate
 

@@ -29,7 +29,7 @@ from .judging.select import LEAST, Score
 
 __all__ = ["Gain", "error_interval"]
 
-LARGEST = 700.0  # logarithm of a number
+LARGEST_LOG = 700.0  # logarithm of a number
 SURE = 8  # noises from which on a gain is told without "about"
 STUDENT = 0.98  # of Student's t, for an interval that holds nine times in ten
 
@@ -80,7 +80,7 @@ class Gain:
         low, high = 0.0, math.inf
         if count > 1:
             half = _quantile(count) * float(logs.std(ddof=1)) / count**0.5
-            low, high = math.exp(mean - half), math.exp(min(mean + half, LARGEST))
+            low, high = math.exp(mean - half), math.exp(min(mean + half, LARGEST_LOG))
         return Gain(math.exp(mean), low, high, float((logs < 0.0).mean()), count)
 
     @staticmethod
@@ -119,7 +119,7 @@ def error_interval(score: Score) -> tuple[float, float] | None:
     mean, half = float(values.mean()), _quantile(count) * float(values.std(ddof=1)) / count**0.5
     if score.additive:
         return max(0.0, mean - half), mean + half
-    return math.exp(mean - half), math.exp(min(mean + half, LARGEST))
+    return math.exp(mean - half), math.exp(min(mean + half, LARGEST_LOG))
 
 
 def _quantile(count: int) -> float:

@@ -45,7 +45,7 @@ from .stages import (
 
 __all__ = ["optimize"]
 
-METHODS = ("measured", "paper")
+KNOWN_METHODS = ("measured", "paper")
 
 
 def optimize(
@@ -109,8 +109,8 @@ def optimize(
     known, session = known or Known(), session or Session()
     alike = sigma_max, sigma_min, steps, solver, budget, seed, method
     with session.on_all_ranks(*(x for x in alike if isinstance(x, (int, float, str)))) as ranks:
-        if method not in METHODS:
-            raise ValueError(f"method was '{method}': choose one of {list(METHODS)}.")
+        if method not in KNOWN_METHODS:
+            raise ValueError(f"method was '{method}': choose one of {list(KNOWN_METHODS)}.")
         problem = Problem(
             JudgedSolver.of(solver, denoise),
             shape, sigma_max, sigma_min, steps, coordinate, elements, seed,

@@ -53,9 +53,9 @@ FEWEST_NOISES = 8  # on fewer than these a standard deviation says too little
 RACE_SHARE = 0.28  # at least: what the fit leaves goes to the race
 FEWEST_RACED, MOST_RACED = 3, 20  # noises
 MOST_ROUNDS, MOST_FITTED = 4, 32  # joint steps, and noises that they are made from
-MORE = 2  # noises for every joint step but the first, which needs as many as steps
+MORE_NOISES = 2  # noises for every joint step but the first, which needs as many as steps
 PROBED = 4  # noises that slopes are measured on
-TRIED = 1.5  # runs that try a joint step, on average: the whole one, and a shorter one
+TRIES = 1.5  # runs that try a joint step, on average: the whole one, and a shorter one
 CALIBRATION_AMPLE = 250  # times the steps: a budget for longer references
 SCREENING = 300  # times the steps: a budget to really run the likeliest pairs before the race
 SCREENED, SCREENED_ON = 20, 2  # pairs, and noises of the fit that they are run with
@@ -267,7 +267,7 @@ class CalibrationPlan:
             noises = min(MOST_FITTED, (left - PROBED * steps) // fitted)
             if noises < PROBED:
                 noises = left // (fitted + steps)
-            if noises >= max(checked + 1, steps + MORE * (rounds - 1) if rounds else 0):
+            if noises >= max(checked + 1, steps + MORE_NOISES * (rounds - 1) if rounds else 0):
                 plan = CalibrationPlan(reference, noises, rounds, pairs, race, starts, checked)
                 plans.append(replace(plan, screened=screened))
         return plans
@@ -280,7 +280,7 @@ class CalibrationPlan:
     @staticmethod
     def round_cost(steps: int) -> int:
         """Calls of a joint step, a noise: tangents, and runs that try it."""
-        return CalibrationPlan.tangents_cost(steps) + int(TRIED * steps)
+        return CalibrationPlan.tangents_cost(steps) + int(TRIES * steps)
 
     @staticmethod
     def tangents_cost(steps: int) -> int:

@@ -61,7 +61,7 @@ def keeps(sampler: CalibratedSampler) -> bool:
 def _with(levels: Sequence[float], sampler: CalibratedSampler) -> list[Step]:
     """The steps of a run with what one sampler has for them."""
     steps = _all_textbook(levels)
-    places = [_place(sampler, level, following) for level, following in pairwise(levels)]
+    places = [_step_between(sampler, level, following) for level, following in pairwise(levels)]
     history = 0  # how many fitted steps in a row
     for i, place in enumerate(places):
         if place is None:
@@ -82,7 +82,7 @@ def _all_textbook(levels: Sequence[float]) -> list[Step]:
     return [Step(s, _textbook(levels[max(0, i - 1) : i + 2])) for i, s in enumerate(levels[:-1])]
 
 
-def _place(sampler: CalibratedSampler, level: float, following: float) -> int | None:
+def _step_between(sampler: CalibratedSampler, level: float, following: float) -> int | None:
     """Find the step of a sampler that goes from one level to another; None: none does."""
     steps = enumerate(pairwise(sampler.levels))
     return next((k for k, (s, t) in steps if _same(s, level) and _same(t, following)), None)

@@ -16,7 +16,7 @@ from .sources import codes
 
 __all__ = ["attribute", "attributes_of", "elements", "is_of_host", "names_written", "of_class"]
 
-ELEMENTS = 256  # of a container that are looked into
+LOOKED_INTO = 256  # of a container that are looked into
 # Modules whose objects are no patches, or are reset by the host itself after every run.
 HOST = {"comfy", "torch", "numpy", *sys.stdlib_module_names} - {"__main__"}
 RESET = {"comfy_extras.nodes_easycache"}
@@ -68,7 +68,7 @@ def elements(value: Any) -> list[Any]:
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple | set | frozenset | collections.deque):
-        return [inner for inner in list(value)[:ELEMENTS] if inner is not None]
+        return [inner for inner in list(value)[:LOOKED_INTO] if inner is not None]
     return []
 
 

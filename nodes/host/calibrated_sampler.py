@@ -34,7 +34,7 @@ from .scheduler import ATTRIBUTE, SCHEDULER_NAME, add_name
 __all__ = ["SAMPLER_NAME", "register_sampler", "sample_ays_model"]
 
 SAMPLER_NAME = SCHEDULER_NAME
-TEXTBOOK = "DPM-Solver++(2M), as dpmpp_2m does"
+TEXTBOOK_STEP = "DPM-Solver++(2M), as dpmpp_2m does"
 
 log = logging.getLogger("align_your_steps")
 
@@ -156,7 +156,7 @@ def _line(
     if fitted:
         return (
             f"{name} samples {fitted} of {taken} as they were fitted, and the others with "
-            f"{TEXTBOOK}: these are not the levels of the fit."
+            f"{TEXTBOOK_STEP}: these are not the levels of the fit."
         )
     if not known:
         why = (
@@ -174,7 +174,7 @@ def _line(
             "these are not the levels that the attached sampler was fitted to. Choose the "
             f"scheduler {name} too, with {counts} steps at denoise {denoise:g}"
         )
-    return f"{name} samples with {TEXTBOOK}: {why}."
+    return f"{name} samples with {TEXTBOOK_STEP}: {why}."
 
 
 def _other_cfg(attached: dict[str, Any], model: Any, steps: Sequence[Step]) -> str:

@@ -23,7 +23,7 @@ from .model import sampled_model
 __all__ = ["is_plain", "model_of", "watched", "without_caches", "wraps_calls"]
 
 # What runs a guider; a class may set its conditioning and its scale as it likes.
-METHODS = (
+GUIDER_METHODS = (
     "__call__",
     "sample",
     "outer_sample",
@@ -96,7 +96,9 @@ def without_caches(guider: Any) -> Any:
 def is_plain(guider: Any) -> bool:
     """Tell whether nothing but the host's own guidance takes part in a guided prediction."""
     patcher = guider.model_patcher
-    if not all(getattr(type(guider), name, None) is getattr(CFGGuider, name) for name in METHODS):
+    if not all(
+        getattr(type(guider), name, None) is getattr(CFGGuider, name) for name in GUIDER_METHODS
+    ):
         return False
     options = [*guider.model_options.values(), *patcher.model_options.values()]
     return (

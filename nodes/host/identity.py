@@ -59,7 +59,7 @@ RUNS, RUN = 16, 16  # of elements read of a larger one
 GOLDEN = (5**0.5 - 1) / 2
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes an element
 DEPTH = 64  # of nested values
-PLAIN = bool, int, float, complex, str, bytes, slice, range, types.EllipsisType
+PLAIN_TYPES = bool, int, float, complex, str, bytes, slice, range, types.EllipsisType
 # Locks and logs have no settings.
 SILENT = type(threading.Lock()), type(threading.RLock()), threading.local, logging.Logger
 # An int that is an object's place in memory: of this size, at a multiple of 16, but of no high
@@ -172,7 +172,7 @@ class _Digests:
 
     def of(self, value: Any) -> bytes:
         """The digest of a value. Raises _NotDescribed for what has no stable description."""
-        if value is None or isinstance(value, PLAIN):
+        if value is None or isinstance(value, PLAIN_TYPES):
             return _hashed(f"{type(value).__name__}={self._lasting_plain(value)!r}".encode())
         if id(value) in self.known:
             return self.known[id(value)][1]

@@ -32,7 +32,7 @@ CFG_PP = (
 )
 COUPLED = 0.01  # of the distance between two rows' predictions: less may be rounding
 # What fails with two rows may work with one. An interrupt is none of these.
-ERRORS = (OneAtATimeError, RuntimeError, LookupError, TypeError, ValueError, AssertionError)
+BATCH_ERRORS = (OneAtATimeError, RuntimeError, LookupError, TypeError, ValueError, AssertionError)
 
 Walk = Callable[[Iterator[tuple[Tensor, Tensor]], Tensor], list[Tensor]]
 
@@ -56,7 +56,7 @@ def are_coupled(walk: Walk, levels: NoiseLevels, shape: tuple[int, ...]) -> bool
 
     try:
         behind, before = predicted(noise[:2]), predicted(noise[1:])
-    except ERRORS as error:  # some nodes can only take one row
+    except BATCH_ERRORS as error:  # some nodes can only take one row
         log.info("Two noises cannot be run in one call, so each is run alone: %s", error)
         return True
     change = torch.linalg.norm(behind[1] - before[0])

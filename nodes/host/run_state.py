@@ -37,7 +37,7 @@ KEYED = {"pop", "setdefault", "__setitem__", "__delitem__"}  # whose first argum
 # What the host hands to every function of a patch, under these names.
 HANDED = {"transformer_options", "extra_options", "model_options"}
 CALLED = "__call__", "sample", "predict_noise"
-MOST, DEEPEST = 4000, 40  # functions read of one model, and one within the other
+MOST_READ, DEEPEST_CALL = 4000, 40  # functions read of one model, and one within the other
 MEANINGS = 256  # of a name
 
 
@@ -104,7 +104,7 @@ class RunState:
                 self.read(function, [called], *given, **named)
             return None
         key = called.__code__, *(tuple(map(id, objects)) for objects in (*given, *named.values()))
-        if key in self._read or len(self._read) >= MOST or self._depth >= DEEPEST:
+        if key in self._read or len(self._read) >= MOST_READ or self._depth >= DEEPEST_CALL:
             return None
         self._read.add(key)
         self._alive.append((called, given, named))

@@ -104,9 +104,12 @@ HALF_LOG_SNR = {
     "exp_heun_2_x0",
     "exp_heun_2_x0_sde",
 }
-FUNCTIONS = {"unipc": "uni_pc", "unipc_bh2": "uni_pc_bh2"}  # whose names the drop-down does not use
+FUNCTION_NAMES = {
+    "unipc": "uni_pc",
+    "unipc_bh2": "uni_pc_bh2",
+}  # whose names the drop-down does not use
 # Modules of the host's own samplers, and of ours.
-HOSTS_OWN = {
+HOST_MODULES = {
     "comfy.k_diffusion.sampling",
     "comfy.extra_samplers.uni_pc",
     sample_ays_model.__module__,
@@ -302,7 +305,7 @@ def _is_hosts(function: Any) -> bool:
     """
     while function is not None:
         module = getattr(function, "__globals__", {}).get("__name__", "")
-        if module in HOSTS_OWN:
+        if module in HOST_MODULES:
             return True
         if module.split(".")[0] != "torch":  # whose `no_grad` is a wrapper too
             return False
@@ -315,7 +318,7 @@ def _name(sampler: Any) -> str:
     function = getattr(sampler, "sampler_function", None)
     name = getattr(function, "__name__", type(sampler).__name__)
     name = name.removeprefix("sample_").removesuffix("_function")
-    return FUNCTIONS.get(name, name)
+    return FUNCTION_NAMES.get(name, name)
 
 
 def _quiet(name: str, sampler: Any) -> dict[str, Any]:

@@ -31,9 +31,9 @@ __all__ = ["Choice", "choose", "fingerprint", "published"]
 
 PART_OF_FLOW = 0.95  # a list that begins lower is no whole path of a flow model
 CARRIED = "came with this workflow"
-LISTED = 8  # numbers of steps in a line
+LISTED_COUNTS = 8  # numbers of steps in a line
 # Notes that results must share for one to lend the other its levels.
-ALIKE = ("flow", "spare_level", "sigma_min", "boundary")
+SAME_KIND = ("flow", "spare_level", "sigma_min", "boundary")
 
 log = logging.getLogger("align_your_steps")
 
@@ -167,7 +167,7 @@ def _auto(
         if asked.steps is None:
             sampler, cfg = saved.request.get("sampler"), number(saved.request.get("cfg"))
             saved, lent = _with_others(saved, host.store().by_steps(identity, sampler, cfg))
-            why += f"; other steps as saved for {_listed(lent)}" if lent else ""
+            why += f"; other steps as saved for {_joined_counts(lent)}" if lent else ""
         return _saved(saved, levels, why)
     if carried is not None and identity is not None and carried.identity == identity:
         name = label_of(carried)
@@ -203,14 +203,14 @@ def _with_others(
     return replace(saved, schedule=schedule, samplers=known), lent
 
 
-def _listed(counts: Sequence[int]) -> str:
-    more = ["…"] if len(counts) > LISTED else []
-    return ", ".join([*map(str, counts[:LISTED]), *more])
+def _joined_counts(counts: Sequence[int]) -> str:
+    more = ["…"] if len(counts) > LISTED_COUNTS else []
+    return ", ".join([*map(str, counts[:LISTED_COUNTS]), *more])
 
 
 def _alike(one: SavedSchedule, other: SavedSchedule) -> bool:
     """Tell whether two results of a model are for runs of one kind."""
-    return all(one.notes.get(key) == other.notes.get(key) for key in ALIKE)
+    return all(one.notes.get(key) == other.notes.get(key) for key in SAME_KIND)
 
 
 def _measured_for(saved: SavedSchedule, steps: int | None) -> str:

@@ -20,7 +20,7 @@ __all__ = ["SLACK", "checked_text", "name_fault", "shortened", "within_limits"]
 LONGEST_TEXT = 10_000  # characters
 SLACK = 1e-6  # by which a number that was computed may miss its limit
 SHOWN = 60  # characters of a value in an error
-LISTED = 200  # characters of all options in an error
+LISTED_OPTIONS = 200  # characters of all options in an error
 
 
 def within_limits(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
@@ -104,7 +104,7 @@ def _check(declared: io.Input, given: Any) -> None:
             checked_text(name, given)
         elif given not in declared.options:
             options = ", ".join(map(str, declared.options))
-            one = f"one of {options}" if len(options) <= LISTED else "one of the list"
+            one = f"one of {options}" if len(options) <= LISTED_OPTIONS else "one of the list"
             raise ValueError(f"'{name}' was {shortened(given)}: choose {one}.")
     elif isinstance(declared, io.Boolean.Input):
         if not isinstance(given, bool):

@@ -20,7 +20,7 @@ __all__ = ["for_other_tools", "report_text", "snapped"]
 
 ROWS = 20  # candidates listed
 WIDEST = 60  # characters of a row: a longer one is wrapped where text is shown plainly
-NAMED = 5  # of those that failed in the same way
+NAMED_FAILURES = 5  # of those that failed in the same way
 
 
 def report_text(
@@ -86,7 +86,7 @@ def _switch(result: Result, boundary: float) -> str:
 
 def _levels(result: Result) -> list[str]:
     """The levels found and, beside those of a fitted sampler, what other samplers get."""
-    found = f"sigmas: {_listed(result.sigmas)}"
+    found = f"sigmas: {_four_decimals(result.sigmas)}"
     if result.plain is None:
         return [found]
     plain = schedule_of(result.plain.name)
@@ -96,11 +96,11 @@ def _levels(result: Result) -> list[str]:
         "or denoise needs a fit of its own.",
         f"Other samplers with scheduler {host.SCHEDULER_NAME} get the best standard schedule, "
         f"{plain}.",
-        f"sigmas of {plain}: {_listed(result.plain.sigmas)}",
+        f"sigmas of {plain}: {_four_decimals(result.plain.sigmas)}",
     ]
 
 
-def _listed(sigmas: Tensor) -> str:
+def _four_decimals(sigmas: Tensor) -> str:
     return ", ".join(f"{level:.4f}" for level in sigmas.tolist())
 
 
@@ -126,8 +126,8 @@ def _failed(failed: Mapping[str, str]) -> str:
         by_reason.setdefault(why, []).append(shown_name(name))
     parts = []
     for why, names in by_reason.items():
-        more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
-        parts.append(f"{', '.join([*names[:NAMED], *more])} ({why})")
+        more = [f"{len(names) - NAMED_FAILURES} more"] if len(names) > NAMED_FAILURES else []
+        parts.append(f"{', '.join([*names[:NAMED_FAILURES], *more])} ({why})")
     return f"Out of the comparison: {'; '.join(parts)}."
 
 

@@ -44,7 +44,7 @@ NEARBY = 1.0  # of log t: runs within it shape the secants
 SECANTS = 6  # runs, at most
 FOLLOWED = 12  # runs, at most; of heun, whose runs show half of what it meets, the best alone
 EMPHASIS = 1.0  # of what all noises share
-RIDGE = 1e-2  # of the secants' normal equations
+SECANT_RIDGE = 1e-2  # of the secants' normal equations
 
 Residuals = Callable[[np.ndarray], np.ndarray]  # schedules [S, n+1] -> [S, K, E]
 
@@ -243,7 +243,7 @@ class Refinement:
         missed = real - expected(nearby) - offset  # [h, K, E]
         dz = np.log(nearby[:, 1:-1]) - z  # [h, m]
         normal = dz @ dz.T
-        normal += RIDGE * np.trace(normal) / len(normal) * np.eye(len(normal))
+        normal += SECANT_RIDGE * np.trace(normal) / len(normal) * np.eye(len(normal))
         secants = np.einsum("hm,hke->mke", np.linalg.solve(normal, dz), missed)
 
         def corrected(schedules: np.ndarray) -> np.ndarray:

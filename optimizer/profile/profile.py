@@ -33,7 +33,7 @@ from ..diffusion.noise import PATHS, generators, unit_noise
 __all__ = ["Denoiser", "Profile", "measure_profile"]
 
 WALKED = 256 * 2**20  # bytes of outputs that the samples walked together may take
-CHUNK = 2**18  # elements that inner products are computed on at once
+PRODUCT_CHUNK = 2**18  # elements that inner products are computed on at once
 
 
 class Denoiser(Protocol):
@@ -213,8 +213,8 @@ def _gram(outputs: Sequence[Tensor]) -> Tensor:
     In chunks of the elements: the outputs are many and large.
     """
     gram = torch.zeros(len(outputs), len(outputs), dtype=torch.float64)
-    for parts in zip(*(D.split(CHUNK) for D in outputs), strict=True):
-        difference = torch.stack(parts).sub_(parts[-1])  # [M, at most CHUNK]
+    for parts in zip(*(D.split(PRODUCT_CHUNK) for D in outputs), strict=True):
+        difference = torch.stack(parts).sub_(parts[-1])  # [M, at most PRODUCT_CHUNK]
         gram += (difference @ difference.T).cpu().double()
     return gram
 

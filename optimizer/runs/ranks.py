@@ -44,7 +44,7 @@ __all__ = ["LostRankError", "OneProcess", "RankError", "Ranks"]
 Together = Callable[[str, Callable[[], Mapping[str, Tensor]]], Mapping[str, Tensor]]
 
 TIMEOUT = 1800.0  # seconds: the slowest model's first call is far below
-GOES_ON, FAILED = 0, 1  # in the head of an exchange
+GOES_ON, HAS_FAILED = 0, 1  # in the head of an exchange
 NOTHING = torch.empty(0, dtype=torch.uint8)
 
 
@@ -171,10 +171,10 @@ class _Exchange:
             raise
         self.seconds += time.perf_counter() - began
         self.bytes += heads.nbytes + sum(lengths) - head.nbytes - len(data)
-        if status == FAILED:
+        if status == HAS_FAILED:
             return given
         for rank, told in enumerate(given):
-            if statuses[rank] == FAILED:
+            if statuses[rank] == HAS_FAILED:
                 raise RankError(
                     f"Process {rank} of {self.size} has ended the optimisation during the phase "
                     f"'{phase}': {unpacked(told)[1]}. Its own output says more.",
@@ -301,7 +301,7 @@ class Ranks:
     def _tell_failure(self, error: BaseException) -> None:
         told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         with suppress(RankError):  # there is a failure of our own to tell of
-            self._exchange("failure", packed({}, told), FAILED)
+            self._exchange("failure", packed({}, told), HAS_FAILED)
 
     def shared(
         self, journal: Journal | None, finish: Finish | None

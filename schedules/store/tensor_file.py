@@ -78,7 +78,7 @@ class TensorFile:
             raise ValueError("its header is not a JSON object")
         self.metadata = _texts(content.pop(_METADATA, {}))
         begin = 8 + length
-        self.places = {key: _place(key, value, begin) for key, value in content.items()}
+        self.places = {key: _read_place(key, value, begin) for key, value in content.items()}
         end = begin
         for place in sorted(self.places.values(), key=lambda place: (place.begin, place.end)):
             if place.begin != end:
@@ -115,7 +115,7 @@ def _texts(content: object) -> dict[str, str]:
     return content
 
 
-def _place(key: str, value: Any, start: int) -> _Place:
+def _read_place(key: str, value: Any, start: int) -> _Place:
     """Read from the header where a tensor is. Raises ValueError if that cannot be."""
     try:
         dtype, shape, (begin, end) = _fields(value)

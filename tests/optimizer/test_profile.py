@@ -219,7 +219,7 @@ def test_profile_in_parts_is_that_in_one(monkeypatch):
         return DATA.denoise(x, sigma)
 
     monkeypatch.setattr(profile_module, "WALKED", 2 * 4 * 6 * len(LEVELS) + 1)
-    monkeypatch.setattr(profile_module, "CHUNK", 4)
+    monkeypatch.setattr(profile_module, "PRODUCT_CHUNK", 4)
     parts = measure_profile(denoise, DATA.sample(7, seed=1).float(), LEVELS)
     assert set(rows) == {2}
     torch.testing.assert_close(parts.grams, whole.grams, rtol=1e-5, atol=1e-6)

@@ -51,7 +51,7 @@ REQUEST = {"identity": "model", "steps": 3}
 LARGE = 2**19  # elements: kills land in the middle of writing them
 # The functions that write. Before every line of these a process may be killed.
 WRITING = {
-    *("save", "add", "rename", "delete", "forget", "_place", "_newest", "_rename_file"),
+    *("save", "add", "rename", "delete", "forget", "_path_for", "_newest", "_rename_file"),
     *("locked", "all_locked", "_remove_leftovers"),
     *("write_whole", "writing", "put", "sync", "free_path"),
 }
