@@ -30,6 +30,8 @@ from align_your_steps.schedules.store.saved_schedule import to_bytes
 
 __all__ = [
     "CHANGES",
+    "SOURCES",
+    "WRITING",
     "Child",
     "State",
     "change",
@@ -55,7 +57,7 @@ WRITING = {
     *("locked", "all_locked", "_remove_leftovers"),
     *("write_whole", "writing", "put", "sync", "free_path"),
 }
-SOURCES = ("changes.py", "locked.py", "writing.py", "unfinished.py")
+SOURCES = ("changes.py", "folder_lock.py", "atomic_write.py", "unfinished.py")
 
 State = list[tuple[str, ...]]  # folder, kind of file, digest, and the rest of its content
 
