@@ -106,7 +106,7 @@ def error_interval(score: Score) -> tuple[float, float] | None:
 
     As for a gain, of the logarithms' mean; of additive values of their own.
 
-    >>> from .select import Candidate
+    >>> from .judging.select import Candidate
     >>> import torch
     >>> low, high = error_interval(Score(Candidate("", torch.ones(2), False), [0.1, 0.1, 0.1]))
     >>> round(low, 9), round(high, 9)
