@@ -8,7 +8,7 @@ mean of the norms |r_k| is brought down by Levenberg-Marquardt steps with weight
 so that the mean of norms falls and not the mean of squares, which rare outliers own.
 
 A Jacobian by real runs costs n(n-1)/2 calls a noise. The surrogate's costs none, and real runs,
-which cost n, put it right where it matters (following.py), and Broyden's secants make it agree with
+that cost n, put it right where it matters (correction.py), and Broyden's secants make it agree with
 the runs nearby where the solver is not quite the one it stands in for (Broyden 1965, "A class of
 methods for solving nonlinear simultaneous equations").
 
@@ -18,7 +18,7 @@ are refined on
 
     r_k + EMPHASIS m
 
-On the digits network (cells of following.py, two runs each) held-out errors at 5 and 8 steps were
+On the digits network (cells of correction.py, two runs each) held-out errors at 5 and 8 steps were
 1.005 and 1.02 times those without, and Fréchet distances 0.91 and 0.90 times.
 """
 

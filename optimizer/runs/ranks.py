@@ -1,8 +1,8 @@
 """One optimisation on several processes, each with a device of its own: the ranks.
 
 Every rank makes every decision, from the same numbers. Of each batch of noise a rank runs its own
-rows only, and what all have found is gathered and joined in the order of the noises (parts.py). As
-noise depends on (seed, stream, index) alone, that is what one process would have found with the
+rows only; what all have found is gathered and joined in the order of the noises (rank_parts.py).
+As noise depends on (seed, stream, index) alone, that is what one process would have found with the
 whole batch, up to rounding.
 
 All that ranks say to one another is one kind of exchange: everybody tells everybody. Its head says
