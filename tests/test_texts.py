@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -98,3 +101,41 @@ def test_what_a_page_links_to_is_there_and_no_picture_is_large(page: Path) -> No
         assert path.exists(), target
         if path.suffix in (".png", ".jpg"):
             assert path.stat().st_size <= LARGEST, target
+
+
+def test_docstrings_open_with_a_verb_or_a_noun() -> None:
+    questions = {"What", "Whether", "Where", "Which", "How", "Who", "When"}
+    places = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    first = [
+        docstring.split()[0]
+        for folder in ("nodes", "optimizer", "profiles", "schedules")
+        for path in (REPOSITORY / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, places) and (docstring := ast.get_docstring(node))
+    ]
+    assert len(first) > 1000
+    assert sum(word in questions for word in first) <= 0.03 * len(first)
+
+
+def constants(path: Path) -> Iterator[tuple[str, str]]:
+    """The names that a module gives values to at its top, in capitals, and the values."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign):
+            (target,), value = node.targets, node.value
+            several = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+            pairs = zip(target.elts, value.elts, strict=True) if several else [(target, value)]
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            pairs = [(node.target, node.value)]
+        else:
+            continue
+        yield from ((name.id, ast.unparse(v)) for name, v in pairs if isinstance(name, ast.Name))
+
+
+def test_no_constant_has_two_values() -> None:
+    values = defaultdict(set)
+    for folder in ("nodes", "optimizer", "schedules"):
+        for path in (REPOSITORY / folder).rglob("*.py"):
+            for name, value in constants(path):
+                if not name.startswith("_") and name != "log":
+                    values[name].add(value)
+    assert {name: found for name, found in values.items() if len(found) > 1} == {}

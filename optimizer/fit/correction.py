@@ -1,4 +1,4 @@
-"""What real runs of some schedules say about others: the surrogate put right where it was wrong.
+"""The surrogate put right where it was wrong: real runs of some schedules tell of others.
 
 The best run shows the slopes c_k(t) at the distance at which schedules of so few steps stray. What
 the line D_ref + c dx still misses is known along every run: m_j(t), where it was dx_j(t) away from
@@ -45,7 +45,7 @@ class Following:
         self.seen = [(track.log_levels, *self._missed(track)) for track in tracks]
 
     def _missed(self, track: Track) -> tuple[np.ndarray, np.ndarray]:
-        """How far a run was from the reference, and what the line misses there, [L, K, E] each."""
+        """Distance of a run from the reference, and what the line misses there, [L, K, E] each."""
         away, straight = self.surrogate.line(track.x, np.exp(track.log_levels))
         return away, track.denoised - straight
 

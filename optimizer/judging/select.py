@@ -48,7 +48,7 @@ class Candidate:
 class Score:
     """The errors of one candidate, one value per noise it was run on.
 
-    additive: whether only the mean of the values says something, as in law.py
+    additive: whether only the mean of the values says something, as in distribution.py
     """
 
     candidate: Candidate
@@ -70,7 +70,7 @@ class Score:
 
     @property
     def finite(self) -> bool:
-        """Whether every run ended in numbers."""
+        """True if every run ended in numbers."""
         return all(map(math.isfinite, self.errors))
 
     def rank(self, noises: int) -> float:
@@ -82,7 +82,7 @@ class Score:
 
     @property
     def place(self) -> tuple[bool, int, float]:
-        """What scores are put in order by: those that are numbers, run most, of the least error."""
+        """The order of scores: those that are numbers, run most, of the least error."""
         return not self.finite, -len(self.errors), self.figure
 
     @property
