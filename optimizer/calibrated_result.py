@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle, islice
 
 import numpy as np
 import torch
@@ -119,16 +120,21 @@ def _candidate(problem: Problem, name: str, sampler: Multistep, given: bool) -> 
 
 
 class _LabSource:
-    """A calibration's source of noise and outputs: a laboratory, which charges and records."""
+    """A calibration's source of noise and outputs: a laboratory, which charges and records.
+
+    Rows of calls are the noises last asked for, in their order, again and again.
+    """
 
     def __init__(self, lab: Lab, batch_size: int):
         self._lab, self.batch_size = lab, batch_size
         self.shape = tuple(lab.problem.shape)
         self._phase = "reference"
         self._stage = 0
+        self._rows = cycle(range(1))
 
     def noise(self, indices: range) -> Tensor:
         """Unit noises [K, ...] by their numbers, with what runs start from beside them."""
+        self._rows = cycle(indices)
         noise = unit_noise(generators(self._lab.problem.seed, SELECTION, indices), self.shape)
         begin = self._lab.problem.solver.begin
         if begin is None:
@@ -138,8 +144,9 @@ class _LabSource:
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D [B, ...] at one EDM level, charged to the phase at hand."""
         self._lab.ask()
-        with self._lab.ledger.charging(self._phase):
-            D = self._lab.problem.solver.denoise(x, sigma)
+        solver, own = self._lab.problem.solver, islice(self._rows, len(x))
+        with self._lab.ledger.charging(self._phase), solver.conditions.of(own):
+            D = solver.denoise(x, sigma)
         self._lab.tell(self._phase)
         return D
 

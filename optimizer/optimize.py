@@ -68,7 +68,8 @@ def optimize(
     """Find the schedule with which a solver comes closest to its own fine-step limit.
 
     Arguments:
-        denoise: (x [B, ...], sigma [B]) -> E[x_0 | x], in EDM coordinates.
+        denoise: (x [B, ...], sigma [B]) -> E[x_0 | x], in EDM coordinates. One for several prompts
+            has an attribute `conditions`, which tells it the prompt of every row, see Conditions.
         shape: of one sample, without the batch.
         sigma_max, sigma_min: ends of the model's noise levels, in the host's units.
         steps: number of steps n >= 1.

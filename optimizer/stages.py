@@ -104,12 +104,12 @@ def measured_profile(plan: Plan, references: References, known: Known) -> Profil
     x_0 = torch.cat(ends) if known.samples is None else known.samples
     del ends  # may be the largest of all that is held
     paths = ledger.decide(lambda rows: plan.paths(rows, len(references.ends)))
-    x_0 = x_0[torch.arange(paths) % len(x_0)]
+    noises = torch.arange(paths) % len(x_0)
     coordinate = problem.coordinate
     along = spread(problem.t_max, problem.t_min, PROFILE_LEVELS)
     if coordinate.table is not None:
         along = coordinate.edm(coordinate.thinned(coordinate.level(along)))
-    return profile_of(references, x_0, along)
+    return profile_of(references, x_0[noises], along, noises.tolist())
 
 
 def suggested(

@@ -1,4 +1,4 @@
-"""The texts for people: every node has its help page, and what a page links to is there."""
+"""The texts for people: short, every node with its help page, and what they name is there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 NODE_ID = re.compile(r'node_id="(\w+)"')
 LINK = re.compile(r"""\]\(([^)#\s]+)|(?:src|href)="([^"#]+)""")
+PLACE = re.compile(r"\]\(([^)#\s]*)#([^)\s]+)\)")
 LARGEST = 200_000  # bytes of a picture
+README_WORDS, README_WITH_DIGITS = 1300, 0.04
+HELP_WORDS = 400
 PAGES = [
     REPOSITORY / "README.md",
     *(REPOSITORY / "docs").glob("*.md"),
@@ -25,6 +28,60 @@ def targets(page: Path) -> list[str]:
     """What a Markdown page links to or shows, beside addresses of the web."""
     found = [markdown or html for markdown, html in LINK.findall(page.read_text(encoding="utf-8"))]
     return [target for target in found if "://" not in target]
+
+
+def words(page: Path) -> list[str]:
+    """All that stands between spaces, marks of Markdown included."""
+    return page.read_text(encoding="utf-8").split()
+
+
+def anchors(page: Path) -> set[str]:
+    """Names of a page's headings in links."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    kept = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.replace(" ", "-") for heading in kept}
+
+
+def test_the_readme_is_short_and_has_few_numbers() -> None:
+    found = words(REPOSITORY / "README.md")
+    numbers = [word for word in found if any(letter.isdigit() for letter in word)]
+    assert len(found) <= README_WORDS
+    assert len(numbers) <= README_WITH_DIGITS * len(found), numbers
+
+
+@pytest.mark.parametrize(
+    "page", sorted((REPOSITORY / "web" / "docs").glob("*.md")), ids=lambda page: page.stem
+)
+def test_the_help_of_a_node_is_short_and_says_where_the_rest_is(page: Path) -> None:
+    assert len(words(page)) <= HELP_WORDS
+    for more in re.findall(r"`(docs/\S+)`", page.read_text(encoding="utf-8")):
+        assert (REPOSITORY / more).is_file(), more
+
+
+def test_the_line_to_copy_installs_what_is_required() -> None:
+    required = (REPOSITORY / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    packages = " ".join(f'"{line}"' for line in required if re.match(r"\w", line))
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert f"\npython -m pip install {packages}\n" in readme
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.M))
+    blocks = "\n".join(re.findall(r"^```$(.+?)^```$", text, re.M | re.S))
+    made = re.findall(r"`make ([a-z-]+)", text) + re.findall(r"^make ([a-z- ]+)", blocks, re.M)
+    assert {target for line in made for target in line.split()} <= targets
+    for module in re.findall(r"-m align_your_steps\.([\w.]+)", text):
+        path = REPOSITORY / module.rstrip(".").replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_headings_that_a_page_links_to_are_there(page: Path) -> None:
+    for target, anchor in PLACE.findall(page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert anchor in anchors(page.parent / target if target else page), (target, anchor)
 
 
 def test_every_node_has_a_help_page_with_a_picture_and_no_other_node_has() -> None:

@@ -13,7 +13,7 @@ directions, and a few runs show the slope in each of these, whatever schedule me
 With this and with what noises share counted more (refine.py), schedules had 0.97, 0.98 and 0.92 of
 the held-out error at 5, 8 and 10 steps that they had when the best run alone was repeated, and
 0.94, 0.96 and 0.96 of the Fréchet distance: digits network, dpmpp_2m, four classes that no figure
-of the README is of, cfg 1, 3 and 7, 4,000 calls. On four exact mixtures, four seeds each, the
+of docs/evidence.md is of, cfg 1, 3 and 7, 4,000 calls. On four exact mixtures, four seeds each, the
 errors were 0.99 and 0.98 at 5 and 10 steps. Running a second given schedule in place of two found
 ones gave as much on digits, but 1.2 on mixtures of 1/f data.
 """

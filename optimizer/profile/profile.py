@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.noise import PATHS, generators, unit_noise
+from ..runs.conditions import Conditions
 
 __all__ = ["Denoiser", "Profile", "measure_profile"]
 
@@ -150,6 +151,8 @@ def measure_profile(
     batch_size: int = 16,
     progress: Callable[[int], bool | None] | None = None,
     paths: Sequence[int] | None = None,
+    conditions: Conditions | None = None,
+    noises: Sequence[int] | None = None,
 ) -> Profile:
     """Measure the profile of a denoiser on samples x_0, with M calls a sample.
 
@@ -163,6 +166,9 @@ def measure_profile(
         progress: called with the number of samples done after every batch; True: these are enough.
         paths: numbers [N] of the samples' noise paths; None: 0, 1, 2, ... Parts of one set of
             samples, measured with the numbers that they have in it, add up to its profile.
+        conditions: of the denoiser; None: it has one.
+        noises: numbers [N] of the noises that led to the samples, which tell their conditions;
+            None: those of the paths.
 
     Raises ValueError for levels that do not descend, no samples, or outputs of a wrong shape.
 
@@ -182,6 +188,8 @@ def measure_profile(
         raise ValueError("No samples were given to measure a profile on: give at least one.")
 
     numbers = range(len(samples)) if paths is None else paths
+    led = numbers if noises is None else noises
+    conditions = conditions or Conditions()
     dim = samples[0].numel()
     batch_size = max(1, min(batch_size, WALKED // (4 * dim * len(levels))))
     grams, losses = [], []
@@ -191,7 +199,8 @@ def measure_profile(
         rows += rows[-1:] * (min(batch_size, len(samples)) - kept)
         x_0 = samples[rows]  # [B, ...]
         points = forward_path(x_0, levels, generators(seed, PATHS, (numbers[row] for row in rows)))
-        walked = [_checked(D, x_0).flatten(1) for D in _walk(denoise, points, levels)]
+        with conditions.of(led[row] for row in rows):
+            walked = [_checked(D, x_0).flatten(1) for D in _walk(denoise, points, levels)]
         if len(walked) != len(levels):
             raise ValueError(
                 f"The denoiser's walk gave {len(walked)} outputs for {len(levels)} levels: it must "
