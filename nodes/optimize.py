@@ -346,7 +346,7 @@ def _more(text: str, steps: int) -> list[int]:
 
 
 def _other_model(model: Any, measured: Any, identity: str | None) -> bool:
-    """Whether the linked MODEL is known to be another than the one that was measured."""
+    """Tell whether the linked MODEL is known to be another than the one that was measured."""
     if model is measured:
         return False
     linked = host.model_identity(model)

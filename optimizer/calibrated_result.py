@@ -151,11 +151,11 @@ class _LabSource:
         return D
 
     def fits(self, rows: int) -> bool:
-        """Whether so many more calls may be spent."""
+        """Tell whether so many more calls may be spent."""
         return self._lab.ledger.fits(rows)
 
     def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What `measure` finds, or had found once before."""
+        """Return what `measure` finds, or had found once before."""
         self._phase = PHASES.get(key.split()[0], "candidates")
         self._stage += 1
         record, run = self._lab.record, f"{key}, batch {self.batch_size}"

@@ -96,7 +96,7 @@ class GuidedModel:
 
     @property
     def note(self) -> str:
-        """What is particular about the guidance, in whole sentences; empty if nothing is."""
+        """Particulars of the guidance, in whole sentences; empty if there are none."""
         notes = []
         if (count := self.conditions.count) > 1:
             notes.append(f"{count} prompts took turns, seed by seed.")
@@ -112,7 +112,7 @@ class GuidedModel:
 
     @cached_property
     def rows_are_coupled(self) -> bool:
-        """Whether a row's prediction depends on its place or on the other rows of its call."""
+        """True if a row's prediction depends on its place or on the other rows of its call."""
         if self.watch.plain or self.watch.wrapped:
             return self.watch.wrapped
         return probes.are_coupled(self.walk, self.levels, self.shape)
@@ -229,7 +229,7 @@ class GuidedModel:
     def run(
         self, noise: Tensor, start: Any, sigmas: Tensor, sampler: Any, seed: int, fine: bool
     ) -> Any:
-        """What the host's sampling returns, from a start image and noise of unit variance."""
+        """Return what the host's sampling does, from a start image and noise of unit variance."""
         return self.watch.run(noise, start, sigmas, sampler, seed, fine)
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:

@@ -61,14 +61,14 @@ class Watch:
 
     @property
     def splits(self) -> bool:
-        """Whether a call's rows may be asked for in parts: they are alike but for x."""
+        """True if a call's rows may be asked for in parts: they are alike but for x."""
         latent = self.latent
         return self.plain and latent.mask is None and len(latent.start) == 1
 
     def run(
         self, noise: Tensor, start: Any, sigmas: Tensor, sampler: Any, seed: int, fine: bool
     ) -> Any:
-        """What the host's sampling returns, from a start image and noise of unit variance.
+        """Return what the host's sampling does, from a start image and noise of unit variance.
 
         fine: whether it takes so many steps that a cache of calls would skip most of them
         """

@@ -1,4 +1,4 @@
-"""What is measured: the guidance and the guided model that a node's inputs stand for."""
+"""Guidance and guided model to be measured, as a node's inputs stand for them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _prompt_guider(
 
 
 def is_prompt(given: Any) -> bool:
-    """Whether something is a CONDITIONING: [tensor, options] for each of its parts."""
+    """Tell if something is a CONDITIONING: [tensor, options] for each of its parts."""
     return (
         isinstance(given, list)
         and len(given) > 0

@@ -65,7 +65,7 @@ def steps_input(tooltip: str) -> io.Int.Input:
 
 
 def denoise_input(tooltip: str, least: float = LEAST_DENOISE) -> io.Float.Input:
-    """What KSampler calls denoise."""
+    """Input that KSampler calls denoise."""
     return io.Float.Input("denoise", default=1.0, min=least, max=1.0, step=0.01, tooltip=tooltip)
 
 
@@ -98,7 +98,7 @@ def beginner_first(define: Callable[..., io.Schema]) -> Callable[..., io.Schema]
 
 
 def guidance_inputs(sampler: str = "dpmpp_2m") -> list[io.Input]:
-    """What KSampler asks for of prompts, guidance and sampler, which is at first the given one."""
+    """Inputs of KSampler for prompts, guidance and sampler, which is at first the given one."""
     return [
         io.Conditioning.Input(
             "positive",
@@ -152,7 +152,7 @@ def prompts_inputs() -> list[io.Input]:
 
 
 def exact_inputs() -> list[io.Input]:
-    """What may be linked in the place of these."""
+    """Inputs that may be linked in the place of these."""
     return [
         io.Guider.Input(
             "guider",

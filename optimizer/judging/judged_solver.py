@@ -24,7 +24,7 @@ from ..runs.meter import Meter
 
 __all__ = ["JudgedSolver"]
 
-FIRST_ORDER = ("euler", "ddim_stochastic")
+FIRST_ORDER_SOLVERS = ("euler", "ddim_stochastic")
 
 Begin = Callable[[Tensor], Tensor]
 
@@ -107,7 +107,7 @@ class JudgedSolver:
         own = meter or Meter()
         metered = denoise if meter else _metered(denoise, own)
         calls = getattr(solver, "calls_per_step", 2 if solver == "heun" else 1)
-        order = order or (1 if solver in FIRST_ORDER else 2)
+        order = order or (1 if solver in FIRST_ORDER_SOLVERS else 2)
         stochastic: StochasticSolver | None
         if isinstance(solver, str):
             twin = {CALIBRATED: LIKE_CALIBRATED, **DETERMINISTIC_TWIN}.get(solver, solver)

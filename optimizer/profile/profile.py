@@ -5,8 +5,8 @@ like it needs only the squared differences
 
     E || D(x_t, t) - D(x_s, s) ||^2        for pairs of levels t < s on the SAME forward path.
 
-So each sample is noised once along levels g_1 < ... < g_M, a path with the right joint law for
-every pair, and its Gram matrix
+So each sample is noised once along levels g_1 < ... < g_M, a path with the right joint
+distribution for every pair, and its Gram matrix
 
     G[a, b] = < D_a - D_1, D_b - D_1 >
 
@@ -34,7 +34,7 @@ from ..runs.conditions import Conditions
 __all__ = ["Denoiser", "Profile", "measure_profile"]
 
 WALKED = 256 * 2**20  # bytes of outputs that the samples walked together may take
-CHUNK = 2**18  # elements that inner products are computed on at once
+PRODUCT_CHUNK = 2**18  # elements that inner products are computed on at once
 
 
 class Denoiser(Protocol):
@@ -222,8 +222,8 @@ def _gram(outputs: Sequence[Tensor]) -> Tensor:
     In chunks of the elements: the outputs are many and large.
     """
     gram = torch.zeros(len(outputs), len(outputs), dtype=torch.float64)
-    for parts in zip(*(D.split(CHUNK) for D in outputs), strict=True):
-        difference = torch.stack(parts).sub_(parts[-1])  # [M, at most CHUNK]
+    for parts in zip(*(D.split(PRODUCT_CHUNK) for D in outputs), strict=True):
+        difference = torch.stack(parts).sub_(parts[-1])  # [M, at most PRODUCT_CHUNK]
         gram += (difference @ difference.T).cpu().double()
     return gram
 
@@ -237,7 +237,7 @@ def forward_path(
 
         x_t = x_0 + (t/s)^2 (x_s - x_0) + t sqrt(1 - (t/s)^2) e,     t < s,
 
-    which has the law of adding noise level by level but keeps one state only.
+    which has the distribution of adding noise level by level but keeps one state only.
     """
     noise = None
     previous = float("inf")
