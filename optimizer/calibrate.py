@@ -48,6 +48,7 @@ from .fit.multistep_fit import (
     tangents,
 )
 from .gain import Gain
+from .judging.shown import MANY, Shown
 from .plan import MOST_RACED, PROBED, SCREENED_ON, CalibrationPlan
 from .runs.meter import NotFiniteError
 
@@ -98,6 +99,7 @@ class Calibrated:
     errors:    of all that were raced, by name, one for each noise of the race; infinite ones where
                a run came out as NaN or infinity
     gain:      of the best stage of the fit over the best pair; None: all of one kind failed
+    shown:     where the first noise of the race ends, [...] by name, with the reference's as MANY
     """
 
     name: str
@@ -106,6 +108,7 @@ class Calibrated:
     pairs: dict[str, Multistep] = field(repr=False)
     errors: dict[str, list[float]] = field(repr=False)
     gain: Gain | None
+    shown: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def sampler(self) -> Multistep:
@@ -165,7 +168,8 @@ def calibrate(
     while count < MOST_RACED and source.fits((count + 1) * cost):
         count += 1
     errors = bench.errors(raced, range(plan.noises, plan.noises + count))
-    return _judged(fitted, pairs, {name: e.tolist() for name, e in errors.items()})
+    found = _judged(fitted, pairs, {name: e.tolist() for name, e in errors.items()})
+    return replace(found, shown=bench.shown.ends)
 
 
 def _judged(
@@ -219,6 +223,7 @@ class _Bench:
         steps = len(next(iter(self.curves.values()))) - 1
         self.probe = textbook(START, [*spread(highest, lowest, steps)[:steps], 0.0], boundary)
         self.ends: dict[range, Tensor] = {}
+        self.shown = Shown()
 
     def _fine(self, name: str, highest: float, count: int, **shape: float) -> Multistep:
         """A textbook sampler of many steps."""
@@ -291,11 +296,14 @@ class _Bench:
         """The references' end points [K, E]."""
 
         def measure() -> dict[str, Tensor]:
-            return {"end": self.elements(self.reference(self._rows, self.source.noise(noises)))}
+            end = self.reference(self._rows, self.source.noise(noises))
+            return {"end": self.elements(end), **self.shown.part(end)}
 
         if noises not in self.ends:
-            self.ends[noises] = self.source.once(f"reference {noises}", measure)["end"]
+            found = self.source.once(f"reference {noises}", measure)
+            self.ends[noises] = found["end"]
             _check(self.ends[noises])
+            self.shown.keep(MANY, found)
         return self.ends[noises]
 
     def errors(self, samplers: Mapping[str, Multistep], noises: range) -> dict[str, Tensor]:
@@ -305,9 +313,12 @@ class _Bench:
         for name, sampler in samplers.items():
 
             def measure(sampler: Multistep = sampler) -> dict[str, Tensor]:
-                return {"x": self.elements(sampler(self._rows, self.source.noise(noises)))}
+                x = sampler(self._rows, self.source.noise(noises))
+                return {"x": self.elements(x), **self.shown.part(x)}
 
-            x = self.source.once(f"{name} {noises}", measure)["x"]
+            made = self.source.once(f"{name} {noises}", measure)
+            self.shown.keep(name, made)
+            x = made["x"]
             error = (x - end).square().mean(1).sqrt()
             found[name] = torch.where(error.isfinite(), error, math.inf).clamp_min(1e-12)
         return found

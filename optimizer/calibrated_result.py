@@ -108,6 +108,7 @@ def _result(lab: Lab, found: Calibrated, plan: CalibrationPlan, left_out: dict[s
         solver_name=problem.solver.name,
         sampler=found.sampler,
         plain=_candidate(problem, found.pair_name, found.pairs[found.pair_name], True),
+        shown=found.shown,
     )
 
 
