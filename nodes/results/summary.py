@@ -7,7 +7,7 @@ from ...optimizer.judging.select import Score
 from .. import host
 from .shown_names import shown_name
 
-__all__ = ["best_given", "gained", "seeds", "summary", "to_do"]
+__all__ = ["best_given", "gained", "seeds", "step_count", "summary", "to_do"]
 
 
 def summary(
@@ -37,7 +37,7 @@ def to_do(
     boundary: the level at and below which a second model answers, if there is one
     """
     count = len(result.sigmas) - 1
-    settings = [f"{count} step{'' if count == 1 else 's'}"]
+    settings = [step_count(count)]
     if cfg is not None and boundary is None:
         settings.append(f"cfg {cfg:g}")
     if denoise < 1.0:
@@ -97,6 +97,15 @@ def seeds(count: int) -> str:
     ('1 seed', '4 seeds')
     """
     return f"{count} seed{'' if count == 1 else 's'}"
+
+
+def step_count(count: int) -> str:
+    """A number of steps in words.
+
+    >>> step_count(1), step_count(8)
+    ('1 step', '8 steps')
+    """
+    return f"{count} step{'' if count == 1 else 's'}"
 
 
 def these_seeds(count: int) -> str:
