@@ -18,6 +18,7 @@
 5. The gain that is told: for every noise of the race, winner and best pair are chosen by the other
    noises, and the ratio of their errors on this one counts. So no ratio is of a noise that has been
    used to choose. If their geometric mean tells of no gain, the pair is returned.
+6. Where calls are left, the steps with which that pair comes as close (steps_needed.py).
 
 All calls count: one for each row of each batch that the denoiser is given.
 """
@@ -51,6 +52,7 @@ from .gain import Gain
 from .judging.shown import MANY, Shown
 from .plan import MOST_RACED, PROBED, SCREENED_ON, CalibrationPlan
 from .runs.meter import NotFiniteError
+from .steps_needed import SURE, Longer, StepsNeeded, measured_steps, reserved
 
 __all__ = ["Calibrated", "Source", "calibrate"]
 
@@ -99,6 +101,7 @@ class Calibrated:
     errors:    of all that were raced, by name, one for each noise of the race; infinite ones where
                a run came out as NaN or infinity
     gain:      of the best stage of the fit over the best pair; None: all of one kind failed
+    needed:    steps with which the pair comes as close; None: not measured
     shown:     where the first noise of the race ends, [...] by name, with the reference's as MANY
     """
 
@@ -108,7 +111,8 @@ class Calibrated:
     pairs: dict[str, Multistep] = field(repr=False)
     errors: dict[str, list[float]] = field(repr=False)
     gain: Gain | None
-    shown: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    needed: StepsNeeded | None = None
+    shown: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def sampler(self) -> Multistep:
@@ -131,6 +135,7 @@ def calibrate(
     model_level: Callable[[float], float] = float,
     boundary: float = 0.0,
     plan: CalibrationPlan | None = None,
+    longer: Longer | None = None,
 ) -> Calibrated:
     """Fit, choose and judge a sampler.
 
@@ -147,6 +152,7 @@ def calibrate(
         boundary: the EDM level at and below which another model answers, in a run of its own, which
             knows no earlier outputs; 0: there is one model.
         plan: in the place of the budget's own.
+        longer: gives a curve's levels at another number of steps, by its name.
 
     Raises ValueError for a budget that is too small, NotFiniteError for references, or the runs of
     every sampler, that are no numbers.
@@ -164,12 +170,18 @@ def calibrate(
 
     raced = {**fitted, **pairs}
     cost = plan.reference + len(raced) * steps
-    count = plan.race - 1
-    while count < MOST_RACED and source.fits((count + 1) * cost):
+    left = 0 if longer is None else reserved(source.fits, cost, steps)
+    count = min(plan.race - 1, SURE) if left else plan.race - 1
+    while count < MOST_RACED and source.fits((count + 1) * cost + left):
         count += 1
-    errors = bench.errors(raced, range(plan.noises, plan.noises + count))
+    race = range(plan.noises, plan.noises + count)
+    errors = bench.errors(raced, race)
     found = _judged(fitted, pairs, {name: e.tolist() for name, e in errors.items()})
-    return replace(found, shown=bench.shown.ends)
+    needed = None
+    if longer is not None and found.gain is not None and found.gain.claimed:
+        ours = [found.errors[name] for name in fitted if math.isfinite(sum(found.errors[name]))]
+        needed = measured_steps(bench, found.pair_name, ours, steps, race, longer)
+    return replace(found, needed=needed, shown=bench.shown.ends)
 
 
 def _judged(

@@ -26,7 +26,7 @@ import numpy as np
 
 from .judging.select import LEAST, Score
 
-__all__ = ["Gain", "error_interval"]
+__all__ = ["Gain", "error_interval", "unseen_logs"]
 
 LARGEST = 700.0  # logarithm of a number
 SURE = 8  # noises from which on a gain is told without "about"
@@ -74,7 +74,7 @@ class Gain:
         >>> Gain.of([[1.0, 1.0, 1.0], [5.0, 5.0, 5.0]], [[2.0, 2.0, 2.0]]).ratio
         0.5
         """
-        logs = (_unseen(_logs(ours)) - _unseen(_logs(theirs)))[after:]
+        logs = (unseen_logs(ours) - unseen_logs(theirs))[after:]
         count, mean = len(logs), float(logs.mean())
         low, high = 0.0, math.inf
         if count > 1:
@@ -98,6 +98,11 @@ class Gain:
             half = _quantile(count) * float(squares * (count - 1) / count) ** 0.5
             low, high = max(0.0, ratio - half), ratio + half
         return Gain(ratio, low, high, float((a < b).mean()), count)
+
+
+def unseen_logs(errors: Sequence[Sequence[float]]) -> np.ndarray:
+    """Logarithms [N] of errors [A, N]: on every noise that of the one best on the others."""
+    return _unseen(_logs(errors))
 
 
 def error_interval(score: Score) -> tuple[float, float] | None:

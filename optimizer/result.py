@@ -23,6 +23,7 @@ from .profile.klub import klub
 from .profile.profile import Denoiser, Profile
 from .stages import Verdict
 from .step_counts import at_steps, drawn_through
+from .steps_needed import StepsNeeded
 
 __all__ = ["Result"]
 
@@ -57,6 +58,8 @@ class Result:
     plain:           beside a calibrated sampler the best of the given curves, for other samplers
     resumable:       whether one that ended early can go on from its journal: not if there was so
                      little time that it was planned in another way, with smaller batches
+    needed:          the steps with which the best given pair of textbook sampler and curve comes as
+                     close as a fitted sampler; None: not measured
     shown:           where the first of the noises that chose the winner ends, [...] in the model's
                      own space and half precision: by name, of the reference as MANY. None of very
                      large samples, and where a distribution of samples has judged
@@ -81,6 +84,7 @@ class Result:
     solver_name: str | None = None
     sampler: Multistep | None = None
     plain: Candidate | None = None
+    needed: StepsNeeded | None = None
     shown: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     def solver(self, denoise: Denoiser) -> Solver:

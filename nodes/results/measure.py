@@ -71,6 +71,7 @@ def _optimised(task: Task, progress: host.Progress, journal: Unfinished | None) 
         profile=None if task.profile is None else task.profile.profile,
         samples=guided.latent.samples,
         starts=starts(levels, method, request.steps, request.denoise),
+        longer=lambda name, steps: task.given_at(steps).get(name),
     )
     session = Session(progress=progress, better=progress.better, journal=journal, finish=progress)
     return guided.fitted(

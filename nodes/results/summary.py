@@ -80,8 +80,20 @@ def gained(result: Result) -> str:
         return f"Hardly less error than {best} (measured on {seeds(gain.noises)})."
     return (
         f"{about}{shares[0]} % less error than {best} (measured on {seeds(gain.noises)}; between "
-        f"{shares[1]} and {shares[2]} %)."
+        f"{shares[1]} and {shares[2]} %).{_steps_needed(result, given)}"
     )
+
+
+def _steps_needed(result: Result, given: Score) -> str:
+    """With how many steps the best standard choice comes as close; empty if nobody knows."""
+    needed = result.needed
+    if needed is None:
+        return ""
+    on = f"measured on {seeds(needed.noises)}"
+    name = shown_name(given.candidate.name)
+    if not needed.reached:
+        return f" Even {needed.steps} steps of {name} do not come as close ({on})."
+    return f" As close as {needed.steps} steps of {name} ({on})."
 
 
 def best_given(result: Result) -> Score | None:
