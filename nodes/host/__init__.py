@@ -63,7 +63,7 @@ from .model import (
 from .neighbours import accept_copies, register_names
 from .pair import GuidedPair, boundary_level, pair_levels, with_model
 from .pictures import decoded
-from .progress import Progress, show_text
+from .progress import Progress, calls_by_phase, show_text
 from .routes import add_routes
 from .running import call_with_prompts, running_node
 from .samplers import JudgedSampler, judged_sampler, sampler_names
@@ -91,6 +91,7 @@ __all__ = [
     "attach",
     "boundary_level",
     "call_with_prompts",
+    "calls_by_phase",
     "comparable_digest",
     "decoded",
     "distilled_warning",
