@@ -18,7 +18,16 @@ from .fit.multistep_fit import run
 from .gain import unseen_logs
 from .judging.select import LEAST
 
-__all__ = ["SURE", "Longer", "StepsNeeded", "measured_steps", "reserved", "steps_needed"]
+__all__ = [
+    "FEWEST",
+    "SURE",
+    "Longer",
+    "StepsNeeded",
+    "measured_steps",
+    "most_calls",
+    "reserved",
+    "steps_needed",
+]
 
 Longer = Callable[[str, int], Sequence[float] | None]  # a named curve's EDM levels at other steps
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..diffusion.solvers import Solver
 from ..fit.surrogate import Track, integration_error, joined, measured_slope
 from ..plan import FEWEST, Plan
 from ..runs.failures import checked_end
@@ -166,13 +167,17 @@ class PairedErrors:
             ledger.owe(lambda: max(0, FEWEST - self._made) * once)
         return True
 
-    def end_points(self, sigmas: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+    def end_points(
+        self, sigmas: Tensor, batch: int, solver: Solver | None = None
+    ) -> tuple[Tensor, Tensor]:
         """End points [B, ...] of the judged solver, and their distances from the references [B].
+
+        solver: another one in its place, whose calls pass through the same meter
 
         Whatever is left of the budget. Raises NotFiniteError for a schedule that fails.
         """
         problem = self._lab.problem
-        end = self._runner.run("candidates", problem.solver.run, batch, sigmas)
+        end = self._runner.run("candidates", solver or problem.solver.run, batch, sigmas)
         end = checked_end(end, sigmas)
         known = self._references.ends[batch]
         reference = known[self._lab.ranks.rows(len(known))].to(end.device)
