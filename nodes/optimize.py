@@ -102,7 +102,7 @@ class AYSOptimize(io.ComfyNode):
                     "is taken. For a surer choice, queue again with more minutes.",
                 ),
                 seed_input(
-                    "Of the noise that schedules are compared on. The same seed gives "
+                    "Where the seeds that are measured on begin. The same seed gives "
                     "the same schedule; there is no need to change it, unless several machines "
                     "measure one model: give each its own."
                 ),

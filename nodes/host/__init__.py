@@ -71,9 +71,11 @@ from .scheduler import (
     SCHEDULER_NAME,
     Measured,
     attach,
+    carries_sampler,
     register_scheduler,
     steps_of_the_first,
 )
+from .solver import HostSolver
 from .tensors import is_readable
 
 __all__ = [
@@ -81,6 +83,7 @@ __all__ = [
     "SCHEDULER_NAME",
     "GuidedModel",
     "GuidedPair",
+    "HostSolver",
     "JudgedSampler",
     "LatentUse",
     "Measured",
@@ -92,6 +95,7 @@ __all__ = [
     "boundary_level",
     "call_with_prompts",
     "calls_by_phase",
+    "carries_sampler",
     "comparable_digest",
     "decoded",
     "distilled_warning",
