@@ -110,7 +110,7 @@ def _steps(found: Comparison) -> str:
 
 def _table(found: Comparison) -> list[str]:
     """Ranks, names, errors, and how far each is behind."""
-    rows = [f"{'#':>2} {'':<{NAME}}{'error':>8}{'behind':>8}{'±':>8}"]
+    rows = [f"{'#':>2} {'schedule':<{NAME}}{'error':>8}{'behind':>8}{'±':>8}"]
     for rank, score in enumerate(found.scores, start=1):
         name = short_name(score.candidate.name, NAME - 1)
         rows.append(f"{rank:>2} {name:<{NAME}}{score.mean:>8.3g}{_behind(found, score)}")
