@@ -34,6 +34,7 @@ from .profile.klub import klub, klub_standard_error
 from .profile.paths import shortest_path
 from .profile.profile import Denoiser, Profile, measure_profile
 from .result import Result
+from .runs.conditions import Conditions
 from .runs.finish import Deadline, Finish
 from .runs.journal import Journal
 from .runs.meter import DenoiserError, Meter, NotFiniteError
@@ -47,6 +48,7 @@ __all__ = [
     "SOLVERS",
     "VE",
     "Comparison",
+    "Conditions",
     "Coordinate",
     "Deadline",
     "Denoiser",

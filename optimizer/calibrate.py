@@ -56,7 +56,7 @@ from .steps_needed import SURE, Longer, StepsNeeded, measured_steps, reserved
 
 __all__ = ["Calibrated", "Source", "calibrate"]
 
-ELEMENTS = 2048  # of a latent that a fit is made on
+FITTED_ELEMENTS = 2048  # of a latent that a fit is made on
 FEWER = 256  # that the linear model is run on
 START = "unipc_2"  # whose weights the fit is drawn toward
 REFERENCE, ROBUST = "unipc_3", "dpmpp_2m"
@@ -68,7 +68,7 @@ SHARED = 2  # outputs that pairs on one curve have in common: their first step i
 
 
 class Source(Protocol):
-    """What a calibration needs of its surroundings.
+    """The surroundings of a calibration: all that it needs of them.
 
     shape:      of one sample
     batch_size: rows of a call at most
@@ -84,10 +84,10 @@ class Source(Protocol):
         """D [B, ...] of x [B, ...] in EDM coordinates at one EDM level sigma [B]: B calls."""
 
     def fits(self, rows: int) -> bool:
-        """Whether so many more calls may be spent; asked before every stage."""
+        """Tell whether so many more calls may be spent; asked before every stage."""
 
     def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What a stage finds: recalled if a stage of that key is known, else measured."""
+        """Recall what a stage finds if a stage of that key is known, else measure it."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def calibrate(
     """
     steps = len(next(iter(curves.values()))) - 1
     plan = plan or CalibrationPlan.of(budget, steps)
-    kept = _kept(source.shape, elements)
+    kept = _fitted_elements(source.shape, elements)
     bench = _Bench(source, kept, lowest, plan.reference, curves, boundary)
     fit = range(plan.noises)
     path = bench.path(plan.checked, plan.noises)
@@ -205,10 +205,10 @@ def _judged(
     return Calibrated(winner, pair, fitted, pairs, errors, gain)
 
 
-def _kept(shape: Sequence[int], elements: Tensor | None) -> Tensor:
+def _fitted_elements(shape: Sequence[int], elements: Tensor | None) -> Tensor:
     """Indices of the elements that a fit is made on."""
     counted = np.arange(math.prod(shape)) if elements is None else elements.numpy()
-    chosen = np.random.default_rng(0).permutation(counted)[:ELEMENTS]
+    chosen = np.random.default_rng(0).permutation(counted)[:FITTED_ELEMENTS]
     return torch.from_numpy(np.sort(chosen))
 
 
@@ -290,7 +290,7 @@ class _Bench:
         return Path(log_levels, found["outputs"], found["noises"], found["end"])
 
     def _doubtful(self, noises: range, end: Tensor) -> bool:
-        """Whether ends [K, E] disagree with the robust method's by more than these change."""
+        """Tell whether ends [K, E] disagree with the robust method's by more than these change."""
 
         def measure() -> dict[str, Tensor]:
             noise = self.source.noise(noises)
@@ -411,13 +411,13 @@ def _screened(
         return {"ends": torch.stack([_end(bench, one, noise, known) for one in pairs.values()])}
 
     ends = bench.source.once(f"screened {noises}", measure)["ends"]
-    near = path.part(len(noises), ELEMENTS)
+    near = path.part(len(noises), FITTED_ELEMENTS)
     missed = {name: near.log_error(end) for name, end in zip(pairs, ends, strict=True)}
     return {name: pairs[name] for name in sorted(pairs, key=lambda name: missed[name])[:count]}
 
 
 def _end(bench: _Bench, sampler: Multistep, noise: Tensor, known: dict[object, Tensor]) -> Tensor:
-    """Where a sampler leads, with first outputs that are known from others before it."""
+    """The end points of a sampler, with first outputs that are known from others before it."""
     i = -1
 
     def denoise(x: Tensor, level: float) -> Tensor:
@@ -444,7 +444,7 @@ def _fitted(
     whole: bool,
     model_level: Callable[[float], float],
 ) -> dict[str, Multistep]:
-    """What the greedy fit and the last joint step leave, by name."""
+    """Gather by name what the greedy fit and the last joint step leave."""
     noise, boundary = bench.source.noise(noises), bench.boundary
 
     def nearest(s: float) -> float:

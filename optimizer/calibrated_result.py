@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle, islice
 
 import numpy as np
 import torch
@@ -148,16 +149,21 @@ def _candidate(problem: Problem, name: str, sampler: Multistep, given: bool) -> 
 
 
 class _LabSource:
-    """A calibration's source of noise and outputs: a laboratory, which charges and records."""
+    """A calibration's source of noise and outputs: a laboratory, which charges and records.
+
+    Rows of calls are the noises last asked for, in their order, again and again.
+    """
 
     def __init__(self, lab: Lab, batch_size: int):
         self._lab, self.batch_size = lab, batch_size
         self.shape = tuple(lab.problem.shape)
         self._phase = "reference"
         self._stage = 0
+        self._rows = cycle(range(1))
 
     def noise(self, indices: range) -> Tensor:
         """Unit noises [K, ...] by their numbers, with what runs start from beside them."""
+        self._rows = cycle(indices)
         noise = unit_noise(generators(self._lab.problem.seed, SELECTION, indices), self.shape)
         begin = self._lab.problem.solver.begin
         if begin is None:
@@ -167,17 +173,18 @@ class _LabSource:
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D [B, ...] at one EDM level, charged to the phase at hand."""
         self._lab.ask()
-        with self._lab.ledger.charging(self._phase):
-            D = self._lab.problem.solver.denoise(x, sigma)
+        solver, own = self._lab.problem.solver, islice(self._rows, len(x))
+        with self._lab.ledger.charging(self._phase), solver.conditions.of(own):
+            D = solver.denoise(x, sigma)
         self._lab.tell(self._phase)
         return D
 
     def fits(self, rows: int) -> bool:
-        """Whether so many more calls may be spent."""
+        """Tell whether so many more calls may be spent."""
         return self._lab.ledger.fits(rows)
 
     def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What `measure` finds, or had found once before."""
+        """Return what `measure` finds, or had found once before."""
         self._phase = PHASES.get(key.split()[0], "candidates")
         self._stage += 1
         record, run = self._lab.record, f"{key}, batch {self.batch_size}"

@@ -23,9 +23,9 @@ from .schema import AUTO
 
 __all__ = ["Entry", "parsed_entries", "parsed_results"]
 
-MOST = 24  # names: more would make neither a table nor a plot that can be read
+MOST_NAMES = 24  # names: more would make neither a table nor a plot that can be read
 MOST_RESULTS = 200  # to merge at a time
-LISTED = 90  # characters of saved names that an error shows
+LISTED_NAMES = 90  # characters of saved names that an error shows
 PAIR = re.compile(r"([^\s+]+)(?:\s*\+\s*|\s+with\s+|\s+)(\S.*)")  # a sampler, and a schedule
 
 T = TypeVar("T")
@@ -73,8 +73,10 @@ def parsed_entries(text: str) -> list[Entry]:
         return _unknown(pair[2] if pair and pair[1].casefold() in samplers else name, known, saved)
 
     entries = _found_in(text, known, paired, unknown)
-    if len(entries) > MOST:
-        raise ValueError(f"{len(entries)} schedules were named: compare at most {MOST} at a time.")
+    if len(entries) > MOST_NAMES:
+        raise ValueError(
+            f"{len(entries)} schedules were named: compare at most {MOST_NAMES} at a time."
+        )
     return entries
 
 
@@ -130,7 +132,7 @@ def _found_in(
 
 
 def _unknown(name: str, known: Sequence[str], saved: Sequence[str]) -> str:
-    have = f"; saved on this machine: {_listed(saved)}" if saved else ""
+    have = f"; saved on this machine: {_joined_names(saved)}" if saved else ""
     return (
         f"There is no schedule {shortened(name)}.{_meant(name, known)} Give '{AUTO}', a scheduler "
         f"of KSampler ({', '.join(host.scheduler_names())}, {host.SCHEDULER_NAME}), a published "
@@ -147,7 +149,7 @@ def _no_result(name: str, saved: Sequence[str]) -> str:
         )
     return (
         f"There is no saved result {shortened(name)}.{_meant(name, saved)} Give names as the "
-        f"schedule lists show them; saved on this machine: {_listed(saved)}."
+        f"schedule lists show them; saved on this machine: {_joined_names(saved)}."
     )
 
 
@@ -157,6 +159,6 @@ def _meant(name: str, known: Sequence[str]) -> str:
     return f" Did you mean '{next(k for k in known if k.casefold() == near[0])}'?" if near else ""
 
 
-def _listed(saved: Sequence[str]) -> str:
+def _joined_names(saved: Sequence[str]) -> str:
     more = f" … ({len(saved)} in all)"
-    return textwrap.shorten(", ".join(saved), LISTED, placeholder=more)
+    return textwrap.shorten(", ".join(saved), LISTED_NAMES, placeholder=more)

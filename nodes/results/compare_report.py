@@ -13,26 +13,28 @@ from .summary import seeds, step_count, these_seeds
 
 __all__ = ["comparison_report", "verdict"]
 
-NAME = 21  # characters of a name in the table, whose rows have 48: longer ones would be wrapped
-FEWEST = 4  # seeds on which a standard error says something
+NAME_WIDTH = 21  # characters of a name in the table, whose rows have 48: longer ones would wrap
+    21  # characters of a name in the table, whose rows have 48: longer ones would be wrapped
+)
+FEWEST_TO_TELL = 4  # seeds on which a standard error says something
 
 
 def verdict(found: Comparison) -> str:
-    """Which schedule is closest, by how much, and whether that may be luck."""
+    """Tell which schedule is closest, by how much, and whether that may be luck."""
     best, others = found.best, found.scores[1:]
     text = f"Closest to the image in many steps: '{best.candidate.name}'."
     if not others:
         return f"{text} It is the only one that was compared."
-    if found.noises < FEWEST:
+    if found.noises < FEWEST_TO_TELL:
         on = these_seeds(found.noises)
-        return f"{text} On {on} this may be luck: give {FEWEST} or more to be surer."
+        return f"{text} On {on} this may be luck: give {FEWEST_TO_TELL} or more to be surer."
     equal = [score for score in others if found.as_good(score)]
     behind = [score for score in others if score not in equal]
     if behind:
         shown = [behind[0], behind[-1]] if len(behind) > 1 else behind
         text += " It has " + " and ".join(_less(best, score) for score in shown) + "."
     if equal:
-        names = _listed([f"'{score.candidate.name}'" for score in equal])
+        names = _in_words([f"'{score.candidate.name}'" for score in equal])
         text += f" As good, as far as {seeds(found.noises)} can tell: {names}."
     return text
 
@@ -110,10 +112,10 @@ def _steps(found: Comparison) -> str:
 
 def _table(found: Comparison) -> list[str]:
     """Ranks, names, errors, and how far each is behind."""
-    rows = [f"{'#':>2} {'schedule':<{NAME}}{'error':>8}{'behind':>8}{'±':>8}"]
+    rows = [f"{'#':>2} {'schedule':<{NAME_WIDTH}}{'error':>8}{'behind':>8}{'±':>8}"]
     for rank, score in enumerate(found.scores, start=1):
-        name = short_name(score.candidate.name, NAME - 1)
-        rows.append(f"{rank:>2} {name:<{NAME}}{score.mean:>8.3g}{_behind(found, score)}")
+        name = short_name(score.candidate.name, NAME_WIDTH - 1)
+        rows.append(f"{rank:>2} {name:<{NAME_WIDTH}}{score.mean:>8.3g}{_behind(found, score)}")
     return rows
 
 
@@ -141,5 +143,5 @@ def _number(value: float) -> str:
     return "?" if math.isnan(value) else f"{value:.2g}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _in_words(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
