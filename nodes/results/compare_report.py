@@ -14,8 +14,6 @@ from .summary import seeds, step_count, these_seeds
 __all__ = ["comparison_report", "verdict"]
 
 NAME_WIDTH = 21  # characters of a name in the table, whose rows have 48: longer ones would wrap
-    21  # characters of a name in the table, whose rows have 48: longer ones would be wrapped
-)
 FEWEST_TO_TELL = 4  # seeds on which a standard error says something
 
 
