@@ -52,7 +52,7 @@ def table_name(name: str, longest: int) -> str:
     """The name of a candidate in a column.
 
     >>> table_name("euler karras", 28), table_name("unipc_2 AYS DeepFloyd IF", 28)
-    ('euler, karras', 'uni_pc_bh2 ord…S DeepFloyd IF')
+    ('euler, karras', 'uni_pc_bh2 ord…DeepFloyd IF')
     """
     return short_name(shown_name(name).replace(WITH, ", "), longest)
 
