@@ -206,6 +206,7 @@ def optimize(**inputs: Any) -> Node:
         "sampler_name": "ays_model",
         "steps": 8,
         "budget": 1000,
+        "vae": ("checkpoint", 2),
         **inputs,
     }
     return Node("AYSOptimize", settings, room=FIT_ROOM)
@@ -319,7 +320,8 @@ COMPARE = Example(
     "4 Compare what is best",
     "## Which schedule is best for my model?\n\n"
     "Choose your checkpoint and press Run. **Compare Schedules** samples the same seeds with "
-    "every schedule in its list and ranks them by how close they come to a picture of many steps. "
+    "every choice in its list, schedules or pairs of sampler and schedule, and ranks them by how "
+    "close they come to many steps. "
     "**Plot Sigmas** draws the noise levels of whatever is linked to it: here the winner beside "
     "`karras`.",
     (
@@ -343,8 +345,9 @@ COMPARE = Example(
                         "latent_image": ("latent", 0),
                         "vae": ("checkpoint", 2),
                         "cfg": 7.0,
-                        "sampler_name": "dpmpp_2m",
-                        "steps": 10,
+                        "sampler_name": "ays_model",
+                        "steps": 8,
+                        "schedules": "auto, dpmpp_2m karras, dpmpp_2m SD1.5, euler beta",
                     },
                     room=150,
                 ),
@@ -459,7 +462,7 @@ FLUX = Example(
                 "latent": empty(1024, "EmptySD3LatentImage"),
             },
         ),
-        Column("Fit", {"optimize": optimize(model=("shifted", 0), cfg=1.0)}),
+        Column("Fit", {"optimize": optimize(model=("shifted", 0), cfg=1.0, vae=("vae", 0))}),
         Column("Use", {"sample": ksampler(("optimize", 0), "latent", cfg=1.0)}),
         Column("Picture", picture(("vae", 0))),
     ),

@@ -56,16 +56,19 @@ USE = Example(
     "use",
     "",
     (
-        Column("Your model and prompts", MODEL),
+        Column("Your model and prompts", {**MODEL, **VAE}),
         Column(
             "Optimise",
-            {"optimize": Node("AYSOptimize", {**GUIDED, **FITTED}, room=FIT_ROOM)},
+            {
+                "optimize": Node(
+                    "AYSOptimize", {**GUIDED, **FITTED, "vae": ("vae", 0)}, room=FIT_ROOM
+                )
+            },
         ),
         Column(
             "Use",
             {
                 "sample": digits_sampler("optimize"),
-                **VAE,
                 "decode": Node("VAEDecode", {"samples": ("sample", 0), "vae": ("vae", 0)}),
             },
         ),
@@ -90,8 +93,9 @@ COMPARE = Example(
                     "AYSCompare",
                     {
                         **GUIDED,
+                        "sampler_name": "ays_model",
                         "vae": ("vae", 0),
-                        "schedules": f"{NAME}, DeepFloyd IF, SD1.5, simple, karras",
+                        "schedules": f"{NAME}, dpmpp_2m karras, dpmpp_2m SDXL, euler SD1.5",
                         "noises": 32,
                         "seed": 7,  # noises that Optimize AYS, at seed 0, has not seen
                     },

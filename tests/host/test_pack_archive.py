@@ -8,6 +8,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 import pytest
 from align_your_steps.tests.host.archive import (
@@ -123,7 +124,7 @@ def test_a_fresh_host_serves_help_languages_and_examples(fresh: ComfyServer) -> 
     examples = fresh.get("/workflow_templates")[PACK]
     assert examples
     for example in examples:
-        assert fresh.get(f"/api/workflow_templates/{PACK}/{example}.json")["nodes"]
+        assert fresh.get(f"/api/workflow_templates/{PACK}/{quote(example)}.json")["nodes"]
 
 
 def text_of(server: ComfyServer, path: str) -> str:
