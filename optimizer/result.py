@@ -43,7 +43,7 @@ class Result:
     noises:          number of initial noises the winner was run on
     criterion:       what the scores' errors are: "paired error", end points against a reference
                      from the same noise, of a stochastic solver's deterministic twin; or "law",
-                     a stochastic solver's own, of the distribution of its samples (law.py)
+                     a stochastic solver's own, of the distribution of its samples (distribution.py)
     gain:            of the best that was found over the best of `candidates`, on noise that had no
                      part in choosing either; None: nothing given was run on as many noises
     reference_steps: steps of the reference runs that the scores compare with

@@ -9,7 +9,7 @@ is linear,
 and the slope c_k(t) of noise k is read off one coarse run of the solver from the same noise,
 <dD, dx> / <dx, dx>. With this denoiser any schedule can be run from these noises without a call.
 
-Where schedules were really run, more is known: see following.py.
+Where schedules were really run, more is known: see correction.py.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Candidate:
 class Score:
     """The errors of one candidate, one value per noise it was run on.
 
-    additive: whether only the mean of the values says something, as in law.py
+    additive: whether only the mean of the values says something, as in distribution.py
     """
 
     candidate: Candidate
