@@ -115,7 +115,7 @@ def levenberg_marquardt(
 
 
 def closest_gaps(schedule: np.ndarray, lowest: float) -> np.ndarray:
-    """How close in log t each of the levels [n] of a schedule [n+1] may come to the one before.
+    """Least gaps in log t that the levels [n] of a schedule [n+1] may keep from the one before.
 
     >>> closest_gaps(np.array([8.0, 4.0, 3.9, 0.0]), lowest=1.0).round(3).tolist()
     [0.139, 0.013]

@@ -1,4 +1,4 @@
-"""How far the law of a stochastic solver's samples is from that of many steps.
+"""Distance of the distribution of a stochastic solver's samples from that of many steps.
 
 What counts for a stochastic solver is the distribution of its samples, not where each one ends.
 With x_k the end point of noise k with a schedule, and y_k that of a fine run of the same process
@@ -24,15 +24,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .distribution_runs import LawRuns
+from .distribution_runs import DistributionRuns
 from .select import Candidate, Score
 
-__all__ = ["law_errors", "law_scores"]
+__all__ = ["distribution_errors", "distribution_scores"]
 
 CHUNK = 2**16  # elements that are worked on at once
 
 
-def law_errors(x: Tensor, y: Tensor) -> list[float]:
+def distribution_errors(x: Tensor, y: Tensor) -> list[float]:
     """One value for each of K >= 3 noises whose mean is L and whose standard error is L's.
 
         L + (K - 1) (mean of the L_j - L_k)
@@ -47,7 +47,7 @@ def law_errors(x: Tensor, y: Tensor) -> list[float]:
     Returns infinities if an end point is not a number.
 
     >>> e = torch.randn(8, 100)
-    >>> round(sum(law_errors(e + 0.5, e)) / 8, 4)
+    >>> round(sum(distribution_errors(e + 0.5, e)) / 8, 4)
     0.5
     """
     count = len(x)
@@ -84,10 +84,10 @@ def _squares(x: Tensor, y: Tensor) -> Tensor:
     return torch.cat([squared(shift, sum_x, sum_y, count), without])
 
 
-def law_scores(candidates: Sequence[Candidate], runs: LawRuns) -> list[Score]:
-    """Compare candidates by the law of their samples, all on the same noises.
+def distribution_scores(candidates: Sequence[Candidate], runs: DistributionRuns) -> list[Score]:
+    """Compare candidates by the distribution of their samples, all on the same noises.
 
-    The budget is spent, and allows one batch at least. Returns scores with `law_errors`.
+    The budget is spent, and allows one batch at least. Returns scores with `distribution_errors`.
     """
     references: list[Tensor] = []
     ends: list[list[Tensor]] = [[] for _ in candidates]
@@ -98,6 +98,6 @@ def law_scores(candidates: Sequence[Candidate], runs: LawRuns) -> list[Score]:
             known.append(end)
     y = torch.cat(references)
     return [
-        Score(candidate, law_errors(torch.cat(x), y), additive=True)
+        Score(candidate, distribution_errors(torch.cat(x), y), additive=True)
         for candidate, x in zip(candidates, ends, strict=True)
     ]
