@@ -18,6 +18,7 @@
 5. The gain that is told: for every noise of the race, winner and best pair are chosen by the other
    noises, and the ratio of their errors on this one counts. So no ratio is of a noise that has been
    used to choose. If their geometric mean tells of no gain, the pair is returned.
+6. Where calls are left, the steps with which that pair comes as close (steps_needed.py).
 
 All calls count: one for each row of each batch that the denoiser is given.
 """
@@ -48,8 +49,10 @@ from .fit.multistep_fit import (
     tangents,
 )
 from .gain import Gain
+from .judging.shown import MANY, Shown
 from .plan import MOST_RACED, PROBED, SCREENED_ON, CalibrationPlan
 from .runs.meter import NotFiniteError
+from .steps_needed import SURE, Longer, StepsNeeded, measured_steps, reserved
 
 __all__ = ["Calibrated", "Source", "calibrate"]
 
@@ -98,6 +101,8 @@ class Calibrated:
     errors:    of all that were raced, by name, one for each noise of the race; infinite ones where
                a run came out as NaN or infinity
     gain:      of the best stage of the fit over the best pair; None: all of one kind failed
+    needed:    steps with which the pair comes as close; None: not measured
+    shown:     where the first noise of the race ends, [...] by name, with the reference's as MANY
     """
 
     name: str
@@ -106,6 +111,8 @@ class Calibrated:
     pairs: dict[str, Multistep] = field(repr=False)
     errors: dict[str, list[float]] = field(repr=False)
     gain: Gain | None
+    needed: StepsNeeded | None = None
+    shown: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def sampler(self) -> Multistep:
@@ -128,6 +135,7 @@ def calibrate(
     model_level: Callable[[float], float] = float,
     boundary: float = 0.0,
     plan: CalibrationPlan | None = None,
+    longer: Longer | None = None,
 ) -> Calibrated:
     """Fit, choose and judge a sampler.
 
@@ -144,6 +152,7 @@ def calibrate(
         boundary: the EDM level at and below which another model answers, in a run of its own, which
             knows no earlier outputs; 0: there is one model.
         plan: in the place of the budget's own.
+        longer: gives a curve's levels at another number of steps, by its name.
 
     Raises ValueError for a budget that is too small, NotFiniteError for references, or the runs of
     every sampler, that are no numbers.
@@ -161,11 +170,18 @@ def calibrate(
 
     raced = {**fitted, **pairs}
     cost = plan.reference + len(raced) * steps
-    count = plan.race - 1
-    while count < MOST_RACED and source.fits((count + 1) * cost):
+    left = 0 if longer is None else reserved(source.fits, cost, steps)
+    count = min(plan.race - 1, SURE) if left else plan.race - 1
+    while count < MOST_RACED and source.fits((count + 1) * cost + left):
         count += 1
-    errors = bench.errors(raced, range(plan.noises, plan.noises + count))
-    return _judged(fitted, pairs, {name: e.tolist() for name, e in errors.items()})
+    race = range(plan.noises, plan.noises + count)
+    errors = bench.errors(raced, race)
+    found = _judged(fitted, pairs, {name: e.tolist() for name, e in errors.items()})
+    needed = None
+    if longer is not None and found.gain is not None and found.gain.claimed:
+        ours = [found.errors[name] for name in fitted if math.isfinite(sum(found.errors[name]))]
+        needed = measured_steps(bench, found.pair_name, ours, steps, race, longer)
+    return replace(found, needed=needed, shown=bench.shown.ends)
 
 
 def _judged(
@@ -219,6 +235,7 @@ class _Bench:
         steps = len(next(iter(self.curves.values()))) - 1
         self.probe = textbook(START, [*spread(highest, lowest, steps)[:steps], 0.0], boundary)
         self.ends: dict[range, Tensor] = {}
+        self.shown = Shown()
 
     def _fine(self, name: str, highest: float, count: int, **shape: float) -> Multistep:
         """A textbook sampler of many steps."""
@@ -291,11 +308,14 @@ class _Bench:
         """The references' end points [K, E]."""
 
         def measure() -> dict[str, Tensor]:
-            return {"end": self.elements(self.reference(self._rows, self.source.noise(noises)))}
+            end = self.reference(self._rows, self.source.noise(noises))
+            return {"end": self.elements(end), **self.shown.part(end)}
 
         if noises not in self.ends:
-            self.ends[noises] = self.source.once(f"reference {noises}", measure)["end"]
+            found = self.source.once(f"reference {noises}", measure)
+            self.ends[noises] = found["end"]
             _check(self.ends[noises])
+            self.shown.keep(MANY, found)
         return self.ends[noises]
 
     def errors(self, samplers: Mapping[str, Multistep], noises: range) -> dict[str, Tensor]:
@@ -305,9 +325,12 @@ class _Bench:
         for name, sampler in samplers.items():
 
             def measure(sampler: Multistep = sampler) -> dict[str, Tensor]:
-                return {"x": self.elements(sampler(self._rows, self.source.noise(noises)))}
+                x = sampler(self._rows, self.source.noise(noises))
+                return {"x": self.elements(x), **self.shown.part(x)}
 
-            x = self.source.once(f"{name} {noises}", measure)["x"]
+            made = self.source.once(f"{name} {noises}", measure)
+            self.shown.keep(name, made)
+            x = made["x"]
             error = (x - end).square().mean(1).sqrt()
             found[name] = torch.where(error.isfinite(), error, math.inf).clamp_min(1e-12)
         return found

@@ -16,10 +16,12 @@ from .judging.select import Candidate, Score
 from .plan import CalibrationPlan
 from .problem import Problem
 from .profile.algorithm_1 import edm_schedule
+from .profile.candidates import checked_candidate
 from .result import Result
 from .runs.failures import reason
 from .runs.runner import CONTINUED
-from .session import Lab, Session
+from .session import Known, Lab, Session
+from .steps_needed import Longer
 
 __all__ = ["calibrated"]
 
@@ -28,7 +30,11 @@ PHASES |= {"tangents": "fit", "joint": "fit"}  # by the first word of a measurem
 
 
 def calibrated(
-    lab: Lab, given: list[Candidate], left_out: dict[str, str], session: Session
+    lab: Lab,
+    given: list[Candidate],
+    left_out: dict[str, str],
+    session: Session,
+    known: Known | None = None,
 ) -> Result:
     """Fit a whole sampler to the problem's denoiser, see calibrate.py.
 
@@ -36,6 +42,7 @@ def calibrated(
         given: curves to start from and to race against, with every textbook sampler.
         left_out: those of the caller's that cannot be used, with the reason.
         session: with the size of a batch, and what was spent to find it.
+        known: of which the curves at other numbers of steps count.
 
     Raises ValueError for a budget that is too small.
     """
@@ -56,6 +63,7 @@ def calibrated(
         model_level=_model_level(problem),
         boundary=problem.solver.boundary,
         plan=plan,
+        longer=_longer(problem, known),
     )
     return _result(lab, found, plan, left_out)
 
@@ -78,6 +86,25 @@ def _model_level(problem: Problem) -> Callable[[float], float]:
         return float(known[np.abs(np.log(known) - np.log(t)).argmin()])
 
     return nearest
+
+
+def _longer(problem: Problem, known: Known | None) -> Longer | None:
+    """EDM levels of a given curve at another number of steps; None where nobody knows them."""
+    given = None if known is None else known.longer
+    if given is None:
+        return None
+
+    def levels(name: str, steps: int) -> list[float] | None:
+        sigmas = given(name, steps)
+        if sigmas is None:
+            return None
+        try:
+            candidate = checked_candidate(name, sigmas, steps, problem.sigma_max)
+        except ValueError:
+            return None
+        return [float(t) for t in problem.edm(candidate)]
+
+    return levels
 
 
 def _result(lab: Lab, found: Calibrated, plan: CalibrationPlan, left_out: dict[str, str]) -> Result:
@@ -109,6 +136,8 @@ def _result(lab: Lab, found: Calibrated, plan: CalibrationPlan, left_out: dict[s
         solver_name=problem.solver.name,
         sampler=found.sampler,
         plain=_candidate(problem, found.pair_name, found.pairs[found.pair_name], True),
+        needed=found.needed,
+        shown=found.shown,
     )
 
 

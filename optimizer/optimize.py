@@ -121,7 +121,7 @@ def optimize(
         lab = session.open(problem, budget, ranks, known)
         if problem.solver.name == CALIBRATED:
             check_calibration(method, ranks.size)
-            return calibrated(lab, *given_candidates(candidates, problem), session)
+            return calibrated(lab, *given_candidates(candidates, problem), session, known)
         whole_plan = Plan.of(
             problem,
             lab.ledger.granted,

@@ -151,7 +151,7 @@ class Plan:
         if self.budget >= self.least:
             return self
         batch = self.least_batch
-        among = f" with {batch} noises at a time" if batch > 1 else ""
+        among = f" with {batch} seeds at a time" if batch > 1 else ""
         remedy = "Raise the budget, or use fewer processes." if batch > 1 else "Raise the budget."
         raise ValueError(
             f"The budget was {budget} calls: at {self.problem.steps} steps{among} at least "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -23,6 +23,7 @@ from .profile.klub import klub
 from .profile.profile import Denoiser, Profile
 from .stages import Verdict
 from .step_counts import at_steps, drawn_through
+from .steps_needed import StepsNeeded
 
 __all__ = ["Result"]
 
@@ -57,6 +58,11 @@ class Result:
     plain:           beside a calibrated sampler the best of the given curves, for other samplers
     resumable:       whether one that ended early can go on from its journal: not if there was so
                      little time that it was planned in another way, with smaller batches
+    needed:          the steps with which the best given pair of textbook sampler and curve comes as
+                     close as a fitted sampler; None: not measured
+    shown:           where the first of the noises that chose the winner ends, [...] in the model's
+                     own space and half precision: by name, of the reference as MANY. None of very
+                     large samples, and where a distribution of samples has judged
     """
 
     sigmas: Tensor
@@ -78,6 +84,8 @@ class Result:
     solver_name: str | None = None
     sampler: Multistep | None = None
     plain: Candidate | None = None
+    needed: StepsNeeded | None = None
+    shown: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     def solver(self, denoise: Denoiser) -> Solver:
         """The Solver to run with `sigmas`, closed over a denoiser in EDM coordinates.
@@ -128,6 +136,7 @@ class Result:
             ended_early=lab.ledger.ended_early,
             resumable=plan.budget == whole_plan.budget,
             solver_name=plan.problem.solver.name,
+            shown=references.shown.ends if verdict.criterion == "paired error" else {},
         )
 
     def at_steps(self, steps: int) -> Tensor:
