@@ -28,6 +28,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -47,9 +48,12 @@ from .fit.multistep_fit import (
     slopes,
     tangents,
 )
+from .fit.other_counts import NOISES, FittedCount, Secants, with_counts
+from .fit.other_counts import ELEMENTS as OF_THEM
 from .gain import Gain
 from .plan import MOST_RACED, PROBED, SCREENED_ON, CalibrationPlan
 from .runs.meter import NotFiniteError
+from .step_counts import drawn_through
 
 __all__ = ["Calibrated", "Source", "calibrate"]
 
@@ -98,6 +102,8 @@ class Calibrated:
     errors:    of all that were raced, by name, one for each noise of the race; infinite ones where
                a run came out as NaN or infinity
     gain:      of the best stage of the fit over the best pair; None: all of one kind failed
+    counts:    where a stage of the fit has won: this, and greedy samplers for other numbers of
+               steps, by that number, with weights for runs that begin inside the path
     """
 
     name: str
@@ -106,6 +112,7 @@ class Calibrated:
     pairs: dict[str, Multistep] = field(repr=False)
     errors: dict[str, list[float]] = field(repr=False)
     gain: Gain | None
+    counts: dict[int, FittedCount] = field(default_factory=dict, repr=False)
 
     @property
     def sampler(self) -> Multistep:
@@ -165,7 +172,12 @@ def calibrate(
     while count < MOST_RACED and source.fits((count + 1) * cost):
         count += 1
     errors = bench.errors(raced, range(plan.noises, plan.noises + count))
-    return _judged(fitted, pairs, {name: e.tolist() for name, e in errors.items()})
+    found = _judged(fitted, pairs, {name: e.tolist() for name, e in errors.items()})
+    if found.name in pairs:
+        return found
+    known = partial(_known, told=told, model_level=model_level, boundary=boundary)
+    counts = with_counts(bench.secants(path), found.sampler, bench.drawn, known, whole)
+    return replace(found, counts=counts)
 
 
 def _judged(
@@ -219,6 +231,8 @@ class _Bench:
         steps = len(next(iter(self.curves.values()))) - 1
         self.probe = textbook(START, [*spread(highest, lowest, steps)[:steps], 0.0], boundary)
         self.ends: dict[range, Tensor] = {}
+        self.slopes = torch.empty(0)
+        self.beside: list[tuple[Multistep, Run]] = []  # runs of the fit's noises
 
     def _fine(self, name: str, highest: float, count: int, **shape: float) -> Multistep:
         """A textbook sampler of many steps."""
@@ -333,7 +347,7 @@ class _Bench:
             made = run(self.denoise, self.probe, noise, self.elements)
             return {"slopes": slopes(self.probe, noise, made, path, few)}
 
-        known = self.source.once(f"probe {noises}", probed)["slopes"]
+        known = self.slopes = self.source.once(f"probe {noises}", probed)["slopes"]
         linear = Linear(path, self.probe.told, known)
         start = few(noise)
         samplers = {
@@ -358,6 +372,34 @@ class _Bench:
             if plan.pairs > 2 and not any(name.startswith(PLAINEST) for name in likeliest):
                 likeliest[-1] = next(name for name in ranked if name.startswith(PLAINEST))
         return [starts[k] for k in best], {name: samplers[name] for name in likeliest}
+
+    def secants(self, path: Path) -> Secants:
+        """What the runs beside the references tell of the denoiser."""
+        count = min(NOISES, len(path.end))
+
+        def few(x: Tensor) -> Tensor:
+            return self.elements(x[:count])[:, :OF_THEM]
+
+        runs = [(one, [*map(few, made.outputs)]) for one, made in self.beside]
+        unit, part = few(self.source.noise(range(count))), path.part(count, OF_THEM)
+        return Secants(part, unit, runs, self.probe.told, self.slopes, self.boundary)
+
+    def drawn(self, steps: int) -> list[list[float]]:
+        """The curves, drawn through another number of steps."""
+        curves = (np.array(levels) for levels in self.curves.values())
+        return [drawn_through(levels, steps, self.lowest).tolist() for levels in curves]
+
+
+def _known(
+    sampler: Multistep, told: bool, model_level: Callable[[float], float], boundary: float
+) -> Multistep:
+    """The sampler told levels that the model knows, where it may be told others than its own."""
+
+    def nearest(s: float) -> float:
+        level = model_level(s)  # of the same model
+        return level if (level > boundary) == (s > boundary) else s
+
+    return replace(sampler, told=tuple(map(nearest, sampler.told))) if told else sampler
 
 
 def _same(x: Tensor) -> Tensor:
@@ -423,14 +465,7 @@ def _fitted(
 ) -> dict[str, Multistep]:
     """What the greedy fit and the last joint step leave, by name."""
     noise, boundary = bench.source.noise(noises), bench.boundary
-
-    def nearest(s: float) -> float:
-        level = model_level(s)  # of the same model
-        return level if (level > boundary) == (s > boundary) else s
-
-    def known(sampler: Multistep) -> Multistep:
-        return replace(sampler, told=tuple(map(nearest, sampler.told))) if told else sampler
-
+    known = partial(_known, told=told, model_level=model_level, boundary=boundary)
     begun = []
     for k, start in enumerate(map(known, starts)):
 
@@ -439,6 +474,7 @@ def _fitted(
             return _tensors(*found)
 
         begun.append(_sampler(bench.source.once(f"greedy {k} {noises}", measure)))
+    bench.beside += begun
     greedy_one, made = min(begun, key=lambda pair: path.log_error(pair[1].end))
     found, sampler = {"greedy": greedy_one}, greedy_one
     total: Tensor | None = None
@@ -472,6 +508,7 @@ def _fitted(
 
             key = f"joint {k} by {length} {noises}"
             moved, tried = _sampler(bench.source.once(key, trial))
+            bench.beside.append((moved, tried))
             if path.log_error(tried.end) < path.log_error(made.end):
                 break
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from .diffusion.coordinate import Coordinate
 from .diffusion.multistep import Multistep
 from .diffusion.solvers import Solver, builtin_solver
+from .fit.other_counts import FittedCount
 from .fit.refine import settled
 from .fit.surrogate import Surrogate
 from .gain import Gain
@@ -55,6 +56,8 @@ class Result:
     solver_name:     of the built-in solver, or "calibrated"; None: it was the caller's
     sampler:         the calibrated one, in EDM units; None: the solver is a given one
     plain:           beside a calibrated sampler the best of the given curves, for other samplers
+    counts:          where it is a fitted one: it, and samplers whose weights alone were fitted to
+                     other numbers of steps, by that number, the nearest first
     resumable:       whether one that ended early can go on from its journal: not if there was so
                      little time that it was planned in another way, with smaller batches
     """
@@ -78,6 +81,7 @@ class Result:
     solver_name: str | None = None
     sampler: Multistep | None = None
     plain: Candidate | None = None
+    counts: dict[int, FittedCount] = field(default_factory=dict)
 
     def solver(self, denoise: Denoiser) -> Solver:
         """The Solver to run with `sigmas`, closed over a denoiser in EDM coordinates.

@@ -16,7 +16,7 @@ from ..inputs.candidates import starts
 from ..inputs.task import Task
 from ..pictures.curves import BEST_GIVEN
 from .early_results import account, early_request, how_it_ended
-from .fitted_sampler import fitted_sampler
+from .fitted_sampler import fitted_samplers
 from .report import report_text, snapped
 from .shown_names import schedule_of, shown_name
 from .summary import best_given, seeds, summary
@@ -51,7 +51,7 @@ def measured(task: Task, progress: host.Progress, journal: Unfinished | None) ->
             **_figures(task, result),
             **(how_it_ended(progress) if result.ended_early else {}),
         },
-        samplers=(fitted_sampler(result, task.guided.levels),) if fitted else (),
+        samplers=fitted_samplers(result, task.guided.levels) if fitted else (),
     )
 
 
