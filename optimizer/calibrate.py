@@ -48,8 +48,8 @@ from .fit.multistep_fit import (
     slopes,
     tangents,
 )
-from .fit.other_counts import NOISES, FittedCount, Secants, with_counts
 from .fit.other_counts import ELEMENTS as OF_THEM
+from .fit.other_counts import NOISES, FittedCount, Secants, with_counts
 from .gain import Gain
 from .plan import MOST_RACED, PROBED, SCREENED_ON, CalibrationPlan
 from .runs.meter import NotFiniteError

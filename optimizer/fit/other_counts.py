@@ -94,7 +94,7 @@ class Secants:
         found, x = [], sampler.levels[0] * self.unit
         for i, t in enumerate(sampler.told):
             if i:
-                state, D = (part[0] for part in self.path.at([t]))
+                state = self.path.at([t])[0][0]
                 length = (x - state).norm(dim=1, keepdim=True).clamp_min(1e-12)
                 missed = outputs[i] - self.linear(x, t)
                 found.append((t, (x - state) / length, missed / length))
