@@ -29,6 +29,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -48,10 +49,13 @@ from .fit.multistep_fit import (
     slopes,
     tangents,
 )
+from .fit.other_counts import ELEMENTS as OF_THEM
+from .fit.other_counts import NOISES, FittedCount, Secants, with_counts
 from .gain import Gain
 from .judging.shown import MANY, Shown
 from .plan import MOST_RACED, PROBED, SCREENED_ON, CalibrationPlan
 from .runs.meter import NotFiniteError
+from .step_counts import drawn_through
 from .steps_needed import SURE, Longer, StepsNeeded, measured_steps, reserved
 
 __all__ = ["Calibrated", "Source", "calibrate"]
@@ -103,6 +107,8 @@ class Calibrated:
     gain:      of the best stage of the fit over the best pair; None: all of one kind failed
     needed:    steps with which the pair comes as close; None: not measured
     shown:     where the first noise of the race ends, [...] by name, with the reference's as MANY
+    counts:    where a stage of the fit has won: this, and greedy samplers for other numbers of
+               steps, by that number, with weights for runs that begin inside the path
     """
 
     name: str
@@ -113,6 +119,7 @@ class Calibrated:
     gain: Gain | None
     needed: StepsNeeded | None = None
     shown: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    counts: dict[int, FittedCount] = field(default_factory=dict, repr=False)
 
     @property
     def sampler(self) -> Multistep:
@@ -181,7 +188,12 @@ def calibrate(
     if longer is not None and found.gain is not None and found.gain.claimed:
         ours = [found.errors[name] for name in fitted if math.isfinite(sum(found.errors[name]))]
         needed = measured_steps(bench, found.pair_name, ours, steps, race, longer)
-    return replace(found, needed=needed, shown=bench.shown.ends)
+    found = replace(found, needed=needed, shown=bench.shown.ends)
+    if found.name in pairs:
+        return found
+    known = partial(_known, told=told, model_level=model_level, boundary=boundary)
+    counts = with_counts(bench.secants(path), found.sampler, bench.drawn, known, whole)
+    return replace(found, counts=counts)
 
 
 def _judged(
@@ -236,6 +248,8 @@ class _Bench:
         self.probe = textbook(START, [*spread(highest, lowest, steps)[:steps], 0.0], boundary)
         self.ends: dict[range, Tensor] = {}
         self.shown = Shown()
+        self.slopes = torch.empty(0)
+        self.beside: list[tuple[Multistep, Run]] = []  # runs of the fit's noises
 
     def _fine(self, name: str, highest: float, count: int, **shape: float) -> Multistep:
         """A textbook sampler of many steps."""
@@ -356,7 +370,7 @@ class _Bench:
             made = run(self.denoise, self.probe, noise, self.elements)
             return {"slopes": slopes(self.probe, noise, made, path, few)}
 
-        known = self.source.once(f"probe {noises}", probed)["slopes"]
+        known = self.slopes = self.source.once(f"probe {noises}", probed)["slopes"]
         linear = Linear(path, self.probe.told, known)
         start = few(noise)
         samplers = {
@@ -381,6 +395,34 @@ class _Bench:
             if plan.pairs > 2 and not any(name.startswith(PLAINEST) for name in likeliest):
                 likeliest[-1] = next(name for name in ranked if name.startswith(PLAINEST))
         return [starts[k] for k in best], {name: samplers[name] for name in likeliest}
+
+    def secants(self, path: Path) -> Secants:
+        """What the runs beside the references tell of the denoiser."""
+        count = min(NOISES, len(path.end))
+
+        def few(x: Tensor) -> Tensor:
+            return self.elements(x[:count])[:, :OF_THEM]
+
+        runs = [(one, [*map(few, made.outputs)]) for one, made in self.beside]
+        unit, part = few(self.source.noise(range(count))), path.part(count, OF_THEM)
+        return Secants(part, unit, runs, self.probe.told, self.slopes, self.boundary)
+
+    def drawn(self, steps: int) -> list[list[float]]:
+        """The curves, drawn through another number of steps."""
+        curves = (np.array(levels) for levels in self.curves.values())
+        return [drawn_through(levels, steps, self.lowest).tolist() for levels in curves]
+
+
+def _known(
+    sampler: Multistep, told: bool, model_level: Callable[[float], float], boundary: float
+) -> Multistep:
+    """The sampler told levels that the model knows, where it may be told others than its own."""
+
+    def nearest(s: float) -> float:
+        level = model_level(s)  # of the same model
+        return level if (level > boundary) == (s > boundary) else s
+
+    return replace(sampler, told=tuple(map(nearest, sampler.told))) if told else sampler
 
 
 def _same(x: Tensor) -> Tensor:
@@ -446,14 +488,7 @@ def _fitted(
 ) -> dict[str, Multistep]:
     """Gather by name what the greedy fit and the last joint step leave."""
     noise, boundary = bench.source.noise(noises), bench.boundary
-
-    def nearest(s: float) -> float:
-        level = model_level(s)  # of the same model
-        return level if (level > boundary) == (s > boundary) else s
-
-    def known(sampler: Multistep) -> Multistep:
-        return replace(sampler, told=tuple(map(nearest, sampler.told))) if told else sampler
-
+    known = partial(_known, told=told, model_level=model_level, boundary=boundary)
     begun = []
     for k, start in enumerate(map(known, starts)):
 
@@ -462,6 +497,7 @@ def _fitted(
             return _tensors(*found)
 
         begun.append(_sampler(bench.source.once(f"greedy {k} {noises}", measure)))
+    bench.beside += begun
     greedy_one, made = min(begun, key=lambda pair: path.log_error(pair[1].end))
     found, sampler = {"greedy": greedy_one}, greedy_one
     total: Tensor | None = None
@@ -495,6 +531,7 @@ def _fitted(
 
             key = f"joint {k} by {length} {noises}"
             moved, tried = _sampler(bench.source.once(key, trial))
+            bench.beside.append((moved, tried))
             if path.log_error(tried.end) < path.log_error(made.end):
                 break
         else:

@@ -135,6 +135,7 @@ def _result(lab: Lab, found: Calibrated, plan: CalibrationPlan, left_out: dict[s
         resumable=True,
         solver_name=problem.solver.name,
         sampler=found.sampler,
+        counts=found.counts,
         plain=_candidate(problem, found.pair_name, found.pairs[found.pair_name], True),
         needed=found.needed,
         shown=found.shown,

@@ -8,8 +8,7 @@
 
 For a stochastic solver the search is done with its deterministic twin, for a part of the budget;
 with the rest the solver itself is run with a shortlist, and the distribution of its samples chooses
-(distribution.py). At first order it is also run with a schedule that the spectrum of its samples
-tells (spectrum.py). Where the budget is too small for all that, the twin's errors choose.
+(distribution.py). Where the budget is too small for all that, the twin's errors choose.
 
 The budget counts denoiser rows (one sample at one level) and is never exceeded; plan.py shares it
 out. A limit (finish.py) may end it early: whatever it leaves, two references, one path and three

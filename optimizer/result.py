@@ -12,6 +12,7 @@ from torch import Tensor
 from .diffusion.coordinate import Coordinate
 from .diffusion.multistep import Multistep
 from .diffusion.solvers import Solver, builtin_solver
+from .fit.other_counts import FittedCount
 from .fit.refine import settled
 from .fit.surrogate import Surrogate
 from .gain import Gain
@@ -56,6 +57,8 @@ class Result:
     solver_name:     of the built-in solver, or "calibrated"; None: it was the caller's
     sampler:         the calibrated one, in EDM units; None: the solver is a given one
     plain:           beside a calibrated sampler the best of the given curves, for other samplers
+    counts:          where it is a fitted one: it, and samplers whose weights alone were fitted to
+                     other numbers of steps, by that number, the nearest first
     resumable:       whether one that ended early can go on from its journal: not if there was so
                      little time that it was planned in another way, with smaller batches
     needed:          the steps with which the best given pair of textbook sampler and curve comes as
@@ -86,6 +89,7 @@ class Result:
     plain: Candidate | None = None
     needed: StepsNeeded | None = None
     shown: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    counts: dict[int, FittedCount] = field(default_factory=dict)
 
     def solver(self, denoise: Denoiser) -> Solver:
         """The Solver to run with `sigmas`, closed over a denoiser in EDM coordinates.

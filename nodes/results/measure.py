@@ -17,7 +17,7 @@ from ..inputs.candidates import starts
 from ..inputs.task import Task
 from ..pictures.curves import BEST_GIVEN
 from .early_results import account, early_request, how_it_ended
-from .fitted_sampler import fitted_sampler
+from .fitted_sampler import fitted_samplers
 from .report import report_text, snapped
 from .seed_pictures import as_tensors, kept_ends
 from .shown_names import schedule_of, shown_name
@@ -56,7 +56,7 @@ def measured(task: Task, progress: host.Progress, journal: Unfinished | None) ->
             **(how_it_ended(progress) if result.ended_early else {}),
             **({TITLES: list(ends)} if ends else {}),
         },
-        samplers=(fitted_sampler(result, task.guided.levels),) if fitted else (),
+        samplers=fitted_samplers(result, task.guided.levels) if fitted else (),
     )
 
 

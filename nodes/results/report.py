@@ -90,11 +90,24 @@ def _levels(result: Result) -> list[str]:
     plain = schedule_of(result.plain.name)
     return [
         found,
-        "These levels and the fitted steps belong together: another number of steps, another cfg "
-        "or denoise needs a fit of its own.",
+        *_counts(result),
+        "These levels and the fitted steps belong together: another cfg or denoise needs a fit of "
+        "its own.",
         f"Other samplers with scheduler {host.SCHEDULER_NAME} get the best standard schedule, "
         f"{plain}.",
         f"sigmas of {plain}: {_four_decimals(result.plain.sigmas)}",
+    ]
+
+
+def _counts(result: Result) -> list[str]:
+    """What is fitted to which numbers of steps."""
+    own, others = len(result.sigmas) - 1, sorted(result.counts.keys() - {len(result.sigmas) - 1})
+    if not others:
+        return [f"Fitted for {own} steps. Any other number of steps is sampled as dpmpp_2m does."]
+    return [
+        f"Fitted for {own} steps. For {', '.join(map(str, others))} steps only the weights were "
+        "fitted, from the same measurement; they were not compared with anything. Any other number "
+        "of steps is sampled as dpmpp_2m does."
     ]
 
 
