@@ -171,8 +171,11 @@ class JudgedSampler:
         return self.name == SAMPLER_NAME
 
     def with_fitted(self, samplers: Sequence[CalibratedSampler]) -> JudgedSampler:
-        """The same with fitted samplers, beside those that are attached to the model."""
-        if not samplers:
+        """The same with fitted samplers, beside those that are attached to the model.
+
+        A sampler that is not our own knows nothing of them, and stays as it is.
+        """
+        if not samplers or not self.is_calibrated:
             return self
         run = copy.copy(self.run)
         run.extra_options = {**_options(run), "samplers": tuple(samplers)}

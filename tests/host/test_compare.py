@@ -295,6 +295,15 @@ def test_a_calibrated_sampler_is_one_of_the_pairs(server: ComfyServer) -> None:
     assert "- dpmpp_2m ays_model" not in text, "levels of one result have one number of steps"
 
 
+def test_a_saved_fit_stands_beside_pairs(server: ComfyServer) -> None:
+    settings = {"cfg": 2.0, "steps": STEPS, "sampler_name": "ays_model", "budget": 600}
+    model = model_graph("eps", denoiser="digits")
+    server.run(optimize_graph(model=model, name="a saved fit", **settings))
+    names = "a saved fit, euler normal, dpmpp_2m karras"
+    graph = compare_graph(schedules=names, noises=2, sampler_name="ays_model")
+    assert table(server.run(graph)).keys() == set(names.split(", "))
+
+
 def test_no_further_steps_are_run_unless_they_are_asked_for(server: ComfyServer) -> None:
     server.get("/ays_test/reset")
     without = server.run(compare_graph(seed=31))
