@@ -18,6 +18,7 @@
 5. The gain that is told: for every noise of the race, winner and best pair are chosen by the other
    noises, and the ratio of their errors on this one counts. So no ratio is of a noise that has been
    used to choose. If their geometric mean tells of no gain, the pair is returned.
+6. Where calls are left, the steps with which that pair comes as close (steps_needed.py).
 
 All calls count: one for each row of each batch that the denoiser is given.
 """
@@ -51,13 +52,15 @@ from .fit.multistep_fit import (
 from .fit.other_counts import ELEMENTS as OF_THEM
 from .fit.other_counts import NOISES, FittedCount, Secants, with_counts
 from .gain import Gain
+from .judging.shown import MANY, Shown
 from .plan import MOST_RACED, PROBED, SCREENED_ON, CalibrationPlan
 from .runs.meter import NotFiniteError
 from .step_counts import drawn_through
+from .steps_needed import SURE, Longer, StepsNeeded, measured_steps, reserved
 
 __all__ = ["Calibrated", "Source", "calibrate"]
 
-ELEMENTS = 2048  # of a latent that a fit is made on
+FITTED_ELEMENTS = 2048  # of a latent that a fit is made on
 FEWER = 256  # that the linear model is run on
 START = "unipc_2"  # whose weights the fit is drawn toward
 REFERENCE, ROBUST = "unipc_3", "dpmpp_2m"
@@ -69,7 +72,7 @@ SHARED = 2  # outputs that pairs on one curve have in common: their first step i
 
 
 class Source(Protocol):
-    """What a calibration needs of its surroundings.
+    """The surroundings of a calibration: all that it needs of them.
 
     shape:      of one sample
     batch_size: rows of a call at most
@@ -85,10 +88,10 @@ class Source(Protocol):
         """D [B, ...] of x [B, ...] in EDM coordinates at one EDM level sigma [B]: B calls."""
 
     def fits(self, rows: int) -> bool:
-        """Whether so many more calls may be spent; asked before every stage."""
+        """Tell whether so many more calls may be spent; asked before every stage."""
 
     def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What a stage finds: recalled if a stage of that key is known, else measured."""
+        """Recall what a stage finds if a stage of that key is known, else measure it."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ class Calibrated:
     errors:    of all that were raced, by name, one for each noise of the race; infinite ones where
                a run came out as NaN or infinity
     gain:      of the best stage of the fit over the best pair; None: all of one kind failed
+    needed:    steps with which the pair comes as close; None: not measured
+    shown:     where the first noise of the race ends, [...] by name, with the reference's as MANY
     counts:    where a stage of the fit has won: this, and greedy samplers for other numbers of
                steps, by that number, with weights for runs that begin inside the path
     """
@@ -112,6 +117,8 @@ class Calibrated:
     pairs: dict[str, Multistep] = field(repr=False)
     errors: dict[str, list[float]] = field(repr=False)
     gain: Gain | None
+    needed: StepsNeeded | None = None
+    shown: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
     counts: dict[int, FittedCount] = field(default_factory=dict, repr=False)
 
     @property
@@ -135,6 +142,7 @@ def calibrate(
     model_level: Callable[[float], float] = float,
     boundary: float = 0.0,
     plan: CalibrationPlan | None = None,
+    longer: Longer | None = None,
 ) -> Calibrated:
     """Fit, choose and judge a sampler.
 
@@ -151,13 +159,14 @@ def calibrate(
         boundary: the EDM level at and below which another model answers, in a run of its own, which
             knows no earlier outputs; 0: there is one model.
         plan: in the place of the budget's own.
+        longer: gives a curve's levels at another number of steps, by its name.
 
     Raises ValueError for a budget that is too small, NotFiniteError for references, or the runs of
     every sampler, that are no numbers.
     """
     steps = len(next(iter(curves.values()))) - 1
     plan = plan or CalibrationPlan.of(budget, steps)
-    kept = _kept(source.shape, elements)
+    kept = _fitted_elements(source.shape, elements)
     bench = _Bench(source, kept, lowest, plan.reference, curves, boundary)
     fit = range(plan.noises)
     path = bench.path(plan.checked, plan.noises)
@@ -168,11 +177,18 @@ def calibrate(
 
     raced = {**fitted, **pairs}
     cost = plan.reference + len(raced) * steps
-    count = plan.race - 1
-    while count < MOST_RACED and source.fits((count + 1) * cost):
+    left = 0 if longer is None else reserved(source.fits, cost, steps)
+    count = min(plan.race - 1, SURE) if left else plan.race - 1
+    while count < MOST_RACED and source.fits((count + 1) * cost + left):
         count += 1
-    errors = bench.errors(raced, range(plan.noises, plan.noises + count))
+    race = range(plan.noises, plan.noises + count)
+    errors = bench.errors(raced, race)
     found = _judged(fitted, pairs, {name: e.tolist() for name, e in errors.items()})
+    needed = None
+    if longer is not None and found.gain is not None and found.gain.claimed:
+        ours = [found.errors[name] for name in fitted if math.isfinite(sum(found.errors[name]))]
+        needed = measured_steps(bench, found.pair_name, ours, steps, race, longer)
+    found = replace(found, needed=needed, shown=bench.shown.ends)
     if found.name in pairs:
         return found
     known = partial(_known, told=told, model_level=model_level, boundary=boundary)
@@ -201,10 +217,10 @@ def _judged(
     return Calibrated(winner, pair, fitted, pairs, errors, gain)
 
 
-def _kept(shape: Sequence[int], elements: Tensor | None) -> Tensor:
+def _fitted_elements(shape: Sequence[int], elements: Tensor | None) -> Tensor:
     """Indices of the elements that a fit is made on."""
     counted = np.arange(math.prod(shape)) if elements is None else elements.numpy()
-    chosen = np.random.default_rng(0).permutation(counted)[:ELEMENTS]
+    chosen = np.random.default_rng(0).permutation(counted)[:FITTED_ELEMENTS]
     return torch.from_numpy(np.sort(chosen))
 
 
@@ -231,6 +247,7 @@ class _Bench:
         steps = len(next(iter(self.curves.values()))) - 1
         self.probe = textbook(START, [*spread(highest, lowest, steps)[:steps], 0.0], boundary)
         self.ends: dict[range, Tensor] = {}
+        self.shown = Shown()
         self.slopes = torch.empty(0)
         self.beside: list[tuple[Multistep, Run]] = []  # runs of the fit's noises
 
@@ -287,7 +304,7 @@ class _Bench:
         return Path(log_levels, found["outputs"], found["noises"], found["end"])
 
     def _doubtful(self, noises: range, end: Tensor) -> bool:
-        """Whether ends [K, E] disagree with the robust method's by more than these change."""
+        """Tell whether ends [K, E] disagree with the robust method's by more than these change."""
 
         def measure() -> dict[str, Tensor]:
             noise = self.source.noise(noises)
@@ -305,11 +322,14 @@ class _Bench:
         """The references' end points [K, E]."""
 
         def measure() -> dict[str, Tensor]:
-            return {"end": self.elements(self.reference(self._rows, self.source.noise(noises)))}
+            end = self.reference(self._rows, self.source.noise(noises))
+            return {"end": self.elements(end), **self.shown.part(end)}
 
         if noises not in self.ends:
-            self.ends[noises] = self.source.once(f"reference {noises}", measure)["end"]
+            found = self.source.once(f"reference {noises}", measure)
+            self.ends[noises] = found["end"]
             _check(self.ends[noises])
+            self.shown.keep(MANY, found)
         return self.ends[noises]
 
     def errors(self, samplers: Mapping[str, Multistep], noises: range) -> dict[str, Tensor]:
@@ -319,9 +339,12 @@ class _Bench:
         for name, sampler in samplers.items():
 
             def measure(sampler: Multistep = sampler) -> dict[str, Tensor]:
-                return {"x": self.elements(sampler(self._rows, self.source.noise(noises)))}
+                x = sampler(self._rows, self.source.noise(noises))
+                return {"x": self.elements(x), **self.shown.part(x)}
 
-            x = self.source.once(f"{name} {noises}", measure)["x"]
+            made = self.source.once(f"{name} {noises}", measure)
+            self.shown.keep(name, made)
+            x = made["x"]
             error = (x - end).square().mean(1).sqrt()
             found[name] = torch.where(error.isfinite(), error, math.inf).clamp_min(1e-12)
         return found
@@ -430,13 +453,13 @@ def _screened(
         return {"ends": torch.stack([_end(bench, one, noise, known) for one in pairs.values()])}
 
     ends = bench.source.once(f"screened {noises}", measure)["ends"]
-    near = path.part(len(noises), ELEMENTS)
+    near = path.part(len(noises), FITTED_ELEMENTS)
     missed = {name: near.log_error(end) for name, end in zip(pairs, ends, strict=True)}
     return {name: pairs[name] for name in sorted(pairs, key=lambda name: missed[name])[:count]}
 
 
 def _end(bench: _Bench, sampler: Multistep, noise: Tensor, known: dict[object, Tensor]) -> Tensor:
-    """Where a sampler leads, with first outputs that are known from others before it."""
+    """The end points of a sampler, with first outputs that are known from others before it."""
     i = -1
 
     def denoise(x: Tensor, level: float) -> Tensor:
@@ -463,7 +486,7 @@ def _fitted(
     whole: bool,
     model_level: Callable[[float], float],
 ) -> dict[str, Multistep]:
-    """What the greedy fit and the last joint step leave, by name."""
+    """Gather by name what the greedy fit and the last joint step leave."""
     noise, boundary = bench.source.noise(noises), bench.boundary
     known = partial(_known, told=told, model_level=model_level, boundary=boundary)
     begun = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle, islice
 
 import numpy as np
 import torch
@@ -15,10 +16,12 @@ from .judging.select import Candidate, Score
 from .plan import CalibrationPlan
 from .problem import Problem
 from .profile.algorithm_1 import edm_schedule
+from .profile.candidates import checked_candidate
 from .result import Result
 from .runs.failures import reason
 from .runs.runner import CONTINUED
-from .session import Lab, Session
+from .session import Known, Lab, Session
+from .steps_needed import Longer
 
 __all__ = ["calibrated"]
 
@@ -27,7 +30,11 @@ PHASES |= {"tangents": "fit", "joint": "fit"}  # by the first word of a measurem
 
 
 def calibrated(
-    lab: Lab, given: list[Candidate], left_out: dict[str, str], session: Session
+    lab: Lab,
+    given: list[Candidate],
+    left_out: dict[str, str],
+    session: Session,
+    known: Known | None = None,
 ) -> Result:
     """Fit a whole sampler to the problem's denoiser, see calibrate.py.
 
@@ -35,6 +42,7 @@ def calibrated(
         given: curves to start from and to race against, with every textbook sampler.
         left_out: those of the caller's that cannot be used, with the reason.
         session: with the size of a batch, and what was spent to find it.
+        known: of which the curves at other numbers of steps count.
 
     Raises ValueError for a budget that is too small.
     """
@@ -55,6 +63,7 @@ def calibrated(
         model_level=_model_level(problem),
         boundary=problem.solver.boundary,
         plan=plan,
+        longer=_longer(problem, known),
     )
     return _result(lab, found, plan, left_out)
 
@@ -77,6 +86,25 @@ def _model_level(problem: Problem) -> Callable[[float], float]:
         return float(known[np.abs(np.log(known) - np.log(t)).argmin()])
 
     return nearest
+
+
+def _longer(problem: Problem, known: Known | None) -> Longer | None:
+    """EDM levels of a given curve at another number of steps; None where nobody knows them."""
+    given = None if known is None else known.longer
+    if given is None:
+        return None
+
+    def levels(name: str, steps: int) -> list[float] | None:
+        sigmas = given(name, steps)
+        if sigmas is None:
+            return None
+        try:
+            candidate = checked_candidate(name, sigmas, steps, problem.sigma_max)
+        except ValueError:
+            return None
+        return [float(t) for t in problem.edm(candidate)]
+
+    return levels
 
 
 def _result(lab: Lab, found: Calibrated, plan: CalibrationPlan, left_out: dict[str, str]) -> Result:
@@ -109,6 +137,8 @@ def _result(lab: Lab, found: Calibrated, plan: CalibrationPlan, left_out: dict[s
         sampler=found.sampler,
         counts=found.counts,
         plain=_candidate(problem, found.pair_name, found.pairs[found.pair_name], True),
+        needed=found.needed,
+        shown=found.shown,
     )
 
 
@@ -120,16 +150,21 @@ def _candidate(problem: Problem, name: str, sampler: Multistep, given: bool) -> 
 
 
 class _LabSource:
-    """A calibration's source of noise and outputs: a laboratory, which charges and records."""
+    """A calibration's source of noise and outputs: a laboratory, which charges and records.
+
+    Rows of calls are the noises last asked for, in their order, again and again.
+    """
 
     def __init__(self, lab: Lab, batch_size: int):
         self._lab, self.batch_size = lab, batch_size
         self.shape = tuple(lab.problem.shape)
         self._phase = "reference"
         self._stage = 0
+        self._rows = cycle(range(1))
 
     def noise(self, indices: range) -> Tensor:
         """Unit noises [K, ...] by their numbers, with what runs start from beside them."""
+        self._rows = cycle(indices)
         noise = unit_noise(generators(self._lab.problem.seed, SELECTION, indices), self.shape)
         begin = self._lab.problem.solver.begin
         if begin is None:
@@ -139,17 +174,18 @@ class _LabSource:
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D [B, ...] at one EDM level, charged to the phase at hand."""
         self._lab.ask()
-        with self._lab.ledger.charging(self._phase):
-            D = self._lab.problem.solver.denoise(x, sigma)
+        solver, own = self._lab.problem.solver, islice(self._rows, len(x))
+        with self._lab.ledger.charging(self._phase), solver.conditions.of(own):
+            D = solver.denoise(x, sigma)
         self._lab.tell(self._phase)
         return D
 
     def fits(self, rows: int) -> bool:
-        """Whether so many more calls may be spent."""
+        """Tell whether so many more calls may be spent."""
         return self._lab.ledger.fits(rows)
 
     def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What `measure` finds, or had found once before."""
+        """Return what `measure` finds, or had found once before."""
         self._phase = PHASES.get(key.split()[0], "candidates")
         self._stage += 1
         record, run = self._lab.record, f"{key}, batch {self.batch_size}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +24,7 @@ from .profile.klub import klub
 from .profile.profile import Denoiser, Profile
 from .stages import Verdict
 from .step_counts import at_steps, drawn_through
+from .steps_needed import StepsNeeded
 
 __all__ = ["Result"]
 
@@ -44,7 +45,7 @@ class Result:
     noises:          number of initial noises the winner was run on
     criterion:       what the scores' errors are: "paired error", end points against a reference
                      from the same noise, of a stochastic solver's deterministic twin; or "law",
-                     a stochastic solver's own, of the distribution of its samples (law.py)
+                     a stochastic solver's own, of the distribution of its samples (distribution.py)
     gain:            of the best that was found over the best of `candidates`, on noise that had no
                      part in choosing either; None: nothing given was run on as many noises
     reference_steps: steps of the reference runs that the scores compare with
@@ -60,6 +61,11 @@ class Result:
                      other numbers of steps, by that number, the nearest first
     resumable:       whether one that ended early can go on from its journal: not if there was so
                      little time that it was planned in another way, with smaller batches
+    needed:          the steps with which the best given pair of textbook sampler and curve comes as
+                     close as a fitted sampler; None: not measured
+    shown:           where the first of the noises that chose the winner ends, [...] in the model's
+                     own space and half precision: by name, of the reference as MANY. None of very
+                     large samples, and where a distribution of samples has judged
     """
 
     sigmas: Tensor
@@ -81,6 +87,8 @@ class Result:
     solver_name: str | None = None
     sampler: Multistep | None = None
     plain: Candidate | None = None
+    needed: StepsNeeded | None = None
+    shown: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     counts: dict[int, FittedCount] = field(default_factory=dict)
 
     def solver(self, denoise: Denoiser) -> Solver:
@@ -132,6 +140,7 @@ class Result:
             ended_early=lab.ledger.ended_early,
             resumable=plan.budget == whole_plan.budget,
             solver_name=plan.problem.solver.name,
+            shown=references.shown.ends if verdict.criterion == "paired error" else {},
         )
 
     def at_steps(self, steps: int) -> Tensor:
@@ -144,8 +153,8 @@ class Result:
         Together they take less time than one by one.
 
         Raises ValueError where nothing is known about other step counts: after the paper's method,
-        for solvers judged by the law of their samples, and for those that pass through no meter;
-        and where the model knows fewer levels.
+        for solvers judged by the distribution of their samples, and for those that pass through no
+        meter; and where the model knows fewer levels.
         """
         if self.surrogate is None or self.profile is None:
             raise ValueError(

@@ -23,7 +23,7 @@ from .runs.record import Record
 
 __all__ = ["Better", "Known", "Lab", "Progress", "Session"]
 
-ROUNDING = 1e-3  # relative, between a given profile's end levels and those of the model
+PROFILE_ROUNDING = 1e-3  # relative, between a given profile's end levels and those of the model
 
 Progress = Callable[[str, int], None]  # (phase, denoiser rows spent so far)
 Better = Callable[[Tensor], None]  # (levels [n+1] of the best schedule so far)
@@ -39,11 +39,14 @@ class Known:
     samples: x_0 [N, ...] to measure the profile on; None: the end points of the reference runs.
     starts: EDM levels [n+1] by name from which Algorithm 1 starts beside EDM's; for the paper's
         method the first of them, of 10 steps, replaces EDM's.
+    longer: gives the levels of a candidate, by its name, at another number of steps, in the host's
+        units; None, or None from it: nobody knows them.
     """
 
     profile: Profile | None = None
     samples: Tensor | None = None
     starts: Mapping[str, Levels] = field(default_factory=dict)
+    longer: Callable[[str, int], object] | None = None
 
     def check(self, problem: Problem) -> None:
         """Raise ValueError for a profile that is not of this latent and these levels."""
@@ -57,7 +60,7 @@ class Known:
             )
         highest, lowest = float(profile.sigmas[0]), float(profile.sigmas[-1])
         off = abs(highest / problem.t_max - 1.0), abs(lowest / problem.t_min - 1.0)
-        if max(off) > ROUNDING:
+        if max(off) > PROFILE_ROUNDING:
             raise ValueError(
                 f"The profile's levels go from {highest:.4g} to {lowest:.4g} in EDM units, those "
                 f"of this optimisation from {problem.t_max:.4g} to {problem.t_min:.4g}: give a "

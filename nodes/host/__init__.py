@@ -10,6 +10,7 @@ distilled.py    what to tell users of models distilled to few steps
 guidance.py     a GUIDER that can be watched, and what may be assumed of it
 guided_model.py a MODEL with its guidance, bound to the optimiser
 watch.py        a GUIDER that is run, its calls counted, checked and remembered
+prompts.py      several prompts of one guider
 probes.py       what short runs tell of a guided model before it is measured
 solver.py       sampling runs with one SAMPLER, as the optimiser calls them
 pictures.py     what a measured end point looks like
@@ -63,7 +64,8 @@ from .model import (
 from .neighbours import accept_copies, register_names
 from .pair import GuidedPair, boundary_level, pair_levels, with_model
 from .pictures import decoded
-from .progress import Progress, show_text
+from .progress import Progress, calls_by_phase, show_text
+from .prompts import encoded
 from .routes import add_routes
 from .running import call_with_prompts, running_node
 from .samplers import JudgedSampler, judged_sampler, sampler_names
@@ -71,9 +73,11 @@ from .scheduler import (
     SCHEDULER_NAME,
     Measured,
     attach,
+    carries_sampler,
     register_scheduler,
     steps_of_the_first,
 )
+from .solver import HostSolver
 from .tensors import is_readable
 
 __all__ = [
@@ -81,6 +85,7 @@ __all__ = [
     "SCHEDULER_NAME",
     "GuidedModel",
     "GuidedPair",
+    "HostSolver",
     "JudgedSampler",
     "LatentUse",
     "Measured",
@@ -91,9 +96,12 @@ __all__ = [
     "attach",
     "boundary_level",
     "call_with_prompts",
+    "calls_by_phase",
+    "carries_sampler",
     "comparable_digest",
     "decoded",
     "distilled_warning",
+    "encoded",
     "family",
     "first_noise",
     "guidance_digest",

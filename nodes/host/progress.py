@@ -1,11 +1,12 @@
-"""What the user sees and does while a node works: the bar, the text under it, "Finish now"."""
+"""Progress that the user sees while a node works: bar, text under it, "Finish now"."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -17,21 +18,22 @@ from torch import Tensor
 
 from ...optimizer import CONTINUED, Deadline
 
-__all__ = ["Progress", "finish_running", "show_text"]
+__all__ = ["Progress", "calls_by_phase", "finish_running", "show_text"]
 
 CALLS_BEFORE_ESTIMATE = 10
 BETWEEN_PREVIEWS = 1.0  # seconds, at least
 PREVIEW_SIZE = 512  # pixels: the host makes it so large
 SAID = "ays.said"  # the page's event of a text under a node
-PHASES = {
-    "reference": "many-step references",
+PHASE_TEXTS = {
+    "reference": "images in many steps",
+    "law reference": "images in many steps",
     "profile": "measuring the model",
+    "fit": "fitting the sampler",
     "refinement": "refining schedules",
-    "candidates": "comparing schedules",
-    "law reference": "comparing schedules",
+    "candidates": "comparing",
 }
 
-Draw = Callable[[Tensor], Image | None]
+DrawPreview = Callable[[Tensor], Image | None]
 
 _running: list[Progress] = []  # the host runs one node at a time: at most one
 
@@ -78,7 +80,7 @@ class Progress:
     ) -> None:
         _running.remove(self)
 
-    def part(self, number: int, label: str = "", draw: Draw | None = None) -> None:
+    def part(self, number: int, label: str = "", draw: DrawPreview | None = None) -> None:
         """Begin a part, counted from 0; of the time left it has an equal share.
 
         label: what it is, where there are several
@@ -120,7 +122,7 @@ class Progress:
         if phase == CONTINUED:
             text = f"continued: {rows} of {self.total} calls were already made"
         else:
-            text = f"{PHASES.get(phase, phase)}: {rows} of {self.total} calls"
+            text = f"{PHASE_TEXTS.get(phase, phase)}: {rows} of {self.total} calls"
         if self.finish_requested:
             text = f"finishing with the best so far\n{text}"
         elif math.isfinite(left := self._seconds_left(rows)):
@@ -195,6 +197,19 @@ def show_text(node_id: str | None, text: str, kind: str = "done") -> None:
         client = server.client_id  # None for a prompt of nobody's: told to all, shown by no page
         said = {"node": node_id, "prompt": prompt_id, "text": text, "kind": kind, "client": client}
         server.send_sync(SAID, said, client)
+
+
+def calls_by_phase(calls: Mapping[str, int]) -> str:
+    """Model calls by what they were made for, as people say it.
+
+    >>> calls_by_phase({"reference": 1650, "candidates": 80, "law reference": 50})
+    '1,780: images in many steps 1,700, comparing 80'
+    """
+    made: Counter[str] = Counter()
+    for phase, count in calls.items():
+        made[PHASE_TEXTS.get(phase, phase)] += count
+    parts = ", ".join(f"{phase} {count:,}" for phase, count in made.items() if count)
+    return f"{made.total():,}: {parts}" if parts else "0"
 
 
 def _duration(seconds: float) -> str:

@@ -36,6 +36,7 @@ __all__ = [
     "add_name",
     "attach",
     "attached_schedule",
+    "carries_sampler",
     "register_scheduler",
     "steps_of_the_first",
 ]
@@ -50,7 +51,7 @@ log = logging.getLogger("align_your_steps")
 
 @dataclass(frozen=True)
 class Measured:
-    """What a schedule was measured for, as far as other numbers of steps depend on it.
+    """Purpose for which a schedule was measured, as far as other numbers of steps depend on it.
 
     denoise:     of the sampler
     sigma_min:   lowest level of the model; None: that of the model at hand
@@ -86,6 +87,12 @@ def attach(
     setattr(model_sampling, ATTRIBUTE, attached)
     clone.add_object_patch("model_sampling", model_sampling)
     return clone
+
+
+def carries_sampler(model: Any) -> bool:
+    """Whether a fitted sampler is attached to a MODEL."""
+    attached = getattr(model.get_model_object("model_sampling"), ATTRIBUTE, None)
+    return isinstance(attached, dict) and bool(attached.get("samplers"))
 
 
 def steps_of_the_first(sigmas: Sequence[float], boundary: float) -> int:
@@ -195,7 +202,7 @@ def _levels(
 
 @dataclass(frozen=True)
 class _Asking:
-    """Who asks for levels: the sampler that will run, and whether a level of them is dropped."""
+    """The asker for levels: the sampler that will run, and whether a level of them is dropped."""
 
     sampler: str | None = None
     drops: bool = False
@@ -228,7 +235,7 @@ def _own_steps(schedule: Schedule, attached: dict[str, Any]) -> int:
 def _told(
     schedule: Schedule, attached: dict[str, Any], levels: Sequence[float], spare: bool
 ) -> str:
-    """Which levels are sampled, and how they differ from those measured, in a line."""
+    """Tell which levels are sampled, and how they differ from those measured, in a line."""
     steps, asked = len(levels) - 1 - spare, len(levels) - 1
     text = f"'{SCHEDULER_NAME}' samples {asked} steps with the schedule '{schedule.name}'"
     if steps == _own_steps(schedule, attached):

@@ -10,6 +10,7 @@ from ...optimizer import Gain, Known, Result, Session, error_interval, optimize
 from ...profiles import NOISES, as_ranges
 from ...schedules import Provenance, SavedSchedule, Schedule, Unfinished
 from ...schedules.store.nearest import CRITERION, GAIN, INTERVAL
+from ...schedules.store.pictures import TITLES
 from ...schedules.store.saved_schedule import MODEL
 from .. import host
 from ..inputs.candidates import starts
@@ -18,6 +19,7 @@ from ..pictures.curves import BEST_GIVEN
 from .early_results import account, early_request, how_it_ended
 from .fitted_sampler import fitted_samplers
 from .report import report_text, snapped
+from .seed_pictures import as_tensors, kept_ends
 from .shown_names import schedule_of, shown_name
 from .summary import best_given, seeds, summary
 
@@ -40,16 +42,19 @@ def measured(task: Task, progress: host.Progress, journal: Unfinished | None) ->
     others = _other_steps(result, request.denoise)
     plain = result.sigmas if result.plain is None else result.plain.sigmas
     fitted, said = result.sampler is not None, _summary(task, result)
+    ends = kept_ends(result)
+    profile = {} if result.profile is None else result.profile.to_tensors()
     return SavedSchedule(
         schedule=Schedule(tuple(plain.tolist()), name, _provenance(task, result), others),
         identity=request.identity,
         request=(early_request(request) if result.ended_early else request).as_json(),
-        tensors={} if result.profile is None else result.profile.to_tensors(),
+        tensors={**profile, **as_tensors(ends)},
         notes={
             "summary": said,
             "report": _report(task, result, said, early),
             **_figures(task, result),
             **(how_it_ended(progress) if result.ended_early else {}),
+            **({TITLES: list(ends)} if ends else {}),
         },
         samplers=fitted_samplers(result, task.guided.levels) if fitted else (),
     )
@@ -66,6 +71,7 @@ def _optimised(task: Task, progress: host.Progress, journal: Unfinished | None) 
         profile=None if task.profile is None else task.profile.profile,
         samples=guided.latent.samples,
         starts=starts(levels, method, request.steps, request.denoise),
+        longer=lambda name, steps: task.given_at(steps).get(name),
     )
     session = Session(progress=progress, better=progress.better, journal=journal, finish=progress)
     return guided.fitted(
@@ -89,7 +95,7 @@ def _optimised(task: Task, progress: host.Progress, journal: Unfinished | None) 
 
 
 def _provenance(task: Task, result: Result) -> Provenance:
-    """Who measured what, and when."""
+    """Origin of a result: who measured what, and when."""
     request = task.request
     second = ""
     if request.boundary is not None:
@@ -133,7 +139,7 @@ def _report(task: Task, result: Result, said: str, early: str) -> str:
 
 
 def _summary(task: Task, result: Result) -> str:
-    """What to do now and what was gained, for this task."""
+    """Say what to do now and what was gained, for this task."""
     request = task.request
     return summary(
         result,
@@ -145,7 +151,7 @@ def _summary(task: Task, result: Result) -> str:
 
 
 def _figures(task: Task, result: Result) -> dict[str, Any]:
-    """What a result notes for those who use it."""
+    """Notes of a result for those who use it."""
     figures = {
         "method": shown_name(result.method),
         "error": result.error.figure,

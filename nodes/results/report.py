@@ -14,13 +14,13 @@ from ...schedules import SavedSchedule
 from ...schedules.to_text import PLAIN, TOOLS, paste_hint, paste_text
 from .. import host
 from .shown_names import schedule_of, shown_name, table_name
-from .summary import seeds
+from .summary import best_given, seeds
 
 __all__ = ["for_other_tools", "report_text", "snapped"]
 
 ROWS = 20  # candidates listed
-WIDEST = 60  # characters of a row: a longer one is wrapped where text is shown plainly
-NAMED = 5  # of those that failed in the same way
+WIDEST = 48  # characters of a row: a longer one is wrapped where text is shown plainly
+NAMED_FAILURES = 5  # of those that failed in the same way
 
 
 def report_text(
@@ -32,7 +32,7 @@ def report_text(
     early: str = "",
     linked: MeasuredProfile | None = None,
 ) -> str:
-    """What to do, what was gained, then what each candidate scored, what was spent and left out.
+    """Tell what to do, what was gained, each candidate's score, what was spent and left out.
 
     first_lines: the summary: what to do, and what was gained
     boundary: the level at and below which a second model answers, if there is one
@@ -47,24 +47,22 @@ def report_text(
         paragraphs.append(_switch(result, boundary))
     if early:
         paragraphs.append(early)
-    paragraphs += [
-        f"Best of the {len(result.scores)} that were compared: '{shown_name(result.method)}'. "
-        f"{_criterion(result)}",
-        "\n".join(["```", *_table(result), "```"]),
-        *_levels(result),
-        f"Model calls: {result.total_calls} ("
-        + ", ".join(f"{phase} {rows}" for phase, rows in result.calls.items())
-        + ").",
-        *_profile(result, linked),
-    ]
     if warning:
         paragraphs.append(f"Warning: {warning}")
+    paragraphs += [
+        "\n".join(["```", *_table(result), "```"]),
+        f"Best of the {len(result.scores)} that were compared: '{shown_name(result.method)}'. "
+        f"{_criterion(result)}",
+        *_profile(result, linked),
+        f"Model calls: {host.calls_by_phase(result.calls)}.",
+        *_levels(result),
+    ]
     if result.coordinate.table is not None:
         paragraphs.append(f"Note: {snapped(result)}.")
     if judged.stochastic is not None and result.criterion != "law":
         paragraphs.append(
             "Note: the budget was too small for runs with the sampler's fresh noise. A larger one "
-            "judges it by the law of its samples."
+            "judges it by the distribution of its samples."
         )
     paragraphs.append(f"Note: {judged.note}.")
     for name, why in result.left_out.items():
@@ -86,7 +84,7 @@ def _switch(result: Result, boundary: float) -> str:
 
 def _levels(result: Result) -> list[str]:
     """The levels found and, beside those of a fitted sampler, what other samplers get."""
-    found = f"sigmas: {_listed(result.sigmas)}"
+    found = f"sigmas: {_four_decimals(result.sigmas)}"
     if result.plain is None:
         return [found]
     plain = schedule_of(result.plain.name)
@@ -97,7 +95,7 @@ def _levels(result: Result) -> list[str]:
         "its own.",
         f"Other samplers with scheduler {host.SCHEDULER_NAME} get the best standard schedule, "
         f"{plain}.",
-        f"sigmas of {plain}: {_listed(result.plain.sigmas)}",
+        f"sigmas of {plain}: {_four_decimals(result.plain.sigmas)}",
     ]
 
 
@@ -113,19 +111,24 @@ def _counts(result: Result) -> list[str]:
     ]
 
 
-def _listed(sigmas: Tensor) -> str:
+def _four_decimals(sigmas: Tensor) -> str:
     return ", ".join(f"{level:.4f}" for level in sigmas.tolist())
 
 
 def _profile(result: Result, linked: MeasuredProfile | None) -> list[str]:
-    """How many samples the profile has, and where it comes from; nothing where there is none."""
+    """KLUB and the number of samples of the profile; nothing where there is none."""
     if result.profile is None:
         return []
+    bound = f"KLUB, the bound of the paper, is {result.klub(result.sigmas):.3g}"
+    given = best_given(result)
+    if given is not None and given is not result.error:
+        name = shown_name(given.candidate.name)
+        bound += f", of {name} {result.klub(given.candidate.sigmas):.3g}"
     count = result.profile.count
     samples = f"{count} sample{'' if count == 1 else 's'}"
     if linked is None:
-        return [f"Profile: {samples}."]
-    return [f"Profile: {samples}, those of '{linked.name}'; none was measured here."]
+        return [f"{bound}. Profile: {samples}."]
+    return [f"{bound}. Profile: {samples}, those of '{linked.name}'; none was measured here."]
 
 
 def _failed(failed: Mapping[str, str]) -> str:
@@ -139,8 +142,8 @@ def _failed(failed: Mapping[str, str]) -> str:
         by_reason.setdefault(why, []).append(shown_name(name))
     parts = []
     for why, names in by_reason.items():
-        more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
-        parts.append(f"{', '.join([*names[:NAMED], *more])} ({why})")
+        more = [f"{len(names) - NAMED_FAILURES} more"] if len(names) > NAMED_FAILURES else []
+        parts.append(f"{', '.join([*names[:NAMED_FAILURES], *more])} ({why})")
     return f"Out of the comparison: {'; '.join(parts)}."
 
 
@@ -157,7 +160,7 @@ def for_other_tools(saved: SavedSchedule) -> str:
 
 
 def snapped(result: Result) -> str:
-    """What the levels are to a model that is called at the nearest of its timesteps."""
+    """Say what the levels are to a model that is called at the nearest of its timesteps."""
     table = result.coordinate.table
     if table is None:
         return ""
@@ -179,8 +182,8 @@ def _criterion(result: Result) -> str:
         )
     mean = ", geometric mean" if result.noises > 1 else ""
     text = (
-        f"{figure}the distance per latent element to the image in {result.reference_steps} steps "
-        f"from the same seed (RMS{mean} over {count})."
+        f"{figure}how far the image is from that of the same seed in {result.reference_steps} "
+        f"steps (RMS per latent element{mean} over {count}); ± is one standard error."
     )
     if math.isnan(result.reference_error):
         return text
@@ -199,15 +202,14 @@ def _spread(score: Score, before: str = "") -> str:
 def _table(result: Result) -> list[str]:
     """The candidates and their scores, in rows of at most `WIDEST` characters."""
     what = "schedule" if result.sampler is None else "sampler, schedule"
-    scored = result.profile is not None  # KLUB is a matter of the profile
-    width = WIDEST - (32 if scored else 23)
-    klub = f"{'KLUB':>9}" if scored else ""
-    rows = [f"{what:<{width}}{'error':>9}{'±':>8}{'seeds':>6}{klub}"]
+    alike = len({len(score.errors) for score in result.scores}) == 1
+    width = WIDEST - (17 if alike else 23)
+    rows = [f"{what:<{width}}{'error':>9}{'±':>8}{'' if alike else ' seeds'}"]
     for score in result.scores[:ROWS]:
-        klub = f"{result.klub(score.candidate.sigmas):>9.3g}" if scored else ""
+        count = "" if alike else f"{len(score.errors):>6}"
         rows.append(
-            f"{table_name(score.candidate.name, width):<{width}}{score.figure:>9.3g}"
-            f"{_spread(score) or '?':>8}{len(score.errors):>6}{klub}"
+            f"{table_name(score.candidate.name, width - 1):<{width}}{score.figure:>9.3g}"
+            f"{_spread(score) or '?':>8}{count}"
         )
     if len(result.scores) > ROWS:
         rows.append(f"… and {len(result.scores) - ROWS} more")

@@ -7,7 +7,7 @@ from ...optimizer.judging.select import Score
 from .. import host
 from .shown_names import shown_name
 
-__all__ = ["best_given", "gained", "seeds", "summary", "to_do"]
+__all__ = ["best_given", "gained", "seeds", "step_count", "summary", "to_do"]
 
 
 def summary(
@@ -18,7 +18,7 @@ def summary(
     denoise: float = 1.0,
     boundary: float | None = None,
 ) -> str:
-    """What to do now and what was gained, a line each; arguments as for `to_do`."""
+    """Say what to do now and what was gained, a line each; arguments as for `to_do`."""
     first = to_do(result, judged, cfg=cfg, denoise=denoise, boundary=boundary)
     return f"{first}\n{gained(result)}"
 
@@ -31,13 +31,13 @@ def to_do(
     denoise: float = 1.0,
     boundary: float | None = None,
 ) -> str:
-    """What the user sets to sample with the result.
+    """Settings that the user makes to sample with the result.
 
     cfg:      None: there is no single one
     boundary: the level at and below which a second model answers, if there is one
     """
     count = len(result.sigmas) - 1
-    settings = [f"{count} step{'' if count == 1 else 's'}"]
+    settings = [step_count(count)]
     if cfg is not None and boundary is None:
         settings.append(f"cfg {cfg:g}")
     if denoise < 1.0:
@@ -56,7 +56,7 @@ def to_do(
 
 
 def gained(result: Result) -> str:
-    """How much less error than the best standard choice, on seeds that did not choose.
+    """Say how much less error than the best standard choice, on seeds that did not choose.
 
     No number is told where the interval of the gain leaves it open.
     """
@@ -80,8 +80,20 @@ def gained(result: Result) -> str:
         return f"Hardly less error than {best} (measured on {seeds(gain.noises)})."
     return (
         f"{about}{shares[0]} % less error than {best} (measured on {seeds(gain.noises)}; between "
-        f"{shares[1]} and {shares[2]} %)."
+        f"{shares[1]} and {shares[2]} %).{_steps_needed(result, given)}"
     )
+
+
+def _steps_needed(result: Result, given: Score) -> str:
+    """With how many steps the best standard choice comes as close; empty if nobody knows."""
+    needed = result.needed
+    if needed is None:
+        return ""
+    on = f"measured on {seeds(needed.noises)}"
+    name = shown_name(given.candidate.name)
+    if not needed.reached:
+        return f" Even {needed.steps} steps of {name} do not come as close ({on})."
+    return f" As close as {needed.steps} steps of {name} ({on})."
 
 
 def best_given(result: Result) -> Score | None:
@@ -97,6 +109,15 @@ def seeds(count: int) -> str:
     ('1 seed', '4 seeds')
     """
     return f"{count} seed{'' if count == 1 else 's'}"
+
+
+def step_count(count: int) -> str:
+    """A number of steps in words.
+
+    >>> step_count(1), step_count(8)
+    ('1 step', '8 steps')
+    """
+    return f"{count} step{'' if count == 1 else 's'}"
 
 
 def these_seeds(count: int) -> str:
