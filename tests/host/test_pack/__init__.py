@@ -21,7 +21,7 @@ from .latents import (
 from .listening import AYSTestTrespass
 from .model import AYSTestConditioning, AYSTestModel, AYSTestPatch
 from .narrow import AYSTestNarrow
-from .vae import AYSTestDigitsVAE
+from .vae import AYSTestDigitsVAE, AYSTestEmojiVAE
 
 
 class TestExtension(ComfyExtension):
@@ -36,6 +36,7 @@ class TestExtension(ComfyExtension):
             AYSTestConditioning,
             AYSTestDigitsVAE,
             AYSTestEmbedding,
+            AYSTestEmojiVAE,
             AYSTestGuider,
             AYSTestLatent,
             AYSTestLatentModel,
