@@ -48,13 +48,21 @@ CLASS_GROUPS = {
     "person": ("person", "person-role", "person-fantasy"),
 }  # fmt: skip
 NAMES = tuple(CLASS_GROUPS)
+# The plainest of the classes whose pictures differ most.
+PLAIN = {
+    "mammal": "😺😸😹😻😼😽🙀😿😾🐵🐶🐺🦊🦝🐱🦁🐯🐴🫎🦄🐮🐷🐗🐭🐹🐰🐻🐨🐼",
+    "bird or fish": "🐔🐣🐤🐥🐦🐧🦆🦉🐸🐢🐲🐳🐬🐟🐠🐡🐙🦋🐛🐝🐞",
+    "dish": "🍞🥐🥯🧇🧀🍔🍟🍕🌭🥚🍳🍿🍙🍚🍦🍧🍨🍩🍪🎂🍰🧁🍫🍬🍭🍮🍯🍵🍺🍷",
+    "vehicle": "🚂🚆🚌🚍🚎🚐🚑🚒🚓🚔🚕🚖🚗🚘🚙🛻🚚🚛🚜⛵🚁🚀🛸",
+    "building": "🛖🏠🏡🏢🏣🏤🏥🏦🏨🏩🏪🏫🏬🏭🏯🏰💒🗼⛪🕌🕍⛺🎪",
+}
 # Of all the emoji's pixels, every class weighing the same; brightness 0 ... 1.
 PIXEL_MEAN, PIXEL_STD = 0.8296, 0.2727
 
 
 @lru_cache(maxsize=1)
-def _drawn() -> tuple[tuple[Tensor, ...], ...]:
-    """Every class's emoji [3, 32, 32], brightness in [0, 1], in the order of Unicode's list."""
+def _drawn() -> tuple[tuple[tuple[str, Tensor], ...], ...]:
+    """Every class's emoji, as text and [3, 32, 32] in [0, 1], in the order of Unicode's list."""
     for file, package in ((FONT, "fonts-noto-color-emoji"), (NAMED, "unicode-data")):
         if not file.exists():
             raise FileNotFoundError(f"{file} is not there: install Debian's package {package}.")
@@ -66,7 +74,7 @@ def _drawn() -> tuple[tuple[Tensor, ...], ...]:
         )
     font = ImageFont.truetype(str(FONT), DRAWN)
     classes = {group: name for name, groups in CLASS_GROUPS.items() for group in groups}
-    pictures: dict[str, list[Tensor]] = {name: [] for name in NAMES}
+    pictures: dict[str, list[tuple[str, Tensor]]] = {name: [] for name in NAMES}
     group = ""
     for line in NAMED.read_text(encoding="utf-8").splitlines():
         if line.startswith("# subgroup: "):
@@ -74,7 +82,7 @@ def _drawn() -> tuple[tuple[Tensor, ...], ...]:
         elif group in classes and "; fully-qualified" in line:
             text = "".join(chr(int(code, 16)) for code in line.split(";")[0].split())
             if not any("\U0001f3fb" <= c <= "\U0001f3ff" for c in text):  # tones of skin
-                pictures[classes[group]].append(_picture(text, font))
+                pictures[classes[group]].append((text, _picture(text, font)))
     return tuple(tuple(some) for some in pictures.values())
 
 
@@ -93,16 +101,20 @@ def _picture(text: str, font: ImageFont.FreeTypeFont) -> Tensor:
     return functional.pad(pixels, (MARGIN,) * 4, value=1.0)
 
 
-def emoji(*, held_out: bool = False) -> tuple[Tensor, Tensor]:
+def emoji(*, held_out: bool = False, plain: bool = False) -> tuple[Tensor, Tensor]:
     """All emoji, or the tenth of each class that training never sees.
+
+    Arguments:
+        plain: whether only those in PLAIN, of the classes that it names.
 
     Returns images [N, 3, 32, 32] of mean about 0 and standard deviation about 1, and labels
     [N, 10], one-hot.
     """
     images, classes = [], []
-    for label, pictures in enumerate(_drawn()):
-        for k, picture in enumerate(pictures):
-            if (k % HELD_OUT == HELD_OUT - 1) == held_out:
+    for label, (name, pictures) in enumerate(zip(NAMES, _drawn(), strict=True)):
+        for k, (text, picture) in enumerate(pictures):
+            wanted = not plain or name not in PLAIN or text in PLAIN[name]
+            if wanted and (k % HELD_OUT == HELD_OUT - 1) == held_out:
                 images.append((picture - PIXEL_MEAN) / PIXEL_STD)
                 classes.append(label)
     return torch.stack(images), functional.one_hot(torch.tensor(classes), CLASSES).float()

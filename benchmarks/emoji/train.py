@@ -8,6 +8,7 @@ An hour on one core that multiplies in bfloat16. An interrupted training goes on
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -23,7 +24,7 @@ __all__ = ["CURVE", "STEPS", "train"]
 
 CURVE = Path(__file__).with_name("training.json")
 KEPT = Path(__file__).parents[1] / "output" / "emoji.pt"
-STEPS = 12_000
+STEPS, ALL = 7_600, 4800  # steps, and the first so many of them on all emoji, the others on PLAIN
 WATCHED, WATCHED_LEVEL = 256, 0.5  # held-out images, and the level of their loss in the curve
 
 
@@ -32,14 +33,16 @@ def train(
 ) -> tuple[EmojiDenoiser, list[dict[str, float]]]:
     """The trained denoiser, its weights averaged, and its loss curve."""
     torch.manual_seed(seed)
-    images, labels = emoji()
+    data = emoji(), emoji(plain=True)
     source = torch.Generator().manual_seed(seed + 1)
     watched = augmented(*emoji(held_out=True), WATCHED, source)
     going_on = kept is not None and kept.exists()
     curve: list[dict[str, float]] = json.loads(CURVE.read_text()) if going_on else []
 
+    drawn = itertools.count(curve[-1]["step"] if curve else 0)
+
     def draw(rows: int) -> tuple[Tensor, Tensor]:
-        return augmented(images, labels, rows, torch.default_generator)
+        return augmented(*data[next(drawn) >= ALL], rows, torch.default_generator)
 
     def tell(step: int, loss: float, averaged: nn.Module) -> None:
         held_out = loss_at(averaged.eval(), *watched, WATCHED_LEVEL, noises=1)
@@ -62,5 +65,5 @@ if __name__ == "__main__":
     model, _ = train()
     save_half(model, WEIGHTS)
     source = torch.Generator().manual_seed(2)
-    seen, unseen = (augmented(*emoji(held_out=held), 1000, source) for held in (False, True))
+    seen, unseen = (augmented(*emoji(held_out=held), 200, source) for held in (False, True))
     print(loss_table(load_emoji(), seen, unseen))
