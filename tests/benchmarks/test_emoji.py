@@ -92,6 +92,13 @@ def test_emoji_are_scaled_and_a_tenth_is_held_out():
 
 
 @needs_font
+def test_classes_of_held_out_emoji_are_told_better_than_by_chance():
+    images, labels = emoji(held_out=True)
+    guessed = classifier("emoji")(images).argmax(1)
+    assert (guessed == labels.argmax(1)).float().mean() > 0.5
+
+
+@needs_font
 def test_another_font_is_not_taken(tmp_path, monkeypatch):
     other = tmp_path / "other.ttf"
     monkeypatch.setattr(data, "FONT", other)
