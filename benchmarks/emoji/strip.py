@@ -1,11 +1,12 @@
 """Emoji of the same seeds by four samplers, one below the other, for a person to look at.
 
-    python -m align_your_steps.benchmarks.emoji.strip --labels 0 --steps 6
+    python -m align_your_steps.benchmarks.emoji.strip --labels 4 --steps 6 8
 
 Rows: a usual choice (dpmpp_2m, karras); the textbook pair of least mean error in hindsight, on
 noise that nothing was fitted on; the calibrated sampler, fitted to the class with --budget calls;
 and many steps. The seeds are 0, 1, 2, …, for every class of --labels. Prints the errors of the
-same on the held-out noise, and keeps them beside the picture.
+same on the held-out noise, and keeps them beside the picture. Of several --steps the picture is of
+the first.
 """
 
 from __future__ import annotations
@@ -84,8 +85,8 @@ def draw(path: Path, rows: Mapping[str, Tensor]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--labels", type=int, nargs="+", default=(0,), help="classes, 0 ... 9")
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--labels", type=int, nargs="+", default=(4,), help="classes, 0 ... 9")
+    parser.add_argument("--steps", type=int, nargs="+", default=(6, 8))
     parser.add_argument("--budget", type=int, default=1000)
     parser.add_argument("--count", type=int, default=8, help="seeds of each class")
     parser.add_argument("--output", type=Path, default=RESULTS / "emoji.png")
@@ -95,14 +96,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     told = []
     for label in given.labels:
         bench = network("emoji", CFG, label)
-        rows, figures = measure(bench, given.steps, given.budget)
-        told.append({"class": NAMES[label], **figures})
-        print(json.dumps(told[-1]), flush=True)
-        for name, sampler in rows.items():
-            images = sampler(bench.denoise, seeds(given.count, bench.shape))
-            pictures.setdefault(name, []).append(images)
-    given.output.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n")
-    draw(given.output, {name: torch.cat(some) for name, some in pictures.items()})
+        for steps in given.steps:
+            rows, figures = measure(bench, steps, given.budget)
+            told.append({"class": NAMES[label], **figures})
+            print(json.dumps(told[-1]), flush=True)
+            if steps == given.steps[0]:
+                for name, sampler in rows.items():
+                    images = sampler(bench.denoise, seeds(given.count, bench.shape))
+                    pictures.setdefault(name, []).append(images)
+                draw(given.output, {name: torch.cat(some) for name, some in pictures.items()})
+            given.output.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":
