@@ -41,7 +41,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -52,6 +52,7 @@ from ..optimizer.calibrate import Calibrated, calibrate
 from ..optimizer.diffusion.coordinate import spread
 from ..optimizer.diffusion.multistep import TEXTBOOK, Multistep, textbook
 from ..optimizer.diffusion.noise import SELECTION, generators, unit_noise
+from ..optimizer.runs.finish import Ended
 from ..schedules.curves import flow_table, simple
 from .edm import CLASSES, guided
 from .metrics import end_point_errors, energy_distance, frechet_distance
@@ -61,6 +62,8 @@ from .problems import TABLE, digits_mixture
 from .record import RESULTS, read_lines
 
 __all__ = ["FRESH", "SEEN", "TEST", "TUNING", "Bench", "Case", "Cells", "LocalLab", "main"]
+
+T = TypeVar("T")
 
 HELD_OUT = 3_000_003  # a stream that no calibration draws from
 FINE = 200  # steps of the references that all are compared with
@@ -146,6 +149,7 @@ class LocalLab:
     """A calibration's surroundings without a host: counts rows, keeps to a budget, recalls nothing.
 
     rounded: precision that outputs are rounded to; None: as they are
+    limit:   rows after which it ends
     """
 
     def __init__(
@@ -157,7 +161,9 @@ class LocalLab:
         dtype: torch.dtype = torch.float64,
         rounded: torch.dtype | None = None,
         batch_size: int = 16,
+        limit: float = math.inf,
     ):
+        self.limit = limit
         self.model, self.shape, self.seed, self.budget = denoise, shape, seed, budget
         self.dtype, self.rounded, self.batch_size = dtype, rounded, batch_size
         self.rows = 0
@@ -169,13 +175,20 @@ class LocalLab:
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The model's answer; every row is counted."""
+        if self.rows + len(x) > self.limit:
+            raise Ended
         self.rows += len(x)
         D = self.model(x, sigma)
         return D if self.rounded is None else D.to(self.rounded).to(D)
 
-    def fits(self, rows: int) -> bool:
-        """Whether so many more rows stay within the budget."""
-        return self.rows + rows <= self.budget
+    @property
+    def spent(self) -> int:
+        """Rows so far."""
+        return self.rows
+
+    def decide(self, choose: Callable[[int], T]) -> T:
+        """What is chosen by the budget."""
+        return choose(self.budget)
 
     def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Measured anew."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,17 +20,26 @@ from .problem import Problem
 from .profile.algorithm_1 import edm_schedule
 from .result import Result
 from .runs.failures import reason
+from .runs.finish import Ended
 from .runs.runner import CONTINUED
 from .session import Lab, Session
 
 __all__ = ["calibrated"]
 
-PHASES = {"path": "reference", "reference": "reference", "probe": "fit", "greedy": "fit"}
-PHASES |= {"tangents": "fit", "joint": "fit"}  # by the first word of a measurement; others compare
+T = TypeVar("T")
+
+# By the first word of a measurement; others compare.
+PHASES = {"path": "reference", "check": "reference", "reference": "reference"}
+PHASES |= dict.fromkeys(("probe", "greedy", "tangents", "run"), "fit")
+SAME = 1e-3  # relative, between the highest levels of two samplers of one model
 
 
 def calibrated(
-    lab: Lab, given: list[Candidate], left_out: dict[str, str], session: Session
+    lab: Lab,
+    given: list[Candidate],
+    left_out: dict[str, str],
+    session: Session,
+    earlier: Sequence[Multistep] = (),
 ) -> Result:
     """Fit a whole sampler to the problem's denoiser, see calibrate.py.
 
@@ -35,6 +47,7 @@ def calibrated(
         given: curves to start from and to race against, with every textbook sampler.
         left_out: those of the caller's that cannot be used, with the reason.
         session: with the size of a batch, and what was spent to find it.
+        earlier: samplers fitted before, in EDM units; those that fit the problem are raced too.
 
     Raises ValueError for a budget that is too small.
     """
@@ -55,8 +68,25 @@ def calibrated(
         model_level=_model_level(problem),
         boundary=problem.solver.boundary,
         plan=plan,
+        earlier=dict(_usable(earlier, problem)),
+        better=lambda best: lab.leader.lead(_winner(problem, best)),
     )
     return _result(lab, found, plan, left_out)
+
+
+def _usable(samplers: Sequence[Multistep], problem: Problem) -> Iterator[tuple[str, Multistep]]:
+    """Those of earlier samplers that can be run, by name."""
+    kept = problem.elements is not None
+    for number, one in enumerate(samplers, 1):
+        same = one.steps == problem.steps and one.levels[-1] == 0.0
+        near = abs(one.levels[0] / problem.t_max - 1.0) < SAME
+        keeps = one.told == one.levels[:-1] and abs(sum(one.weights[-1]) - 1.0) < SAME
+        if same and near and (keeps or not kept):
+            yield f"earlier {number}", replace(one, levels=(problem.t_max, *one.levels[1:]))
+
+
+def _winner(problem: Problem, found: Calibrated) -> Candidate:
+    return _candidate(problem, found.name, found.sampler, found.name in found.pairs)
 
 
 def _edm_curve(problem: Problem) -> np.ndarray:
@@ -85,7 +115,7 @@ def _result(lab: Lab, found: Calibrated, plan: CalibrationPlan, left_out: dict[s
     scores = [
         Score(_candidate(problem, name, raced[name], name in found.pairs), errors)
         for name, errors in found.errors.items()
-    ]
+    ] or [Score(_winner(problem, found))]  # it ended before anything was compared
     winner = next(score for score in scores if score.candidate.name == found.name)
     lab.leader.lead(winner.candidate)
     return Result(
@@ -138,21 +168,30 @@ class _LabSource:
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D [B, ...] at one EDM level, charged to the phase at hand."""
         self._lab.ask()
+        if self._lab.ledger.left < len(x):
+            self._lab.ledger.cut_short()
+            raise Ended
         with self._lab.ledger.charging(self._phase):
             D = self._lab.problem.solver.denoise(x, sigma)
         self._lab.tell(self._phase)
         return D
 
-    def fits(self, rows: int) -> bool:
-        """Whether so many more calls may be spent."""
-        return self._lab.ledger.fits(rows)
+    @property
+    def spent(self) -> int:
+        """Calls so far, those of an interrupted calibration included."""
+        return self._lab.ledger.made
+
+    def decide(self, choose: Callable[[int], T]) -> T:
+        """What is chosen by the calls that may be made in all."""
+        return self._lab.ledger.decide(choose)
 
     def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """What `measure` finds, or had found once before."""
         self._phase = PHASES.get(key.split()[0], "candidates")
         self._stage += 1
         record, run = self._lab.record, f"{key}, batch {self.batch_size}"
-        known = record.recall(self._stage, run)
+        stage = hashlib.blake2b(run.encode(), digest_size=16).hexdigest()
+        known = record.recall(self._stage, run, stage)
         if known is None:
             with self._lab.problem.solver.meter.forgetful():
                 return dict(record.make(self._phase, run, measure))

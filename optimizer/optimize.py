@@ -120,7 +120,8 @@ def optimize(
         lab = session.open(problem, budget, ranks, known)
         if problem.solver.name == CALIBRATED:
             check_calibration(method, ranks.size)
-            return calibrated(lab, *given_candidates(candidates, problem), session)
+            given = given_candidates(candidates, problem)
+            return calibrated(lab, *given, session, known.samplers)
         whole_plan = Plan.of(
             problem,
             lab.ledger.granted,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .diffusion.multistep import Multistep
 from .judging.select import Candidate
 from .problem import Problem
 from .profile.klub import Levels
@@ -39,11 +40,13 @@ class Known:
     samples: x_0 [N, ...] to measure the profile on; None: the end points of the reference runs.
     starts: EDM levels [n+1] by name from which Algorithm 1 starts beside EDM's; for the paper's
         method the first of them, of 10 steps, replaces EDM's.
+    samplers: of earlier calibrations, in EDM units: another one races them too.
     """
 
     profile: Profile | None = None
     samples: Tensor | None = None
     starts: Mapping[str, Levels] = field(default_factory=dict)
+    samplers: Sequence[Multistep] = ()
 
     def check(self, problem: Problem) -> None:
         """Raise ValueError for a profile that is not of this latent and these levels."""

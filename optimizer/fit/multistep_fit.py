@@ -98,6 +98,11 @@ class Path:
             self.end[rows, columns],
         )
 
+    def after(self, first: int) -> Path:
+        """The path of the noises from this one on."""
+        rows = slice(first, None)
+        return Path(self.log_levels, self.outputs[:, rows], self.noises[:, rows], self.end[rows])
+
     def joined(self, other: Path) -> Path:
         """The path of these noises and others."""
         parts = ((self.outputs, other.outputs), (self.noises, other.noises))
@@ -120,6 +125,17 @@ class Run:
 
     outputs: list[Tensor]
     end: Tensor
+
+    def part(self, noises: range) -> Run:
+        """The run of some of the noises."""
+        rows = slice(noises.start, noises.stop)
+        return Run([D[rows] for D in self.outputs], self.end[rows])
+
+    @staticmethod
+    def joined(runs: Sequence[Run]) -> Run:
+        """The run of the noises of several."""
+        outputs = [torch.cat(parts) for parts in zip(*(one.outputs for one in runs), strict=True)]
+        return Run(outputs, torch.cat([one.end for one in runs]))
 
 
 def run(denoise: At, sampler: Multistep, noise: Tensor, elements: Elements) -> Run:
