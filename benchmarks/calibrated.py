@@ -3,6 +3,7 @@
     python -m align_your_steps.benchmarks.calibrated mixtures --budgets 500 1000 4000
     python -m align_your_steps.benchmarks.calibrated flow | half | networks | pictures | interval
     python -m align_your_steps.benchmarks.calibrated overhead --budgets 4000
+    python -m align_your_steps.benchmarks.calibrated ended --budgets 1000 4000 --runs 4
     python -m align_your_steps.benchmarks.calibrated mixtures --of tuning
 
 A cell is a problem, a number of steps and a budget, of which every call of a calibration counts:
@@ -75,6 +76,7 @@ SCALES = (1.0, 3.0, 7.0)
 FRESH_NOISES = 1000  # that an interval is to cover the gain on
 PICTURE_STEPS = (8, 12, 14, 16)  # of a calibrated sampler, and of the pairs that it is as good as
 SCREENED = 12  # pairs
+SHARES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)  # of the calls, after which a calibration is ended
 SLOW = 0.02  # seconds of a batched call that an overhead is reported for
 
 
@@ -265,10 +267,15 @@ class Bench:
         return name, pairs[name]
 
     def calibrated(
-        self, steps: int, budget: int, seed: int = 0, rounded: torch.dtype | None = None
+        self,
+        steps: int,
+        budget: int,
+        seed: int = 0,
+        rounded: torch.dtype | None = None,
+        limit: float = math.inf,
     ) -> tuple[Calibrated, int]:
-        """A calibration, and the calls that it took."""
-        lab = LocalLab(self.denoise, self.shape, seed, budget, self.dtype, rounded)
+        """A calibration, ended after so many calls, and the calls that it took."""
+        lab = LocalLab(self.denoise, self.shape, seed, budget, self.dtype, rounded, limit=limit)
         found = calibrate(lab, self.curves(steps), budget=budget, lowest=self.ends[1])
         assert lab.rows <= budget, f"{lab.rows} calls were made of {budget}."
         return found, lab.rows
@@ -285,6 +292,17 @@ class Bench:
             "ratio": float(ours.mean() / best.mean()),
             "median": float((ours / best).median()),
             "improved": float((ours < best).double().mean()),
+            **self.told(found, ours),
+        }  # fmt: skip
+
+    def ended(self, steps: int, budget: int, seed: int, share: float) -> dict[str, Any]:
+        """One cell of a calibration that a user ends after a share of its calls."""
+        found, calls = self.calibrated(steps, budget, seed, limit=share * budget)
+        best, ours = self.best(steps)[1], self.errors(found.sampler)
+        return {
+            "calls": calls,
+            "ratio": float(ours.mean() / best.mean()),
+            "typical": float((ours / best).log().mean().exp()),
             **self.told(found, ours),
         }  # fmt: skip
 
@@ -506,6 +524,32 @@ def _half(values: np.ndarray) -> float:
     return float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / len(values) ** 0.5)
 
 
+# -- ended early ----------------------------------------------------------------------------
+
+
+def ended(cells: Cells, benches: Sequence[Bench], given: argparse.Namespace) -> None:
+    """Calibrations ended after shares of their calls: are they ever worse, and better with more?"""
+    for budget in given.budgets:
+        for share in SHARES:
+            found = []
+            for bench in benches:
+                for steps in given.steps or STEPS:
+                    for run in range(given.runs):
+                        seed = bench.seed + 1000 * run
+                        of = f"{share:.0%} of {budget}"
+                        key = f"ended {bench.name} seed {seed}, {steps} steps, {of}"
+                        measure = partial(bench.ended, steps, budget, seed, share)
+                        found.append(cells.of(key, measure))
+            ratio, typical = (
+                math.exp(np.mean([math.log(cell[key]) for cell in found]))
+                for key in ("ratio", "typical")
+            )
+            worse = [cell["worse_z"] for cell in found]
+            print(f"{share:.0%} of {budget}: ratio {ratio:.3f}, seed by seed {typical:.3f}, worse "
+                  f"than the raced pair by 3 standard errors in {sum(z > 3.0 for z in worse)} of "
+                  f"{len(found)} (most {max(worse):.1f})", flush=True)  # fmt: skip
+
+
 # -- overhead -------------------------------------------------------------------------------
 
 
@@ -538,12 +582,14 @@ def overhead(budget: int, steps: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    kinds = ("mixtures", "networks", "flow", "half", "interval", "pictures", "overhead")
+    kinds = ("mixtures", "networks", "flow", "half", "interval", "pictures", "overhead", "ended")
     parser.add_argument("what", choices=kinds)
     parser.add_argument("--of", choices=LISTS, default="fresh", help="the list of mixtures")
     parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS)
     parser.add_argument("--steps", type=int, nargs="+", default=None)
-    parser.add_argument("--runs", type=int, default=200, help="of interval")
+    parser.add_argument(
+        "--runs", type=int, default=200, help="of interval; of ended, of every problem"
+    )
     parser.add_argument("--noises", type=int, default=None, help="held out, of a mixture")
     parser.add_argument("--cases", type=int, default=None, help="the first so many of the list")
     parser.add_argument("--networks", nargs="+", default=("digits", "patches"))
@@ -576,6 +622,9 @@ def _mixtures(cells: Cells, given: argparse.Namespace) -> None:
     noises = given.noises or (FRESH_NOISES if given.what == "interval" else NOISES)
     cases = LISTS[given.of][: given.cases]
     benches = [mixture(case, noises, flow=given.what == "flow") for case in cases]
+    if given.what == "ended":
+        ended(cells, benches, given)
+        return
     if given.what == "interval":
         intervals(cells, benches, given.budgets[0], given.runs)
         return

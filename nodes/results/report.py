@@ -47,10 +47,13 @@ def report_text(
         paragraphs.append(_switch(result, boundary))
     if early:
         paragraphs.append(early)
+    if result.noises:
+        paragraphs += [
+            f"Best of the {len(result.scores)} that were compared: '{shown_name(result.method)}'. "
+            f"{_criterion(result)}",
+            "\n".join(["```", *_table(result), "```"]),
+        ]
     paragraphs += [
-        f"Best of the {len(result.scores)} that were compared: '{shown_name(result.method)}'. "
-        f"{_criterion(result)}",
-        "\n".join(["```", *_table(result), "```"]),
         *_levels(result),
         f"Model calls: {result.total_calls} ("
         + ", ".join(f"{phase} {rows}" for phase, rows in result.calls.items())

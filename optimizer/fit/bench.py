@@ -131,7 +131,7 @@ class Bench:
         probed = [*spread(highest, lowest, self.steps)[: self.steps], 0.0]
         self.probe = textbook(START, probed, boundary)
         self.path: Path | None = None
-        self._slopes: Tensor | None = None
+        self._probes: Run | None = None
 
     def _fine(self, name: str, highest: float, count: int, **shape: float) -> Multistep:
         """A textbook sampler of many steps."""
@@ -168,7 +168,7 @@ class Bench:
         noises = range(checked)
         if self._doubtful(noises, self.path_of(checked).end):
             self.reference = self.robust
-            self.path = self._slopes = None
+            self.path = None
             self.path_of(checked)
 
     def path_of(self, count: int) -> Path:
@@ -230,7 +230,7 @@ class Bench:
     def _rows(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self.denoise(x, float(sigma[0]))
 
-    def run(self, sampler: Multistep, noises: range) -> Run:
+    def run(self, sampler: Multistep, noises: range, key: str = "run") -> Run:
         """A sampler's run on some noises."""
 
         def measure(noises: range) -> dict[str, Tensor]:
@@ -239,7 +239,7 @@ class Bench:
 
         return Run.joined(
             [
-                _as_run(self.once("run", part, lambda part=part: measure(part), sampler))
+                _as_run(self.once(key, part, lambda part=part: measure(part), sampler))
                 for part in blocks(noises)
             ]
         )
@@ -305,20 +305,14 @@ class Bench:
         return [begun[k] for k in best], sorted(missed, key=lambda name: missed[name])
 
     def _probed(self, noises: range, path: Path) -> Tensor:
-        """The slopes [n, K] of the linear model; those of noises that had been probed are kept."""
-        known = torch.empty(self.steps, 0) if self._slopes is None else self._slopes
-        new = range(known.shape[1], len(noises))
-
-        def measure() -> dict[str, Tensor]:
-            noise = self.source.noise(new)
-            made = run(self.denoise, self.probe, noise, self.elements)
-            return {"slopes": slopes(self.probe, noise, made, path.after(new.start), self._few)}
-
-        if new:
-            found = self.once("probe", new, measure, self.probe, self.reference)["slopes"]
-            known = torch.cat((known.to(found), found), 1)
-        self._slopes = known
-        return known[:, : len(noises)]
+        """The slopes [n, K] of the linear model; noises that had been probed take no calls."""
+        known = 0 if self._probes is None else len(self._probes.end)
+        if len(noises) > known:
+            more = self.run(self.probe, range(known, len(noises)), "probe")
+            self._probes = more if self._probes is None else Run.joined([self._probes, more])
+        assert self._probes is not None
+        made = self._probes.part(noises)
+        return slopes(self.probe, self.source.noise(noises), made, path, self._few)
 
     def _few(self, x: Tensor) -> Tensor:
         return self.elements(x)[:, :FEWER]

@@ -98,11 +98,6 @@ class Path:
             self.end[rows, columns],
         )
 
-    def after(self, first: int) -> Path:
-        """The path of the noises from this one on."""
-        rows = slice(first, None)
-        return Path(self.log_levels, self.outputs[:, rows], self.noises[:, rows], self.end[rows])
-
     def joined(self, other: Path) -> Path:
         """The path of these noises and others."""
         parts = ((self.outputs, other.outputs), (self.noises, other.noises))

@@ -25,7 +25,7 @@ from ..fit.bench import Bench, blocks, marked
 from ..gain import Gain
 from ..runs.meter import NotFiniteError
 
-__all__ = ["Calibrated", "Race"]
+__all__ = ["SMALLER", "Calibrated", "Race"]
 
 FIRST = 2**20  # numbers of raced noises begin at a multiple of it, those of a fit at 0
 SMALLER = "smaller"  # the name of what the round before has fitted
