@@ -136,7 +136,8 @@ class _Work:
             self._rank(few)
         race.take_pairs(self._pairs(now))
         if not race.count:
-            race.go_on(min(FEWEST_RACED, now.race))
+            # Where references were in doubt, there may be calls for one fewer.
+            race.go_on(min(FEWEST_RACED, now.race) - now.is_last)
         if now.noises > fit.noises or now.joint:
             if fit.last is not None and fit.joint:
                 race.take_instead(SMALLER, fit.last.sampler)
