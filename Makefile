@@ -83,7 +83,7 @@ icons: $(READY)  ## media/*.png from media/*.svg
 examples: host browser  ## write the example workflows anew, as ComfyUI's page saves them
 	$(BIN)/python -m align_your_steps.tests.host.make_examples
 
-pictures: host browser  ## take all pictures of help, README and examples on ComfyUI's page
+pictures: host browser  ## take all pictures of help and README on ComfyUI's page
 	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.tests.host.pictures
 
 demo: $(READY)  ## optimise a schedule for a small denoiser that comes with the project

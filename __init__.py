@@ -6,7 +6,7 @@ Importing this package has no side effect and needs no ComfyUI; the host calls `
 WEB_DIRECTORY = "./web"
 
 
-async def comfy_entrypoint():  # type: ignore[no-untyped-def]
+async def comfy_entrypoint():
     """Register the scheduler name and hand the nodes to ComfyUI."""
     from .nodes import extension
 

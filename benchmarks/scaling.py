@@ -260,7 +260,7 @@ def _on_paper(case: dict[str, Any]) -> list[str]:
     least = fine + coarse + PROFILE_LEVELS + fine + FEWEST * STEPS
     elements = math.prod(LATENT)
     noise = bytes_a_noise(elements, fine, coarse)
-    law = 4 * min(elements, COMPARED) * 10
+    ends = 4 * min(elements, COMPARED) * 10
     head = ["ranks", *(f"{batch} noises in a batch" for batch in BATCHES)]
 
     def gains(ranks: int) -> list[str]:
@@ -289,8 +289,8 @@ def _on_paper(case: dict[str, Any]) -> list[str]:
         f"{noise / 1e6:.2f} MB on a latent of {'x'.join(map(str, LATENT))}. So from a batch of 8 "
         f"every rank receives {7 * noise / 1e6:.1f} MB; of the profile 8 kB a sample and 32 "
         "levels, of a run in the comparison 8 bytes a noise, of a stochastic solver judged by its "
-        f"law {law / 1e6:.1f} MB a noise. Against seconds that a batch takes this is nothing, "
-        "within a machine or between two.",
+        f"distribution {ends / 1e6:.1f} MB a noise. Against seconds that a batch takes this is "
+        "nothing, within a machine or between two.",
         "**A farm of hosts.** Nothing has to pass between hosts while they work. Each measures a "
         "profile on samples and noise of its own (`measure_profile` with another seed) and keeps "
         "it as a file (`Profile.to_tensors`); profiles add (`Profile.__add__`), with the samples "

@@ -29,7 +29,7 @@ __all__ = ["extension"]
 
 
 class AlignYourSteps(ComfyExtension):
-    """What ComfyUI loads."""
+    """The extension that ComfyUI loads."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes of the pack."""

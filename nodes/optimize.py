@@ -14,12 +14,15 @@ from . import host
 from .inputs.guidance import guided_model, linked_guider
 from .inputs.limits import shortened, within_limits
 from .inputs.profile import AYS_PROFILE, fitting_profile
+from .inputs.prompts import further_prompts
 from .inputs.request import Request
 from .inputs.schema import (
     MOST_STEPS,
+    beginner_first,
     denoise_input,
     exact_inputs,
     guidance_inputs,
+    prompts_inputs,
     seed_input,
     steps_input,
     supported,
@@ -51,6 +54,7 @@ class AYSOptimize(io.ComfyNode):
     """Optimise a schedule for the linked model, prompt and sampler; save it and attach it."""
 
     @classmethod
+    @beginner_first
     def define_schema(cls) -> io.Schema:
         """Inputs and outputs."""
         return io.Schema(
@@ -64,7 +68,7 @@ class AYSOptimize(io.ComfyNode):
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The model to optimise for, with its LoRAs."),
-                *guidance_inputs(),
+                *guidance_inputs(sampler=host.SAMPLER_NAME),
                 steps_input(
                     "The number of steps that you will sample with. The fewer, the more "
                     "an optimised schedule gains."
@@ -81,13 +85,13 @@ class AYSOptimize(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "budget",
-                    default=4000,
+                    default=1000,
                     min=0,
                     max=10_000_000,
                     step=100,  # of the arrows: our page extension takes any number that is typed
-                    tooltip="How many model calls to spend. One image of 20 steps takes 20 calls "
-                    "(each worth two network evaluations when cfg is not 1), so 4000 calls take "
-                    "as long as 200 such images. More calls give a surer choice.",
+                    tooltip="How many model calls to spend. 1000 take about as long as fifty "
+                    "images of 20 steps: with cfg, too, each call is one step of an image. More "
+                    "calls give a better and surer result.",
                 ),
                 io.Float.Input(
                     "minutes",
@@ -163,6 +167,7 @@ class AYSOptimize(io.ComfyNode):
                     "and latent, from Merge AYS Profiles. Then no profile is measured here, and "
                     "its calls are spent on the rest.",
                 ),
+                *prompts_inputs(),
             ],
             outputs=[
                 io.Model.Output(
@@ -233,6 +238,8 @@ class AYSOptimize(io.ComfyNode):
         second_guider: Any = None,
         boundary_step: int = 0,
         profile: Any = None,
+        clip: Any = None,
+        prompts: str = "",
     ) -> io.NodeOutput:
         """Measure, or take the saved results; attach the schedule, and report."""
         # A workflow may write 7 where the widget writes 7.0: they are the same request.
@@ -240,7 +247,8 @@ class AYSOptimize(io.ComfyNode):
         counts = [steps, *_more(more_steps, steps)]
         host.store().check_name(name)
         progress = host.Progress(cls.hidden.unique_id, budget, len(counts), minutes)
-        guider = linked_guider(model, positive, negative, cfg, guider)
+        further = further_prompts(clip, prompts, positive, guider, second_guider)
+        guider = linked_guider(model, positive, negative, cfg, guider, further)
         if second_guider is None and second_model is not None:
             second_guider = host.with_model(guider, second_model)
         judged = host.judged_sampler(sampler_name, sampler)
@@ -338,7 +346,7 @@ def _more(text: str, steps: int) -> list[int]:
 
 
 def _other_model(model: Any, measured: Any, identity: str | None) -> bool:
-    """Whether the linked MODEL is known to be another than the one that was measured."""
+    """Tell whether the linked MODEL is known to be another than the one that was measured."""
     if model is measured:
         return False
     linked = host.model_identity(model)

@@ -32,6 +32,7 @@ from .profile.klub import klub, klub_standard_error
 from .profile.paths import shortest_path
 from .profile.profile import Denoiser, Profile, measure_profile
 from .result import Result
+from .runs.conditions import Conditions
 from .runs.finish import Deadline, Finish
 from .runs.journal import Journal
 from .runs.meter import DenoiserError, Meter, NotFiniteError
@@ -45,6 +46,7 @@ __all__ = [
     "SOLVERS",
     "VE",
     "Comparison",
+    "Conditions",
     "Coordinate",
     "Deadline",
     "Denoiser",

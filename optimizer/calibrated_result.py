@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import cycle, islice
 from typing import TypeVar
 
 import numpy as np
@@ -149,16 +150,21 @@ def _candidate(problem: Problem, name: str, sampler: Multistep, given: bool) -> 
 
 
 class _LabSource:
-    """A calibration's source of noise and outputs: a laboratory, which charges and records."""
+    """A calibration's source of noise and outputs: a laboratory, which charges and records.
+
+    Rows of calls are the noises last asked for, in their order, again and again.
+    """
 
     def __init__(self, lab: Lab, batch_size: int):
         self._lab, self.batch_size = lab, batch_size
         self.shape = tuple(lab.problem.shape)
         self._phase = "reference"
         self._stage = 0
+        self._rows = cycle(range(1))
 
     def noise(self, indices: range) -> Tensor:
         """Unit noises [K, ...] by their numbers, with what runs start from beside them."""
+        self._rows = cycle(indices)
         noise = unit_noise(generators(self._lab.problem.seed, SELECTION, indices), self.shape)
         begin = self._lab.problem.solver.begin
         if begin is None:
@@ -171,8 +177,9 @@ class _LabSource:
         if self._lab.ledger.left < len(x):
             self._lab.ledger.cut_short()
             raise Ended
-        with self._lab.ledger.charging(self._phase):
-            D = self._lab.problem.solver.denoise(x, sigma)
+        solver, own = self._lab.problem.solver, islice(self._rows, len(x))
+        with self._lab.ledger.charging(self._phase), solver.conditions.of(own):
+            D = solver.denoise(x, sigma)
         self._lab.tell(self._phase)
         return D
 
@@ -186,7 +193,7 @@ class _LabSource:
         return self._lab.ledger.decide(choose)
 
     def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What `measure` finds, or had found once before."""
+        """Return what `measure` finds, or had found once before."""
         self._phase = PHASES.get(key.split()[0], "candidates")
         self._stage += 1
         record, run = self._lab.record, f"{key}, batch {self.batch_size}"

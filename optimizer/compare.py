@@ -1,4 +1,4 @@
-"""Which of several given schedules comes closest to many steps.
+"""Comparison of several given schedules: which comes closest to many steps.
 
 The error of a schedule on one initial noise is the RMS distance, per latent element, between the
 solver's end point and that of a fine-step reference from the same noise. Schedules are ranked by
@@ -40,15 +40,15 @@ from .session import Session
 __all__ = ["Comparison", "compare", "most_calls"]
 
 BATCH = 4  # noises run together at most: the more, the longer until the comparison can end
-NEAR = 0.1  # of the first level: one so near is moved there
-SAME = 1e-6  # of the first level: rounding
+NEAR_START = 0.1  # of the first level: one so near is moved there
+SAME_START = 1e-6  # of the first level: rounding
 CLEAR = 2.0  # standard errors from which on a difference is taken for real
 ENDED = "the comparison was ended before its turn"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was measured of every schedule.
+    """The measurements of every schedule.
 
     scores:          one for every schedule that was compared, the least mean error first, all with
                      one error for each noise, in the order of the noises
@@ -95,7 +95,7 @@ class Comparison:
         return differences.mean, differences.standard_error
 
     def as_good(self, score: Score) -> bool:
-        """Whether a schedule cannot be told from the best.
+        """Tell whether a schedule cannot be told from the best.
 
         Within two standard errors of it, or within the references' own error. With a single noise
         nobody can tell.
@@ -307,10 +307,10 @@ def _comparable(name: str, levels: object, sigma_max: float) -> Candidate:
     if sigmas[-1] != 0:
         raise ValueError(f"it ends at {float(sigmas[-1]):.4g}, not at 0")
     off = abs(float(sigmas[0]) / sigma_max - 1.0)
-    if off <= NEAR:
+    if off <= NEAR_START:
         sigmas[0] = sigma_max
     candidate = checked_candidate(name, sigmas, len(sigmas) - 1, sigma_max)
-    if off <= SAME:  # what is run is what the caller would run, to the last bit
+    if off <= SAME_START:  # what is run is what the caller would run, to the last bit
         candidate.sigmas[0] = torch.as_tensor(levels).flatten()[0]
     return candidate
 

@@ -1,4 +1,4 @@
-"""How much smaller one choice's errors are than another's, on noise that had no part in choosing.
+"""Ratio of one choice's errors to another's, on noise that had no part in choosing.
 
 Of the best of several, the errors on the noises that chose it are too small by luck. So on every
 noise k the winner among ours, and the best of theirs, are those that are best on the *other*
@@ -12,7 +12,8 @@ make skew: on six exact mixtures (5 steps, dpmpp_2m) that of 90 % covered the ga
 noises in 67 to 87 % of draws of 4 to 20 noises, that of 98 % in 81 to 97 %, 92 % on average. So
 the latter is the one that is told.
 
-Values of the distribution of samples (law.py) are no errors of single noises: only their means are.
+Values of the distribution of samples (distribution.py) are no errors of single noises: only their
+means are.
 There the ratio of means counts, with the jackknife's interval.
 """
 
@@ -28,7 +29,7 @@ from .judging.select import LEAST, Score
 
 __all__ = ["Gain", "error_interval"]
 
-LARGEST = 700.0  # logarithm of a number
+LARGEST_LOG = 700.0  # logarithm of a number
 SURE = 8  # noises from which on a gain is told without "about"
 STUDENT = 0.98  # of Student's t, for an interval that holds nine times in ten
 
@@ -51,12 +52,12 @@ class Gain:
 
     @property
     def sure(self) -> bool:
-        """Whether there were enough noises to tell it without "about"."""
+        """True if there were enough noises to tell it without "about"."""
         return self.noises >= SURE
 
     @property
     def claimed(self) -> bool:
-        """Whether a gain may be claimed: the interval lies below 1.
+        """True if a gain may be claimed: the interval lies below 1.
 
         Of 60 calibrations with 1,000 calls, three in four seeds gained in the 35 that may claim it,
         and in 54 of 55 that chose a fitted sampler.
@@ -79,7 +80,7 @@ class Gain:
         low, high = 0.0, math.inf
         if count > 1:
             half = _quantile(count) * float(logs.std(ddof=1)) / count**0.5
-            low, high = math.exp(mean - half), math.exp(min(mean + half, LARGEST))
+            low, high = math.exp(mean - half), math.exp(min(mean + half, LARGEST_LOG))
         return Gain(math.exp(mean), low, high, float((logs < 0.0).mean()), count)
 
     @staticmethod
@@ -105,7 +106,7 @@ def error_interval(score: Score) -> tuple[float, float] | None:
 
     As for a gain, of the logarithms' mean; of additive values of their own.
 
-    >>> from .select import Candidate
+    >>> from .judging.select import Candidate
     >>> import torch
     >>> low, high = error_interval(Score(Candidate("", torch.ones(2), False), [0.1, 0.1, 0.1]))
     >>> round(low, 9), round(high, 9)
@@ -118,7 +119,7 @@ def error_interval(score: Score) -> tuple[float, float] | None:
     mean, half = float(values.mean()), _quantile(count) * float(values.std(ddof=1)) / count**0.5
     if score.additive:
         return max(0.0, mean - half), mean + half
-    return math.exp(mean - half), math.exp(min(mean + half, LARGEST))
+    return math.exp(mean - half), math.exp(min(mean + half, LARGEST_LOG))
 
 
 def _quantile(count: int) -> float:

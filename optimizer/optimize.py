@@ -7,9 +7,9 @@
 4. Choice: the candidates are run from fresh noises; the least end-point error wins.
 
 For a stochastic solver the search is done with its deterministic twin, for a part of the budget;
-with the rest the solver itself is run with a shortlist, and the law of its samples chooses
-(law.py). At first order it is also run with a schedule that the spectrum of its samples tells
-(spectrum.py). Where the budget is too small for all that, the twin's errors choose.
+with the rest the solver itself is run with a shortlist, and the distribution of its samples chooses
+(distribution.py). At first order it is also run with a schedule that the spectrum of its samples
+tells (spectrum.py). Where the budget is too small for all that, the twin's errors choose.
 
 The budget counts denoiser rows (one sample at one level) and is never exceeded; plan.py shares it
 out. A limit (finish.py) may end it early: whatever it leaves, two references, one path and three
@@ -45,7 +45,7 @@ from .stages import (
 
 __all__ = ["optimize"]
 
-METHODS = ("measured", "paper")
+KNOWN_METHODS = ("measured", "paper")
 
 
 def optimize(
@@ -68,7 +68,8 @@ def optimize(
     """Find the schedule with which a solver comes closest to its own fine-step limit.
 
     Arguments:
-        denoise: (x [B, ...], sigma [B]) -> E[x_0 | x], in EDM coordinates.
+        denoise: (x [B, ...], sigma [B]) -> E[x_0 | x], in EDM coordinates. One for several prompts
+            has an attribute `conditions`, which tells it the prompt of every row, see Conditions.
         shape: of one sample, without the batch.
         sigma_max, sigma_min: ends of the model's noise levels, in the host's units.
         steps: number of steps n >= 1.
@@ -109,8 +110,8 @@ def optimize(
     known, session = known or Known(), session or Session()
     alike = sigma_max, sigma_min, steps, solver, budget, seed, method
     with session.on_all_ranks(*(x for x in alike if isinstance(x, (int, float, str)))) as ranks:
-        if method not in METHODS:
-            raise ValueError(f"method was '{method}': choose one of {list(METHODS)}.")
+        if method not in KNOWN_METHODS:
+            raise ValueError(f"method was '{method}': choose one of {list(KNOWN_METHODS)}.")
         problem = Problem(
             JudgedSolver.of(solver, denoise),
             shape, sigma_max, sigma_min, steps, coordinate, elements, seed,

@@ -20,10 +20,10 @@ from .problem import Problem
 
 __all__ = [
     "FEWEST",
-    "FEWEST_BY_LAW",
+    "FEWEST_BY_DISTRIBUTION",
     "FEWEST_NOISES",
     "FEWEST_RACED",
-    "FIRST_LAW_SHARE",
+    "FIRST_DISTRIBUTION_SHARE",
     "MOST_RACED",
     "PROBED",
     "PROFILE_LEVELS",
@@ -32,7 +32,7 @@ __all__ = [
     "Grown",
     "Plan",
     "Round",
-    "law_reference_steps",
+    "distribution_reference_steps",
 ]
 
 REFERENCE_SHARE = 0.26  # for the noises that schedules are refined on
@@ -41,7 +41,7 @@ REFINEMENT_SHARE = 0.30  # for real runs on the noises that schedules are refine
 FIRST_ROUND_SHARE = 0.25  # of what is left, for running every candidate on the first fresh batch
 TWIN_SHARE = 0.5  # to plan the twin of a stochastic solver with that its own samples judge
 TWIN_SPENT = 0.4  # by it, at most: nothing is compared by the twin's errors
-FIRST_LAW_SHARE = 0.4  # of the calls left then, for the first of two rounds
+FIRST_DISTRIBUTION_SHARE = 0.4  # of the calls left then, for the first of two rounds
 
 BATCHES = 4  # of the noises that schedules are refined on, at least
 FEWEST_BATCHES = 2  # which a limit must leave, or another plan is made
@@ -49,7 +49,7 @@ BATCH = 4  # noises in one, if there are so many; nothing is ranked on fewer
 AMPLE = 300  # times a run's calls: a budget for longer references
 PROFILE_LEVELS = 32
 FEWEST = 3  # candidates compared, however small the budget
-FEWEST_BY_LAW = 3  # noises on which the distribution of samples has a standard error
+FEWEST_BY_DISTRIBUTION = 3  # noises on which the distribution of samples has a standard error
 FEWEST_NOISES = 8  # on fewer than these a standard deviation says too little
 
 # Of a calibrated sampler (calibrate.py).
@@ -61,16 +61,16 @@ GROWTH = 3.0  # calls after a round, over those before
 LAST = 0.5  # of all calls: a round that would come so far is the last one, and takes them all
 LITTLE = 0.1  # of all calls: with no more left there is no other round
 AT_ONCE = 1.6  # times the first round's calls: with fewer than these there is but one round
-MORE = 2  # noises for every joint step but the first, which needs as many as steps
+MORE_NOISES = 2  # noises for every joint step but the first, which needs as many as steps
 PROBED = 4  # noises that slopes are measured on
-TRIED = 1.5  # runs that try a joint step, on average: the whole one, and a shorter one
+TRIES = 1.5  # runs that try a joint step, on average: the whole one, and a shorter one
 CALIBRATION_AMPLE = 250  # times the steps: a budget for longer references
 SCREENING = 300  # times the steps: a budget to really run the likeliest pairs before the race
 SCREENED, SCREENED_ON = 20, 2  # pairs, and noises of the fit that they are run with
 SEVERAL = 100  # times the steps: a budget for two starts, three pairs and two noises of the check
 
 
-def law_reference_steps(steps: int) -> int:
+def distribution_reference_steps(steps: int) -> int:
     """Steps of a stochastic solver's fine runs."""
     return max(24, 3 * steps + 2)
 
@@ -81,7 +81,7 @@ class Plan:
 
     problem:         that it is for
     budget:          rows that the deterministic solver's runs are planned with
-    by_law:          whether a stochastic solver is to be judged by its own samples
+    by_distribution: whether a stochastic solver is to be judged by its own samples
     batch:           noises in a batch
     least_batch:     at least
     reference_steps: of a fine run
@@ -93,7 +93,7 @@ class Plan:
 
     problem: Problem
     budget: int
-    by_law: bool
+    by_distribution: bool
     batch: int
     least_batch: int
     reference_steps: int
@@ -113,9 +113,9 @@ class Plan:
         least_batch: int,
     ) -> Plan:
         """Plan with so many rows; raise ValueError where they are too few."""
-        by_law = method == "measured" and _law_fits(problem, rows)
+        by_distribution = method == "measured" and _distribution_fits(problem, rows)
         path = 0 if profile_given else PROFILE_LEVELS
-        plan = Plan(problem, 0, by_law, 0, least_batch, 0, 0, 0, path, 0)
+        plan = Plan(problem, 0, by_distribution, 0, least_batch, 0, 0, 0, path, 0)
         return plan._with(plan.share(rows), batch_size)
 
     def smaller(self, rows: int) -> Plan:
@@ -144,7 +144,7 @@ class Plan:
 
     def share(self, rows: int) -> int:
         """Rows, of so many, that the deterministic solver's runs are planned with."""
-        return int(TWIN_SHARE * rows) if self.by_law else rows
+        return int(TWIN_SHARE * rows) if self.by_distribution else rows
 
     @property
     def least(self) -> int:
@@ -200,21 +200,21 @@ class Plan:
         return max(FEWEST, int(FIRST_ROUND_SHARE * left / run))
 
     @property
-    def law_rows(self) -> int:
+    def distribution_rows(self) -> int:
         """Rows of the smallest comparison by the distribution of samples, in whole batches."""
-        return -(-FEWEST_NOISES // self.batch) * self.batch * _law_cost(self.problem)
+        return -(-FEWEST_NOISES // self.batch) * self.batch * _distribution_cost(self.problem)
 
 
-def _law_cost(problem: Problem) -> int:
+def _distribution_cost(problem: Problem) -> int:
     """Calls that one noise takes to be compared by the distribution of samples."""
     steps = problem.steps
-    return (law_reference_steps(steps) + SHORTLIST * steps) * problem.solver.calls_per_step
+    return (distribution_reference_steps(steps) + SHORTLIST * steps) * problem.solver.calls_per_step
 
 
-def _law_fits(problem: Problem, rows: int) -> bool:
+def _distribution_fits(problem: Problem, rows: int) -> bool:
     """Say whether a solver can be judged by the distribution of its samples."""
     # What is enough for this is far more than the least that a plan for the twin takes.
-    enough = FEWEST_NOISES * _law_cost(problem)
+    enough = FEWEST_NOISES * _distribution_cost(problem)
     return problem.solver.stochastic is not None and enough <= (1.0 - TWIN_SPENT) * rows
 
 
@@ -313,7 +313,7 @@ class CalibrationPlan:
             noises = min(MOST_FITTED, (left - PROBED * steps) // fitted)
             if noises < PROBED:
                 noises = left // (fitted + steps)
-            if noises >= max(checked + 1, steps + MORE * (rounds - 1) if rounds else 0):
+            if noises >= max(checked + 1, steps + MORE_NOISES * (rounds - 1) if rounds else 0):
                 plan = CalibrationPlan(reference, noises, rounds, pairs, race, starts, checked)
                 plans.append(replace(plan, screened=screened))
         return plans
@@ -326,7 +326,7 @@ class CalibrationPlan:
     @staticmethod
     def round_cost(steps: int) -> int:
         """Calls of a joint step, a noise: tangents, and runs that try it."""
-        return CalibrationPlan.tangents_cost(steps) + int(TRIED * steps)
+        return CalibrationPlan.tangents_cost(steps) + int(TRIES * steps)
 
     @staticmethod
     def tangents_cost(steps: int) -> int:
@@ -363,7 +363,7 @@ class CalibrationPlan:
                 new = self.reference + (steps if done.joint else 0)
                 each = (self.starts if is_last else 1) * steps + joint * self.round_cost(steps)
                 noises = min(MOST_FITTED, (more + done.noises * new) // (each + new))
-                enough = steps + MORE * (done.joint + joint - 1) if joint else 0
+                enough = steps + MORE_NOISES * (done.joint + joint - 1) if joint else 0
                 again = joint > 0 and joint * self.round_cost(steps) * done.noises <= more
                 if noises <= done.noises and again:
                     noises = done.noises

@@ -43,7 +43,7 @@ class Result:
     noises:          number of initial noises the winner was run on
     criterion:       what the scores' errors are: "paired error", end points against a reference
                      from the same noise, of a stochastic solver's deterministic twin; or "law",
-                     a stochastic solver's own, of the distribution of its samples (law.py)
+                     a stochastic solver's own, of the distribution of its samples (distribution.py)
     gain:            of the best that was found over the best of `candidates`, on noise that had no
                      part in choosing either; None: nothing given was run on as many noises
     reference_steps: steps of the reference runs that the scores compare with
@@ -140,8 +140,8 @@ class Result:
         Together they take less time than one by one.
 
         Raises ValueError where nothing is known about other step counts: after the paper's method,
-        for solvers judged by the law of their samples, and for those that pass through no meter;
-        and where the model knows fewer levels.
+        for solvers judged by the distribution of their samples, and for those that pass through no
+        meter; and where the model knows fewer levels.
         """
         if self.surrogate is None or self.profile is None:
             raise ValueError(

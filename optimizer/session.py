@@ -24,7 +24,7 @@ from .runs.record import Record
 
 __all__ = ["Better", "Known", "Lab", "Progress", "Session"]
 
-ROUNDING = 1e-3  # relative, between a given profile's end levels and those of the model
+PROFILE_ROUNDING = 1e-3  # relative, between a given profile's end levels and those of the model
 
 Progress = Callable[[str, int], None]  # (phase, denoiser rows spent so far)
 Better = Callable[[Tensor], None]  # (levels [n+1] of the best schedule so far)
@@ -60,7 +60,7 @@ class Known:
             )
         highest, lowest = float(profile.sigmas[0]), float(profile.sigmas[-1])
         off = abs(highest / problem.t_max - 1.0), abs(lowest / problem.t_min - 1.0)
-        if max(off) > ROUNDING:
+        if max(off) > PROFILE_ROUNDING:
             raise ValueError(
                 f"The profile's levels go from {highest:.4g} to {lowest:.4g} in EDM units, those "
                 f"of this optimisation from {problem.t_max:.4g} to {problem.t_min:.4g}: give a "

@@ -13,11 +13,11 @@ from .fit.pool import refined_pool, shortlist
 from .fit.spectrum import gaussian_candidate
 from .fit.surrogate import Surrogate, Track, joined, measured_slope
 from .gain import Gain
-from .judging.distribution import law_scores
-from .judging.distribution_runs import LawRuns
+from .judging.distribution import distribution_scores
+from .judging.distribution_runs import DistributionRuns
 from .judging.references import PairedErrors, References, refinement_track
 from .judging.select import Candidate, Score, halving
-from .plan import FEWEST, PROFILE_LEVELS, Plan, law_reference_steps
+from .plan import FEWEST, PROFILE_LEVELS, Plan, distribution_reference_steps
 from .problem import Problem
 from .profile.candidates import (
     PAPER_STEPS,
@@ -104,12 +104,12 @@ def measured_profile(plan: Plan, references: References, known: Known) -> Profil
     x_0 = torch.cat(ends) if known.samples is None else known.samples
     del ends  # may be the largest of all that is held
     paths = ledger.decide(lambda rows: plan.paths(rows, len(references.ends)))
-    x_0 = x_0[torch.arange(paths) % len(x_0)]
+    noises = torch.arange(paths) % len(x_0)
     coordinate = problem.coordinate
     along = spread(problem.t_max, problem.t_min, PROFILE_LEVELS)
     if coordinate.table is not None:
         along = coordinate.edm(coordinate.thinned(coordinate.level(along)))
-    return profile_of(references, x_0, along)
+    return profile_of(references, x_0[noises], along, noises.tolist())
 
 
 def suggested(
@@ -240,8 +240,8 @@ def judge(
 ) -> Verdict:
     """The candidate of least error from fresh noises: none of them was made from these."""
     lab = references.runner.lab
-    if plan.by_law and surrogate is not None and lab.ledger.fits(plan.law_rows):
-        return _by_law(shortlist(pool, surrogate, plan.problem.coordinate), references)
+    if plan.by_distribution and surrogate is not None and lab.ledger.fits(plan.distribution_rows):
+        return _by_distribution(shortlist(pool, surrogate, plan.problem.coordinate), references)
     runner, errors = references.runner, PairedErrors(references)
     first = len(references.ends)
 
@@ -258,17 +258,18 @@ def judge(
     return Verdict.on(scores, winner, "paired error", steps, surrogate, runner.batch)
 
 
-def _by_law(likely: list[Candidate], references: References) -> Verdict:
+def _by_distribution(likely: list[Candidate], references: References) -> Verdict:
     """The verdict on a stochastic solver by the distribution of its own samples."""
     problem = references.runner.lab.problem
-    fine = problem.fine_levels(law_reference_steps(problem.steps))
+    fine = problem.fine_levels(distribution_reference_steps(problem.steps))
 
     def design(ends: Tensor) -> Candidate:
         coordinate, lowest = problem.coordinate, problem.t_min
         return gaussian_candidate("ddim_stochastic", ends, likely, coordinate, lowest)
 
     first_order = problem.solver.order == 1
-    scores = law_scores(likely, LawRuns(references, fine), design if first_order else None)
+    runs = DistributionRuns(references, fine)
+    scores = distribution_scores(likely, runs, design if first_order else None)
     winner = min(scores, key=lambda score: score.place)
     # What the surrogate knows is of the twin, which is not what chose.
     return Verdict.on(scores, winner, "law", len(fine) - 1, None)

@@ -1,4 +1,4 @@
-"""What was merged, as text: the samples of each profile, and how well it is known before and after.
+"""Account of a merge, as text: each profile's samples, how well it is known before and after.
 
 Merging is there to know the KLUB better. That of one plain schedule stands for all: ten steps,
 even over the levels that were measured, so that nothing is interpolated.

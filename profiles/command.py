@@ -99,5 +99,5 @@ def _refuse(parser: argparse.ArgumentParser, error: Exception) -> NoReturn:
 
 
 def _program() -> str:
-    """How the command was started, for the lines that explain it."""
+    """Name of the command as it was started, for the lines that explain it."""
     return Path(sys.argv[0]).name or "merge_profiles.py"

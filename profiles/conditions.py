@@ -1,4 +1,4 @@
-"""What a profile depends on: the guided model, and where its samples come from.
+"""Conditions of a profile: the guided model, and where its samples come from.
 
 Samples are end points of the model's own reference runs, or the user's images, noised again. So
 neither the sampler nor the number of steps, the budget, the method or the seed makes another
@@ -28,7 +28,7 @@ KEYS = ("identity", "second identity", "cfg", "shape", "denoise", "latent", "bou
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a profile was measured on.
+    """Conditions on which a profile was measured.
 
     values:  by the keys of a request; those that a result does not have are None
     prompts: digests of guidance and second guidance, those that stand for the same ones
@@ -49,11 +49,11 @@ class Conditions:
 
     @property
     def is_identified(self) -> bool:
-        """Whether anything can be told of other profiles: not of a model without identity."""
+        """True if anything can be told of other profiles: not of a model without identity."""
         return isinstance(self.values["identity"], str)
 
     def difference(self, other: Conditions, *, same_prompts: bool = False) -> str | None:
-        """What differs first, as the end of a sentence about the two; None if nothing does.
+        """Say what differs first, as the end of a sentence about the two; None if nothing does.
 
         same_prompts: whether the prompts are known to be the same, whatever their digests
         """

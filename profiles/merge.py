@@ -26,7 +26,7 @@ ROUNDING = 1e-6  # relative; the same levels may be computed a little differentl
 
 @dataclass(frozen=True)
 class Merged:
-    """What came out of it.
+    """Outcome of it.
 
     whole:    the merged profile
     parts:    what was merged

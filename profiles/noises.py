@@ -1,4 +1,4 @@
-"""Which noises a profile was measured from: a seed and a place in its sequence, for every sample.
+"""Noises that a profile was measured from: a seed and a place in its sequence for every sample.
 
 A seed gives the same noises on every machine, whatever its hardware makes of them afterwards. So
 samples of the same seed and place are one sample that was measured twice: they must count once, or
@@ -28,7 +28,7 @@ def from_seed(seed: Any, count: int) -> list[Noise]:
 
 
 def from_ranges(ranges: Any, count: int) -> list[Noise]:
-    """What `as_ranges` has written for so many samples.
+    """Read what `as_ranges` has written for so many samples.
 
     Raises ValueError, as the end of a sentence about a result, for anything else.
     """

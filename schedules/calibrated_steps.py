@@ -53,7 +53,7 @@ def planned(levels: Sequence[float], samplers: Sequence[CalibratedSampler]) -> l
 
 
 def keeps(sampler: CalibratedSampler) -> bool:
-    """Whether a sampler leaves what a noise mask keeps as it is."""
+    """Tell whether a sampler leaves what a noise mask keeps as it is."""
     at_level = all(map(_same, sampler.told, sampler.levels))
     return at_level and math.isclose(sum(sampler.weights[-1]), 1.0, rel_tol=1e-9)
 
@@ -61,7 +61,7 @@ def keeps(sampler: CalibratedSampler) -> bool:
 def _with(levels: Sequence[float], sampler: CalibratedSampler) -> list[Step]:
     """The steps of a run with what one sampler has for them."""
     steps = _all_textbook(levels)
-    places = [_place(sampler, level, following) for level, following in pairwise(levels)]
+    places = [_step_between(sampler, level, following) for level, following in pairwise(levels)]
     history = 0  # how many fitted steps in a row
     for i, place in enumerate(places):
         if place is None:
@@ -82,8 +82,8 @@ def _all_textbook(levels: Sequence[float]) -> list[Step]:
     return [Step(s, _textbook(levels[max(0, i - 1) : i + 2])) for i, s in enumerate(levels[:-1])]
 
 
-def _place(sampler: CalibratedSampler, level: float, following: float) -> int | None:
-    """Which of a sampler's steps goes from one level to another; None: none does."""
+def _step_between(sampler: CalibratedSampler, level: float, following: float) -> int | None:
+    """Find the step of a sampler that goes from one level to another; None: none does."""
     steps = enumerate(pairwise(sampler.levels))
     return next((k for k, (s, t) in steps if _same(s, level) and _same(t, following)), None)
 

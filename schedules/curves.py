@@ -33,7 +33,7 @@ __all__ = [
     "time_uniform",
 ]
 
-Levels = npt.NDArray[np.float64]
+LevelArray = npt.NDArray[np.float64]
 
 
 # -- noise tables ---------------------------------------------------------------------------
@@ -50,7 +50,7 @@ class NoiseTable:
             models round to a timestep, and flow models shift twice.
     """
 
-    sigmas: Levels
+    sigmas: LevelArray
     sigma: Callable[[float], float]
     timestep: Callable[[float], float]
 
@@ -127,7 +127,7 @@ def flow_table(shift: float = 1.0, multiplier: float = 1000.0) -> NoiseTable:
 # -- curves between two levels --------------------------------------------------------------
 
 
-def karras(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Levels:
+def karras(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> LevelArray:
     """sigma^(1/rho) is linear in the index: Karras et al. (2022), arXiv 2206.00364, Eq. 5.
 
     >>> karras(3, 0.1, 10.0).round(4).tolist()
@@ -137,12 +137,12 @@ def karras(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> 
     return _then_zero(ramp**rho)
 
 
-def exponential(steps: int, sigma_min: float, sigma_max: float) -> Levels:
+def exponential(steps: int, sigma_min: float, sigma_max: float) -> LevelArray:
     """log sigma is linear in the index (k-diffusion, K. Crowson, 2022)."""
     return _then_zero(np.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), steps)))
 
 
-def kl_optimal(steps: int, sigma_min: float, sigma_max: float) -> Levels:
+def kl_optimal(steps: int, sigma_min: float, sigma_max: float) -> LevelArray:
     """arctan(sigma) is linear in the index: Sabour et al. (2024), arXiv 2404.14507, Theorem 3.1.
 
     The host's own divides by steps - 1 and is NaN for one step; here that is [sigma_max, 0].
@@ -153,13 +153,13 @@ def kl_optimal(steps: int, sigma_min: float, sigma_max: float) -> Levels:
 # -- curves over a table --------------------------------------------------------------------
 
 
-def simple(steps: int, table: NoiseTable) -> Levels:
+def simple(steps: int, table: NoiseTable) -> LevelArray:
     """Every (T / n)-th entry of the table, counted from its top (ComfyUI, comfyanonymous, 2023)."""
     stride = len(table.sigmas) / steps
     return _then_zero(table.sigmas[[-(1 + int(k * stride)) for k in range(steps)]])
 
 
-def normal(steps: int, table: NoiseTable) -> Levels:
+def normal(steps: int, table: NoiseTable) -> LevelArray:
     """Even in time from sigma_max to sigma_min, then 0 (ComfyUI, after k-diffusion, 2022)."""
     if math.isclose(table.sigma(table.timestep(table.sigma_min)), 0.0, abs_tol=1e-5):
         # The lowest level is as good as 0 and stands for it, instead of a step of its own.
@@ -167,12 +167,12 @@ def normal(steps: int, table: NoiseTable) -> Levels:
     return _then_zero(_even_in_time(steps, table))
 
 
-def sgm_uniform(steps: int, table: NoiseTable) -> Levels:
+def sgm_uniform(steps: int, table: NoiseTable) -> LevelArray:
     """Even in time, with 0 in the place of sigma_min (Stability AI, generative-models, 2023)."""
     return _then_zero(_even_in_time(steps + 1, table)[:-1])
 
 
-def ddim_uniform(steps: int, table: NoiseTable) -> Levels:
+def ddim_uniform(steps: int, table: NoiseTable) -> LevelArray:
     """Every (T // n)-th entry from entry 1 up: Song et al. (2021), arXiv 2010.02502, Appendix D.
 
     As in the host the stride is a whole number: there may be more than n steps, and the first
@@ -185,7 +185,7 @@ def ddim_uniform(steps: int, table: NoiseTable) -> Levels:
     return _then_zero(table.sigmas[1::stride][::-1])
 
 
-def beta(steps: int, table: NoiseTable, a: float = 0.6, b: float = 0.6) -> Levels:
+def beta(steps: int, table: NoiseTable, a: float = 0.6, b: float = 0.6) -> LevelArray:
     """Table entries at quantiles of a Beta(0.6, 0.6): Lee et al. (2024), arXiv 2407.12173.
 
     Where two quantiles round to one entry, it is taken once: there may be fewer than n steps.
@@ -198,7 +198,7 @@ def beta(steps: int, table: NoiseTable, a: float = 0.6, b: float = 0.6) -> Level
     return _then_zero(table.sigmas[entries[~repeated]])
 
 
-def linear_quadratic(steps: int, table: NoiseTable, threshold: float = 0.025) -> Levels:
+def linear_quadratic(steps: int, table: NoiseTable, threshold: float = 0.025) -> LevelArray:
     """1 - sigma / sigma_max rises linearly, then as a parabola (Genmo, Mochi 1, 2024).
 
     Half the steps cover the first `threshold` of the range. The parabola goes on from there with
@@ -216,7 +216,7 @@ def linear_quadratic(steps: int, table: NoiseTable, threshold: float = 0.025) ->
     return table.sigma_max * (1.0 - covered)
 
 
-def time_uniform(steps: int, table: NoiseTable) -> Levels:
+def time_uniform(steps: int, table: NoiseTable) -> LevelArray:
     """steps + 1 positive levels even in time, from sigma_max to sigma_min exactly.
 
     Where the paper's search starts for discrete-time models (Section 3.3). It does not end in 0.
@@ -230,7 +230,7 @@ def time_uniform(steps: int, table: NoiseTable) -> Levels:
 # -- all of them ----------------------------------------------------------------------------
 
 
-CURVES: dict[str, Callable[[int, NoiseTable], Levels]] = {
+CURVES: dict[str, Callable[[int, NoiseTable], LevelArray]] = {
     "simple": simple,
     "sgm_uniform": sgm_uniform,
     "karras": lambda steps, table: karras(steps, table.sigma_min, table.sigma_max),
@@ -243,14 +243,14 @@ CURVES: dict[str, Callable[[int, NoiseTable], Levels]] = {
 }
 
 
-def hand_made(steps: int, table: NoiseTable) -> dict[str, Levels]:
+def hand_made(steps: int, table: NoiseTable) -> dict[str, LevelArray]:
     """The host's curves that are proper n-step schedules of this model, by scheduler name.
 
     Left out are those that are not finite, do not strictly decrease, have another count than
     n + 1 values, or do not run from sigma_max (to 1e-4) to 0.
     """
 
-    def proper(levels: Levels) -> bool:
+    def proper(levels: LevelArray) -> bool:
         return (
             len(levels) == steps + 1
             and bool(np.isfinite(levels).all() and (np.diff(levels) < 0).all())
@@ -262,10 +262,10 @@ def hand_made(steps: int, table: NoiseTable) -> dict[str, Levels]:
     return {name: levels for name, levels in curves.items() if proper(levels)}
 
 
-def _even_in_time(points: int, table: NoiseTable) -> Levels:
+def _even_in_time(points: int, table: NoiseTable) -> LevelArray:
     ends = table.timestep(table.sigma_max), table.timestep(table.sigma_min)
     return np.array([table.sigma(float(t)) for t in np.linspace(*ends, points)])
 
 
-def _then_zero(levels: Levels) -> Levels:
+def _then_zero(levels: LevelArray) -> LevelArray:
     return np.append(levels, 0.0)

@@ -14,7 +14,7 @@ import re
 
 __all__ = ["as_json"]
 
-MOST = 20_000  # numbers that are looked at: a schedule of as many is refused
+MOST_NUMBERS = 20_000  # numbers that are looked at: a schedule of as many is refused
 LONGEST = 2 * 2**20  # bytes: a longer text is no schedule
 
 _NUMBER = re.compile(r"[+-]?(?:\d{1,99}(?:\.\d{0,99})?|\.\d{1,99})(?:[eE][+-]?\d{1,9})?", re.ASCII)
@@ -49,14 +49,14 @@ def _numbers(text: str) -> list[float] | None:
     """The levels that a text holds; None if it is none of the written forms."""
     found = _named(text)
     if "sigmas" in found:
-        return _listed(found["sigmas"])
+        return _split_numbers(found["sigmas"])
     if "timesteps" in found:
         raise ValueError(
             "it holds timesteps, but noise levels (sigmas) are needed: write down the sigmas that "
             "they stand for"
         )
     bracketed = text[:1] in _CLOSING and text[-1:] == _CLOSING[text[:1]]
-    numbers = _listed(text[1:-1] if bracketed else text)
+    numbers = _split_numbers(text[1:-1] if bracketed else text)
     # A single number is a list in brackets only.
     return numbers if numbers is not None and (bracketed or len(numbers) > 1) else None
 
@@ -72,10 +72,10 @@ def _named(text: str) -> dict[str, str]:
     return found
 
 
-def _listed(text: str) -> list[float] | None:
+def _split_numbers(text: str) -> list[float] | None:
     """The numbers between commas, semicolons or spaces; None for anything else among them."""
     text = text.strip(_EDGES)
     if re.search(r"[,;]\s{0,99}[,;]", text):  # one was forgotten
         return None
-    words = re.split(r"[\s,;]+", text, maxsplit=MOST)[:MOST]
+    words = re.split(r"[\s,;]+", text, maxsplit=MOST_NUMBERS)[:MOST_NUMBERS]
     return [float(word) for word in words] if all(map(_NUMBER.fullmatch, words)) else None

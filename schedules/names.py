@@ -40,7 +40,7 @@ def printable(text: str, encoding: str | None) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What an error says is wrong, as the end of a sentence on one line."""
+    """Say what an error calls wrong, as the end of a sentence on one line."""
     if isinstance(error, MemoryError):
         return "there is not enough memory to read it"
     if isinstance(error, RecursionError):
@@ -51,7 +51,7 @@ def reason(error: BaseException) -> str:
 
 
 def looks_like(name: str) -> str:
-    """What a name looks like: the same text for two names that a reader cannot tell apart.
+    """The look of a name: the same text for two names that a reader cannot tell apart.
 
     >>> looks_like("SDХL") == "SDXL", looks_like("au\\u3164to")  # the X is a Cyrillic letter
     (True, 'auto')

@@ -16,7 +16,7 @@ from .schedule import Schedule
 
 __all__ = ["OnModel", "are_timesteps", "on_model"]
 
-Levels = tuple[float, ...]
+LevelTuple = tuple[float, ...]
 MOST_TIMESTEPS = 1000
 LOWEST_TIMESTEP = 10  # above any last level that makes sense
 HIGHER, LOWER = 1.001, 0.99  # times the ends of the range: less is a matter of rounding
@@ -85,7 +85,7 @@ def on_model(
 
 
 def are_timesteps(levels: Sequence[float], sigma_max: float) -> bool:
-    """Whether a list is one of timesteps, 999 and below, where noise levels are expected.
+    """Tell whether a list is one of timesteps, 999 and below, where noise levels are expected.
 
     All of it lies above the highest level; or it is of whole numbers that begin above it, or that
     end far above any lowest level.
@@ -103,14 +103,14 @@ def are_timesteps(levels: Sequence[float], sigma_max: float) -> bool:
     return whole and (above or positive[-1] >= LOWEST_TIMESTEP)
 
 
-def _of_timesteps(levels: Levels, table: Sequence[float]) -> Levels:
+def _of_timesteps(levels: LevelTuple, table: Sequence[float]) -> LevelTuple:
     """The levels at timesteps, log-linear between two of the table; 0 stays the end."""
     found = np.exp(np.interp(levels, np.arange(len(table)), np.log(table)))
     return tuple(float(s) if t > 0 else 0.0 for t, s in zip(levels, found, strict=True))
 
 
-def _outside(levels: Levels, sigma_min: float, sigma_max: float) -> list[str]:
-    """What to say of levels outside the range."""
+def _outside(levels: LevelTuple, sigma_min: float, sigma_max: float) -> list[str]:
+    """Say that levels lie outside the range."""
     notes = []
     clipped = levels[0] > sigma_max * HIGHER
     above = clipped * sum(level > sigma_max * NEAR for level in levels)
@@ -127,7 +127,7 @@ def _outside(levels: Levels, sigma_min: float, sigma_max: float) -> list[str]:
     return notes
 
 
-def _within(levels: Levels, sigma_min: float, sigma_max: float, name: str) -> Levels:
+def _within(levels: LevelTuple, sigma_min: float, sigma_max: float, name: str) -> LevelTuple:
     """The levels in the range, after one at its top if any was above it."""
     *upper, last = levels
     inside = [s for s in upper if sigma_min * LOWER <= s <= sigma_max * HIGHER]
@@ -146,11 +146,11 @@ def _within(levels: Levels, sigma_min: float, sigma_max: float, name: str) -> Le
     return (*inside, last)
 
 
-def _lowest(levels: Levels) -> float:
+def _lowest(levels: LevelTuple) -> float:
     return min((level for level in levels if level > 0), default=0.0)
 
 
-def _each(schedule: Schedule, change: Callable[[Levels], Levels]) -> Schedule:
+def _each(schedule: Schedule, change: Callable[[LevelTuple], LevelTuple]) -> Schedule:
     """A change of all the lists of a schedule; those for other steps that it ruins are left out."""
     others = []
     for levels in schedule.others:

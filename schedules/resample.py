@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from .schedule import Schedule
 
 __all__ = ["at_steps", "extend_up", "levels_at", "log_linear", "starting_at", "with_denoise"]
 
-Levels = Sequence[float] | npt.NDArray[np.float64]
+Levels = Sequence[float] | np.ndarray
 
 _log = logging.getLogger("align_your_steps")
 

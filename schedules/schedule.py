@@ -1,4 +1,4 @@
-"""What a schedule is: falling noise levels, a name, and who measured them on what and when."""
+"""A schedule: falling noise levels, a name, and who measured them on what and when."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Provenance", "Schedule", "check_levels"]
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who measured a schedule, what it was measured on, and when; free text, for a person."""
+    """Origin of a schedule: who measured it, on what, and when; free text, for a person."""
 
     who: str
     what: str
@@ -55,7 +55,7 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """How many sampling steps the levels make."""
+        """Number of sampling steps that the levels make."""
         return len(self.levels) - 1
 
     def nearest(self, steps: int) -> tuple[float, ...]:
@@ -69,7 +69,7 @@ class Schedule:
 
     @property
     def sigmas(self) -> Tensor:
-        """What a sampler receives: float32 on the CPU, ending in 0; a new tensor [n+1] each time.
+        """Levels for a sampler: float32 on the CPU, ending in 0; a new tensor [n+1] each time.
 
         Samplers and hosts write into what they get, so no two callers share one.
         """

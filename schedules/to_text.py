@@ -73,16 +73,16 @@ def paste_text(
     '[14.6, 1.0]'
     """
     if tool == "comfyui":
-        return _listed(sigmas)
+        return _decimals(sigmas)
     if tool == "diffusers":
         return _flow_pipeline(sigmas, sampler) if flow else _pipeline(sigmas, sampler)
     if tool == "a1111":
-        return f"[{_listed(sigmas[:-1])}]"
+        return f"[{_decimals(sigmas[:-1])}]"
     raise ValueError(f"There is no text for {tool!r}; choose one of {', '.join(TOOLS)}.")
 
 
 def paste_hint(sigmas: Sequence[float], tool: str, *, calibrated: bool = False) -> str:
-    """Where the text of `paste_text` goes, in a line for a person.
+    """Say where the text of `paste_text` goes, in a line for a person.
 
     calibrated: whether the levels are the best plain ones beside a calibrated sampler
     """
@@ -102,14 +102,14 @@ def _pipeline(sigmas: Sequence[float], sampler: str | None) -> str:
     known = _TAKES_TIMESTEPS.get((sampler or "").removesuffix("_gpu"))
     if known is not None and timesteps is not None:
         scheduler, options = known
-        remarks = [f"# The timesteps nearest to sigmas=[{_listed(sigmas)}]."]
+        remarks = [f"# The timesteps nearest to sigmas=[{_decimals(sigmas)}]."]
         return _python(scheduler, [_NO_CURVES, *options], f"timesteps={timesteps}", remarks)
-    levels = f"sigmas=[{_listed(sigmas)}]"
+    levels = f"sigmas=[{_decimals(sigmas)}]"
     return _python("EulerDiscreteScheduler", [_NO_CURVES, _NOISE], levels, _other(sampler))
 
 
 def _flow_pipeline(sigmas: Sequence[float], sampler: str | None) -> str:
-    levels = f"sigmas=[{_listed(sigmas[:-1])}]"
+    levels = f"sigmas=[{_decimals(sigmas[:-1])}]"
     remarks = [_TAKE_SIGMAS, *_other(sampler)]
     return _python("FlowMatchEulerDiscreteScheduler", [_SHIFTED, _NO_CURVES], levels, remarks)
 
@@ -144,6 +144,6 @@ def _timesteps(sigmas: Sequence[float]) -> list[int] | None:
     return found if within and len(set(found)) == len(found) else None
 
 
-def _listed(sigmas: Sequence[float]) -> str:
+def _decimals(sigmas: Sequence[float]) -> str:
     """The shortest decimals that stand for these float32 numbers; never with an exponent."""
     return ", ".join(np.format_float_positional(np.float32(level), trim="0") for level in sigmas)

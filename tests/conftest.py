@@ -37,7 +37,7 @@ LONGEST = (
     "host/test_guidance.py",
     "host/test_model_types.py",
     "host/test_references.py",
-    "host/test_law.py",
+    "host/test_distribution.py",
     "host/test_cancel.py",
     "host/test_nodes.py",
     "host/test_locales.py",

@@ -10,6 +10,7 @@ distilled.py    what to tell users of models distilled to few steps
 guidance.py     a GUIDER that can be watched, and what may be assumed of it
 guided_model.py a MODEL with its guidance, bound to the optimiser
 watch.py        a GUIDER that is run, its calls counted, checked and remembered
+prompts.py      several prompts of one guider
 probes.py       what short runs tell of a guided model before it is measured
 solver.py       sampling runs with one SAMPLER, as the optimiser calls them
 pictures.py     what a measured end point looks like
@@ -64,6 +65,7 @@ from .neighbours import accept_copies, register_names
 from .pair import GuidedPair, boundary_level, pair_levels, with_model
 from .pictures import decoded
 from .progress import Progress, show_text
+from .prompts import encoded
 from .routes import add_routes
 from .running import call_with_prompts, running_node
 from .samplers import JudgedSampler, judged_sampler, sampler_names
@@ -94,6 +96,7 @@ __all__ = [
     "comparable_digest",
     "decoded",
     "distilled_warning",
+    "encoded",
     "family",
     "first_noise",
     "guidance_digest",

@@ -1,4 +1,4 @@
-"""What an object holds, without calling anything of it, and whose its class is."""
+"""Attributes of an object, without calling anything of it, and whose its class is."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .sources import codes
 
 __all__ = ["attribute", "attributes_of", "elements", "is_of_host", "names_written", "of_class"]
 
-ELEMENTS = 256  # of a container that are looked into
+LOOKED_INTO = 256  # of a container that are looked into
 # Modules whose objects are no patches, or are reset by the host itself after every run.
 HOST = {"comfy", "torch", "numpy", *sys.stdlib_module_names} - {"__main__"}
 RESET = {"comfy_extras.nodes_easycache"}
 
 
 def is_of_host(value: Any) -> bool:
-    """Whether a function or class is the host's or a library's, and no pack's."""
+    """Tell whether a function or class is the host's or a library's, and no pack's."""
     module = str(getattr(value, "__module__", None))
     return module.split(".")[0] in HOST or module in RESET
 
@@ -68,12 +68,12 @@ def elements(value: Any) -> list[Any]:
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple | set | frozenset | collections.deque):
-        return [inner for inner in list(value)[:ELEMENTS] if inner is not None]
+        return [inner for inner in list(value)[:LOOKED_INTO] if inner is not None]
     return []
 
 
 def attribute(value: Any, name: Any) -> list[Any]:
-    """What an attribute of an object is, without calling anything of the object."""
+    """Read an attribute of an object without calling anything of the object."""
     attributes = vars(value) if isinstance(value, types.ModuleType) else attributes_of(value)
     if isinstance(value, torch.nn.Module):
         for inner in ("_modules", "_parameters", "_buffers"):

@@ -1,4 +1,4 @@
-"""What a network answers by, beside its parameters and buffers.
+"""State that a network answers by, beside its parameters and buffers.
 
 Engines, handles of C++ libraries, plain tensors in attributes, LoRAs that a quantised loader keeps
 in a list, hooks and replaced methods: all that is set on a network and is neither a weight that its
@@ -35,7 +35,7 @@ SET = (
 
 
 def beside_weights(module: torch.nn.Module, state: RunState) -> dict[str, Any]:
-    """What a module holds beside weights and parts, by name, without what runs write to it."""
+    """Contents of a module beside weights and parts, by name, without what runs write to it."""
     attributes, cls = attributes_of(module), cast("Any", type(module))
     known = OWN | state.loose | state.written.get(id(module), set()) | _set_by_host(cls)
     found = {
@@ -54,12 +54,12 @@ def beside_weights(module: torch.nn.Module, state: RunState) -> dict[str, Any]:
 
 
 def is_opaque(cls: type) -> bool:
-    """Whether objects of a class may hold what Python does not see: a base of it is compiled."""
+    """Tell if objects of a class may hold what Python does not see: a base of it is compiled."""
     return any(_is_compiled(base) for base in cls.__mro__[:-1])
 
 
 def _counts(value: Any) -> bool:
-    """Whether an attribute may tell two networks apart."""
+    """Tell whether an attribute may tell two networks apart."""
     if value is None or isinstance(value, NO_WEIGHT):
         return False
     if isinstance(value, Mapping | list | tuple | set | frozenset):
@@ -83,7 +83,7 @@ def _set_by_loaders() -> frozenset[str]:
 
 
 def _closures(cls: type) -> list[Any]:
-    """What the methods of a pack's class have in their closures, but for the class itself."""
+    """Closures of the methods of a pack's class: what they hold, but for the class itself."""
     found = []
     for base in cls.__mro__:
         for member in vars(base).values() if not is_of_host(base) else ():
@@ -98,7 +98,7 @@ def _closures(cls: type) -> list[Any]:
 
 
 def _is_compiled(cls: type) -> bool:
-    """Whether a class is written in another language than Python.
+    """Tell whether a class is written in another language than Python.
 
     Its module is then a library or built in. Packs' modules are files, whatever their names.
     """

@@ -34,7 +34,7 @@ from .scheduler import ATTRIBUTE, SCHEDULER_NAME, add_name
 __all__ = ["SAMPLER_NAME", "register_sampler", "sample_ays_model"]
 
 SAMPLER_NAME = SCHEDULER_NAME
-TEXTBOOK = "DPM-Solver++(2M), as dpmpp_2m does"
+TEXTBOOK_STEP = "DPM-Solver++(2M), as dpmpp_2m does"
 
 log = logging.getLogger("align_your_steps")
 
@@ -107,13 +107,13 @@ def _mixed(outputs: Sequence[Tensor], row: Sequence[float]) -> Tensor:
 
 
 def _model_sampling(model: Any) -> Any:
-    """Where the schedule is attached; None where another pack has put something in between."""
+    """Find where the schedule is attached; None where another pack has put something in between."""
     inner = getattr(getattr(model, "inner_model", None), "inner_model", None)
     return getattr(inner, "model_sampling", None)
 
 
 def _attached(model: Any) -> dict[str, Any]:
-    """What is attached to the MODEL that is sampled."""
+    """Find what is attached to the MODEL that is sampled."""
     attached = getattr(_model_sampling(model), ATTRIBUTE, None)
     return attached if isinstance(attached, dict) else {}
 
@@ -146,7 +146,7 @@ def _telling(extra_args: dict[str, Any], told: Tensor) -> dict[str, Any]:
 def _line(
     steps: Sequence[Step], known: Sequence[CalibratedSampler], masked: bool, denoise: float
 ) -> str:
-    """What is done, in a sentence or two."""
+    """Say what is done, in a sentence or two."""
     fitted, count = sum(step.fitted for step in steps), len(steps)
     name, taken = f"'{SAMPLER_NAME}'", "1 step" if count == 1 else f"{count} steps"
     if count == 0 or fitted == count:
@@ -156,7 +156,7 @@ def _line(
     if fitted:
         return (
             f"{name} samples {fitted} of {taken} as they were fitted, and the others with "
-            f"{TEXTBOOK}: these are not the levels of the fit."
+            f"{TEXTBOOK_STEP}: these are not the levels of the fit."
         )
     if not known:
         why = (
@@ -174,7 +174,7 @@ def _line(
             "these are not the levels that the attached sampler was fitted to. Choose the "
             f"scheduler {name} too, with {counts} steps at denoise {denoise:g}"
         )
-    return f"{name} samples with {TEXTBOOK}: {why}."
+    return f"{name} samples with {TEXTBOOK_STEP}: {why}."
 
 
 def _other_cfg(attached: dict[str, Any], model: Any, steps: Sequence[Step]) -> str:

@@ -17,7 +17,7 @@ LCM_CLASSES = {"LCM", "ModelSamplingDiscreteDistilled"}  # of the host's node Mo
 
 
 def distilled_warning(guider: Any, steps: int) -> str | None:
-    """What to tell the user who optimises for a GUIDER and so many steps; None: nothing."""
+    """Warning to the user who optimises for a GUIDER and so many steps; None: nothing to tell."""
     sampling = guider.model_patcher.get_model_object("model_sampling")
     if LCM_CLASSES & {cls.__name__ for cls in type(sampling).__mro__}:
         return (
@@ -37,6 +37,6 @@ def distilled_warning(guider: Any, steps: int) -> str | None:
 
 
 def _unguided(guider: Any) -> bool:
-    """Whether all guidance scales of a GUIDER (cfg; cfg1, cfg2) are 1 or less."""
+    """Tell whether all guidance scales of a GUIDER (cfg; cfg1, cfg2) are 1 or less."""
     scales = [value for name, value in vars(guider).items() if name.startswith("cfg")]
     return bool(scales) and all(isinstance(scale, int | float) and scale <= 1.0 for scale in scales)

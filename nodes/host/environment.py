@@ -1,4 +1,4 @@
-"""Where results are kept, and where in the menu the nodes stand."""
+"""Places: the folders where results are kept, and where in the menu the nodes stand."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def store() -> Store:
 
 
 def unfinished_folder() -> Path:
-    """Where interrupted optimisations leave what they had measured."""
+    """Folder in which interrupted optimisations leave what they had measured."""
     return Path(folder_paths.get_user_directory()) / UNFINISHED
 
 

@@ -1,4 +1,4 @@
-"""What a model's family means to schedules: its published table, and whether it can be measured.
+"""Meaning of a model's family to schedules: its published table, and whether it can be measured.
 
 Families are told apart by the host's own model configuration, as its loaders found it. SD2 has no
 published table: it shares SD1.5's levels, but was in no experiment of the paper.

@@ -1,4 +1,4 @@
-"""What a GUIDER is to the optimiser: a copy that can be watched, and what may be assumed of it.
+"""GUIDERs as the optimiser sees them: a copy to be watched, and what may be assumed of it.
 
 One guided prediction of the host is a function of x and the level alone, row by row. Other nodes
 can change that: EasyCache and the momentum of APG carry something from one call to the next, hook
@@ -23,7 +23,7 @@ from .model import sampled_model
 __all__ = ["is_plain", "model_of", "watched", "without_caches", "wraps_calls"]
 
 # What runs a guider; a class may set its conditioning and its scale as it likes.
-METHODS = (
+GUIDER_METHODS = (
     "__call__",
     "sample",
     "outer_sample",
@@ -94,9 +94,11 @@ def without_caches(guider: Any) -> Any:
 
 
 def is_plain(guider: Any) -> bool:
-    """Whether nothing but the host's own guidance takes part in a guided prediction."""
+    """Tell whether nothing but the host's own guidance takes part in a guided prediction."""
     patcher = guider.model_patcher
-    if not all(getattr(type(guider), name, None) is getattr(CFGGuider, name) for name in METHODS):
+    if not all(
+        getattr(type(guider), name, None) is getattr(CFGGuider, name) for name in GUIDER_METHODS
+    ):
         return False
     options = [*guider.model_options.values(), *patcher.model_options.values()]
     return (
@@ -107,7 +109,7 @@ def is_plain(guider: Any) -> bool:
 
 
 def wraps_calls(guider: Any) -> bool:
-    """Whether other nodes stand around the calls of a GUIDER, as caches do."""
+    """Tell whether other nodes stand around the calls of a GUIDER, as caches do."""
     patcher = guider.model_patcher
     options = getattr(guider, "model_options", patcher.model_options)
     wrappers = options.get("transformer_options", {}).get("wrappers", {})
@@ -115,12 +117,12 @@ def wraps_calls(guider: Any) -> bool:
 
 
 def _are_plain(conds: Any) -> bool:
-    """Whether conditionings are a list of plain ones."""
+    """Tell whether conditionings are a list of plain ones."""
     return isinstance(conds, list) and all(_is_plain_cond(cond) for cond in conds)
 
 
 def _is_plain_cond(cond: dict[str, Any]) -> bool:
-    """Whether a conditioning brings no function of its own, and is the same for every row."""
+    """Tell if a conditioning brings no function of its own, and is the same for every row."""
     tensors = [value for value in cond.values() if isinstance(value, torch.Tensor)]
     one_row = all(value.shape[:1] == (1,) for value in tensors)
     return not cond.keys() & {"hooks", "control"} and one_row

@@ -6,7 +6,8 @@ what the user will run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import chain
 from typing import Any, TypeVar
@@ -17,13 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...optimizer import JudgedSolver
+from ...optimizer import Conditions, JudgedSolver
 from ...optimizer.diffusion.coordinate import edm_level
 from ...optimizer.diffusion.solvers import CALIBRATED
 from . import probes
 from .latents import LatentUse
 from .memory import largest_batch
 from .model import NoiseLevels
+from .prompts import named
 from .reference import reference_sampler
 from .samplers import JudgedSampler
 from .solver import HostSolver, along
@@ -35,10 +37,15 @@ __all__ = ["GuidedModel", "make_guider"]
 T = TypeVar("T")
 
 
-def make_guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
-    """The guider that KSampler would use."""
+def make_guider(
+    model: Any, positive: Any, negative: Any, cfg: float, further: Sequence[Any] = ()
+) -> Any:
+    """The guider that KSampler would use.
+
+    further: positive prompts with which noises take turns, beside the first
+    """
     guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(positive, negative)
+    guider.inner_set_conds({"positive": positive, "negative": negative, **named(further)})
     guider.set_cfg(cfg)
     return guider
 
@@ -72,6 +79,11 @@ class GuidedModel:
         self.guider = self.watch.guider
 
     @property
+    def conditions(self) -> Conditions:
+        """Prompts with which noises take turns."""
+        return self.watch.prompts.conditions
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one latent, without the batch."""
         return self.latent.shape
@@ -84,8 +96,10 @@ class GuidedModel:
 
     @property
     def note(self) -> str:
-        """What is particular about the guidance, in whole sentences; empty if nothing is."""
+        """Particulars of the guidance, in whole sentences; empty if there are none."""
         notes = []
+        if (count := self.conditions.count) > 1:
+            notes.append(f"{count} prompts took turns, seed by seed.")
         if self.watch.uncached is not self.guider:
             notes.append("The reference is computed without the model's cache of calls.")
         if self.watch.fitting.alone:
@@ -98,7 +112,7 @@ class GuidedModel:
 
     @cached_property
     def rows_are_coupled(self) -> bool:
-        """Whether a row's prediction depends on its place or on the other rows of its call."""
+        """True if a row's prediction depends on its place or on the other rows of its call."""
         if self.watch.plain or self.watch.wrapped:
             return self.watch.wrapped
         return probes.are_coupled(self.walk, self.levels, self.shape)
@@ -128,8 +142,10 @@ class GuidedModel:
         """Rows of a call that fit into memory, a power of two from 1 to 16.
 
         1 where rows run together differ from rows run alone, as the user runs them; to find out may
-        take a few calls.
+        take a few calls. 1, too, where rows that have several prompts cannot be told apart.
         """
+        if self.conditions.count > 1 and not self.watch.splits:
+            return 1
         return 1 if self.rows_are_coupled else largest_batch(self.guider, self.shape)
 
     def fitted(self, run: Callable[[int, int], T]) -> T:
@@ -183,7 +199,8 @@ class GuidedModel:
             levels = [first, *at, 0.0] if at < first else [*at, 0.0]
             return self._walked(iter([(x, sigma)]), at, torch.tensor(levels).float())[0]
 
-        return JudgedSolver.of(CALIBRATED, denoise, meter=self.meter, begin=begin)
+        solver = JudgedSolver.of(CALIBRATED, denoise, meter=self.meter, begin=begin)
+        return replace(solver, conditions=self.conditions)
 
     def reference(self) -> HostSolver:
         """The Solver of the reference runs."""
@@ -212,7 +229,7 @@ class GuidedModel:
     def run(
         self, noise: Tensor, start: Any, sigmas: Tensor, sampler: Any, seed: int, fine: bool
     ) -> Any:
-        """What the host's sampling returns, from a start image and noise of unit variance."""
+        """Return what the host's sampling does, from a start image and noise of unit variance."""
         return self.watch.run(noise, start, sigmas, sampler, seed, fine)
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:

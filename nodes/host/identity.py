@@ -59,7 +59,7 @@ RUNS, RUN = 16, 16  # of elements read of a larger one
 GOLDEN = (5**0.5 - 1) / 2
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes an element
 DEPTH = 64  # of nested values
-PLAIN = bool, int, float, complex, str, bytes, slice, range, types.EllipsisType
+PLAIN_TYPES = bool, int, float, complex, str, bytes, slice, range, types.EllipsisType
 # Locks and logs have no settings.
 SILENT = type(threading.Lock()), type(threading.RLock()), threading.local, logging.Logger
 # An int that is an object's place in memory: of this size, at a multiple of 16, but of no high
@@ -147,7 +147,7 @@ def comparable_digest(value: Any) -> str:
 
 
 def is_comparable(digest: str) -> bool:
-    """Whether a digest can be that of something else: all in it could be described."""
+    """Tell if a digest can be that of something else: all in it could be described."""
     return not digest.startswith(NOT_COMPARABLE)
 
 
@@ -172,7 +172,7 @@ class _Digests:
 
     def of(self, value: Any) -> bytes:
         """The digest of a value. Raises _NotDescribed for what has no stable description."""
-        if value is None or isinstance(value, PLAIN):
+        if value is None or isinstance(value, PLAIN_TYPES):
             return _hashed(f"{type(value).__name__}={self._lasting_plain(value)!r}".encode())
         if id(value) in self.known:
             return self.known[id(value)][1]
@@ -277,7 +277,7 @@ class _Digests:
         return self._join("function", found)
 
     def _unwritten(self, value: Any) -> bytes:
-        """What stands for an object of which everything may be state of runs."""
+        """Stand-in for an object of which everything may be state of runs."""
         if isinstance(value, Mapping):
             return _hashed(b"map")  # as before the first run, most often
         if isinstance(value, list | collections.deque):
@@ -295,7 +295,7 @@ class _Digests:
             self.unclear.add(self.writers[id(value)])
 
     def _learn(self, model: Any) -> RunState:
-        """What the functions of a model's patches and network write to when they run."""
+        """Learn what the functions of a model's patches and network write to when they run."""
         state = RunState(model.model_options)
         put = ("model_options", "wrappers", "callbacks", "injections", "weight_wrapper_patches")
         for name in (*put, "object_patches"):
@@ -357,7 +357,7 @@ class _Digests:
         )
 
     def _beside(self, own: Mapping[str, torch.nn.Module], state: RunState) -> dict[str, bytes]:
-        """What the model's own modules hold beside weights, digests by name."""
+        """Contents of the model's own modules beside weights, digests by name."""
         self.engines, before = True, self.engines
         found: dict[str, bytes] = {}
         for name, module in own.items():

@@ -1,4 +1,4 @@
-"""What the LATENT linked to an optimisation means.
+"""Meaning of the LATENT linked to an optimisation.
 
     empty                    gives the shape of what is sampled, as KSampler would make it of it
     images, denoise 1        data for the profile, as in the paper; the runs start from pure noise

@@ -1,4 +1,4 @@
-"""Which files a MODEL was loaded from, as far as the graph that runs says it.
+"""Files that a MODEL was loaded from, as far as the graph that runs says it.
 
 A MODEL does not know its files. The graph does: the nodes through which the model came, from its
 loader to ours. Every one of them is known to hand on one model, or the merge of two; where that is
@@ -20,21 +20,21 @@ from ...schedules.store.files import one_line
 
 __all__ = ["loaded_from"]
 
-CARRIED = ("MODEL", "GUIDER")  # types of the links that are followed
+LINKS = ("MODEL", "GUIDER")  # types of the links that are followed
 LORAS = ("LoraLoader", "LoraLoaderModelOnly")
 MERGES = "comfy_extras.nodes_model_merging"
 CORE = re.compile(r"nodes$|comfy_extras\.")  # modules of the host's own nodes
-OURS = __name__.removesuffix(".host.loaded")
+OUR_PACKAGE = __name__.removesuffix(".host.loaded")
 # The inputs at which the first and the second model come; one that is linked goes before the next.
 MEASURED = (("guider", "model"), ("second_guider", "second_model"))
 FOLDERS = ("checkpoints", "diffusion_models", "unet_gguf")
-DEEPEST = 200  # nodes on the way
+FARTHEST = 200  # nodes on the way
 
 Link = tuple[str, int]
 
 
 def loaded_from(graph: Any, node_id: str | None) -> str | None:
-    """What the models that Optimize AYS measures were loaded from; None: unknown.
+    """Files that the models that Optimize AYS measures were loaded from; None: unknown.
 
     Names of checkpoints and LoRAs without folders and endings: "checkpoint + LoRA 0.8", with a
     second model "high noise, then low noise".
@@ -42,7 +42,7 @@ def loaded_from(graph: Any, node_id: str | None) -> str | None:
     graph: the host's DynamicPrompt
     """
     links = [_linked(graph, node_id, inputs) for inputs in MEASURED]
-    found = [_named(graph, link, DEEPEST) for link in links if link is not None]
+    found = [_named(graph, link, FARTHEST) for link in links if link is not None]
     names = [name for name in found if name]
     return ", then ".join(names) if names and len(names) == len(found) else None
 
@@ -65,7 +65,7 @@ def _named(graph: Any, link: Link, deepest: int) -> str | None:
 
 
 def _change(node: dict[str, Any], kind: Any) -> list[str]:
-    """What a node on the way does to the model: nothing to tell of, or one thing."""
+    """Say what a node on the way does to the model: nothing to tell of, or one thing."""
     if node["class_type"] in LORAS:
         strength = node["inputs"].get("strength_model")
         name = _stem(node["inputs"].get("lora_name"))
@@ -73,14 +73,14 @@ def _change(node: dict[str, Any], kind: Any) -> list[str]:
             return []
         known = name and isinstance(strength, int | float)
         return [f"{name} {strength:g}" if known else name or "a LoRA"]
-    if CORE.match(_module(kind)) or kind.__module__.startswith(OURS):
+    if CORE.match(_module(kind)) or kind.__module__.startswith(OUR_PACKAGE):
         return []
     title = nodes.NODE_DISPLAY_NAME_MAPPINGS.get(node["class_type"]) or node["class_type"]
     return [one_line(str(title))]
 
 
 def _module(kind: Any) -> str:
-    """Where a kind of node comes from, as the host notes it when it loads one."""
+    """Origin of a kind of node, as the host notes it when it loads one."""
     return str(getattr(kind, "RELATIVE_PYTHON_MODULE", "nodes"))
 
 
@@ -105,7 +105,7 @@ def _models(graph: Any, node: dict[str, Any]) -> Iterator[Link]:
 
 def _hands_on_a_model(kind: Any, output: int) -> bool:
     types = kind.RETURN_TYPES
-    return output < len(types) and types[output] in CARRIED
+    return output < len(types) and types[output] in LINKS
 
 
 def _linked(graph: Any, node_id: str | None, inputs: Sequence[str]) -> Link | None:

@@ -1,4 +1,4 @@
-"""How many rows a call may have: what fits into a device's memory, and what a network takes."""
+"""Rows that a call may have: how many fit into a device's memory, and what a network takes."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Fitting:
             )
 
     def call(self, part: Callable[[slice], Tensor], rows: int, *, splits: bool) -> Tensor:
-        """What `part` gives for all rows [B, ...].
+        """Return what `part` gives for all rows [B, ...].
 
         splits: whether it may be asked for so many of them at a time as fit. A call's rows are
             answered one by one then, so the parts are what the whole call would have been, but for
@@ -152,7 +152,7 @@ def largest_batch(guider: Any, shape: tuple[int, ...]) -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether the device's memory was exhausted; newer hosts know more ways to tell."""
+    """Tell if the device's memory was exhausted; newer hosts know more ways to tell."""
     management = comfy.model_management
     known = getattr(management, "is_oom", lambda e: isinstance(e, management.OOM_EXCEPTION))
     return bool(known(error))

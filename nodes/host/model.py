@@ -1,4 +1,4 @@
-"""What a MODEL's noise levels are: its range, its coordinate, the host's schedules."""
+"""Noise levels of a MODEL: its range, its coordinate, the host's schedules."""
 
 from __future__ import annotations
 

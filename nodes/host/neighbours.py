@@ -55,7 +55,7 @@ def _accepting(validate: Callable[..., bool]) -> Callable[..., bool]:
 
 
 def _are_copies(received: Any, wanted: Any) -> bool:
-    """Whether two lists are one but for our names.
+    """Tell whether two lists are one but for our names.
 
     >>> _are_copies(["simple", "karras"], ["simple", "karras", "ays_model"])
     True

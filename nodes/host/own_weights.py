@@ -25,7 +25,7 @@ def own_modules(model: Any) -> dict[str, torch.nn.Module]:
 
 
 def _is_within(key: str, names: Iterable[str]) -> bool:
-    """Whether a name is one of others, or of a part of what has it."""
+    """Tell whether a name is one of others, or of a part of what has it."""
     return any(key == name or key.startswith(f"{name}.") for name in names)
 
 

@@ -30,7 +30,7 @@ from .solver import HostSolver
 
 __all__ = ["GuidedPair", "boundary_level", "pair_levels", "with_model"]
 
-ROUNDING = 1e-6  # by which a level at the boundary may be above it, relative
+BOUNDARY_ROUNDING = 1e-6  # by which a level at the boundary may be above it, relative
 
 
 def with_model(guider: Any, model: Any) -> Any:
@@ -130,7 +130,7 @@ class GuidedPair(GuidedModel):
         at_boundary = float(self.levels.coordinate.edm(np.array(self.boundary)))
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            above = float(sigma[0]) > at_boundary * (1.0 + ROUNDING)
+            above = float(sigma[0]) > at_boundary * (1.0 + BOUNDARY_ROUNDING)
             return (single if above else second).denoise(x, sigma)
 
         return dataclasses.replace(single, denoise=denoise, boundary=at_boundary)

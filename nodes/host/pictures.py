@@ -1,4 +1,4 @@
-"""What a measured end point looks like: decoded by a VAE as VAEDecode does it."""
+"""Pictures of measured end points: decoded by a VAE as VAEDecode does it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What short runs tell of a guided model before it is measured."""
+"""Short runs of a guided model before it is measured, and what they tell of it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CFG_PP = (
 )
 COUPLED = 0.01  # of the distance between two rows' predictions: less may be rounding
 # What fails with two rows may work with one. An interrupt is none of these.
-ERRORS = (OneAtATimeError, RuntimeError, LookupError, TypeError, ValueError, AssertionError)
+BATCH_ERRORS = (OneAtATimeError, RuntimeError, LookupError, TypeError, ValueError, AssertionError)
 
 Walk = Callable[[Iterator[tuple[Tensor, Tensor]], Tensor], list[Tensor]]
 
@@ -40,7 +40,7 @@ log = logging.getLogger("align_your_steps")
 
 
 def are_coupled(walk: Walk, levels: NoiseLevels, shape: tuple[int, ...]) -> bool:
-    """Whether a row's prediction depends on its place or on the other rows of its call.
+    """Tell if a row's prediction depends on its place or on the other rows of its call.
 
     walk:  (points, EDM levels) -> the predictions along a path
     shape: of one latent
@@ -56,7 +56,7 @@ def are_coupled(walk: Walk, levels: NoiseLevels, shape: tuple[int, ...]) -> bool
 
     try:
         behind, before = predicted(noise[:2]), predicted(noise[1:])
-    except ERRORS as error:  # some nodes can only take one row
+    except BATCH_ERRORS as error:  # some nodes can only take one row
         log.info("Two noises cannot be run in one call, so each is run alone: %s", error)
         return True
     change = torch.linalg.norm(behind[1] - before[0])
@@ -165,7 +165,7 @@ def _alike(
 
 
 def _has_limit(trial: _Trial, levels: NoiseLevels) -> bool:
-    """Whether runs of ever more steps come to one end point, or at least nearer to each other."""
+    """Tell if runs of ever more steps come to one end point, or at least nearer to each other."""
     ends = [trial.run(simple_schedule(levels, n), apart=1.0)[-1][0] for n in STEPS_OF_LIMIT]
     coarse, fine = (float((x - y).abs().mean()) for x, y in itertools.pairwise(ends))
     return fine < 0.75 * coarse  # not so for what is no number

@@ -1,4 +1,4 @@
-"""What the user sees and does while a node works: the bar, the text under it, "Finish now"."""
+"""Progress that the user sees while a node works: bar, text under it, "Finish now"."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CALLS_BEFORE_ESTIMATE = 10
 BETWEEN_PREVIEWS = 1.0  # seconds, at least
 PREVIEW_SIZE = 512  # pixels: the host makes it so large
 SAID = "ays.said"  # the page's event of a text under a node
-PHASES = {
+PHASE_TEXTS = {
     "reference": "many-step references",
     "profile": "measuring the model",
     "refinement": "refining schedules",
@@ -31,7 +31,7 @@ PHASES = {
     "law reference": "comparing schedules",
 }
 
-Draw = Callable[[Tensor], Image | None]
+DrawPreview = Callable[[Tensor], Image | None]
 
 _running: list[Progress] = []  # the host runs one node at a time: at most one
 
@@ -78,7 +78,7 @@ class Progress:
     ) -> None:
         _running.remove(self)
 
-    def part(self, number: int, label: str = "", draw: Draw | None = None) -> None:
+    def part(self, number: int, label: str = "", draw: DrawPreview | None = None) -> None:
         """Begin a part, counted from 0; of the time left it has an equal share.
 
         label: what it is, where there are several
@@ -120,7 +120,7 @@ class Progress:
         if phase == CONTINUED:
             text = f"continued: {rows} of {self.total} calls were already made"
         else:
-            text = f"{PHASES.get(phase, phase)}: {rows} of {self.total} calls"
+            text = f"{PHASE_TEXTS.get(phase, phase)}: {rows} of {self.total} calls"
         if self.finish_requested:
             text = f"finishing with the best so far\n{text}"
         elif math.isfinite(left := self._seconds_left(rows)):

@@ -1,4 +1,4 @@
-"""What a request to the pack's routes may bring: how much, how long it may take, and from where.
+"""Bounds of a request to the pack's routes: how much, how long it may take, and from where.
 
 The host bounds neither the size of a body that is read in parts nor the time until it is complete,
 and many requests arrive at once: what all of them hold together is bounded here.
@@ -23,10 +23,10 @@ from comfy.cli_args import args
 
 __all__ = ["BusyError", "SlowError", "is_foreign", "queried", "received", "texts"]
 
-LONGEST_TEXT = 255  # characters of a name, a file's name included
+LONGEST_ENTRY = 255  # characters of a name, a file's name included
 LONGEST_QUESTION = 64 * 2**10  # bytes of a body of JSON
 MOST_AT_ONCE = 128 * 2**20  # bytes of all bodies that are being received or worked on
-PATIENCE = 300.0  # seconds until a body has arrived
+UPLOAD_PATIENCE = 300.0  # seconds until a body has arrived
 
 OUR_PAGE = "X-AYS-Page"  # the header that web/ays/routes.js sends
 
@@ -62,7 +62,7 @@ async def received(request: web.Request, largest: int) -> AsyncIterator[bytes]:
 
     try:
         try:
-            await asyncio.wait_for(receive(), PATIENCE)
+            await asyncio.wait_for(receive(), UPLOAD_PATIENCE)
         except asyncio.TimeoutError as error:
             raise SlowError("The rest of this did not arrive in time; try it again.") from error
         except web.RequestPayloadError as error:
@@ -93,7 +93,7 @@ def queried(request: web.Request, key: str, default: str) -> str:
 
 
 def is_foreign(request: web.Request) -> bool:
-    """Whether a browser sends this for a page of another site.
+    """Tell whether a browser sends this for a page of another site.
 
     What sends neither Origin nor Sec-Fetch-Site is no page that could change anything: browsers
     add Origin to every POST. It is a script of the user's, or an address that somebody typed.
@@ -109,9 +109,9 @@ def is_foreign(request: web.Request) -> bool:
 
 
 def _short(text: str, key: str) -> str:
-    if len(text) > LONGEST_TEXT:
+    if len(text) > LONGEST_ENTRY:
         raise ValueError(
-            f"The text '{key}' has {len(text)} characters; {LONGEST_TEXT} are the most."
+            f"The text '{key}' has {len(text)} characters; {LONGEST_ENTRY} are the most."
         )
     return text
 

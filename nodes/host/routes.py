@@ -43,7 +43,7 @@ __all__ = ["add_routes"]
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 LONGEST_FILE = 64 * 2**20  # bytes
-LONGEST_MODEL = 200  # characters of what a model was loaded from
+LONGEST_ORIGIN = 200  # characters of what a model was loaded from
 TYPES = {JSON: "application/json", SAFETENSORS: "application/octet-stream"}
 FOREIGN = "This page belongs to another site; if it is ComfyUI's own, load it anew."
 # No page of another site may load an answer as its own script, picture or style.
@@ -77,7 +77,7 @@ async def finish(request: web.Request) -> web.Response:
 
 async def schedules(request: web.Request) -> web.Response:
     """List the saved schedules."""
-    return web.json_response(text=await asyncio.to_thread(_listed))
+    return web.json_response(text=await asyncio.to_thread(_list_as_json))
 
 
 async def rename(request: web.Request) -> web.Response:
@@ -167,7 +167,7 @@ def _loaded(name: str) -> Any:
     return saved
 
 
-def _listed() -> str:
+def _list_as_json() -> str:
     """The list as JSON text.
 
     One result at a time: Python does nothing else while it writes one piece of JSON, and other
@@ -184,7 +184,7 @@ def _listed() -> str:
 
 
 def _described(name: str, entry: Entry, writable: bool) -> dict[str, Any]:
-    """What the list says of a result; None for what its file does not say, or says wrongly."""
+    """Describe a result in the list; None for what its file does not say, or says wrongly."""
     schedule, request, notes = entry.saved.schedule, entry.saved.request, entry.saved.notes
     return {
         "name": name,
@@ -193,7 +193,7 @@ def _described(name: str, entry: Entry, writable: bool) -> dict[str, Any]:
         "other_steps": sorted({len(levels) - 1 for levels in schedule.others}),
         "calibrated": sorted(sampler.steps for sampler in entry.saved.samplers),
         "sigmas": schedule.sigmas.tolist(),
-        "model": one_line(_text(notes.get(MODEL)) or "")[:LONGEST_MODEL] or None,
+        "model": one_line(_text(notes.get(MODEL)) or "")[:LONGEST_ORIGIN] or None,
         "sampler": _text(request.get("sampler")),
         "cfg": number(request.get("cfg")),
         "denoise": number(request.get("denoise")),
@@ -213,7 +213,7 @@ def _text(value: Any) -> str | None:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, or in the one that it will be made in."""
+    """Tell whether files can be made in a folder, or in the one that it will be made in."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder.is_dir() and os.access(folder, os.W_OK)

@@ -1,4 +1,4 @@
-"""What patches remember of their runs: the attributes, entries and variables their code writes to.
+"""Memory of patches from run to run: attributes, entries and variables their code writes to.
 
 A cache, a counter or a momentum changes with every picture and says nothing of the model. Which
 names a patch writes when it is called stands in its source: functions are read, from those that the
@@ -37,12 +37,12 @@ KEYED = {"pop", "setdefault", "__setitem__", "__delitem__"}  # whose first argum
 # What the host hands to every function of a patch, under these names.
 HANDED = {"transformer_options", "extra_options", "model_options"}
 CALLED = "__call__", "sample", "predict_noise"
-MOST, DEEPEST = 4000, 40  # functions read of one model, and one within the other
+MOST_READ, DEEPEST_CALL = 4000, 40  # functions read of one model, and one within the other
 MEANINGS = 256  # of a name
 
 
 class RunState:
-    """What the functions of one model's patches write to.
+    """Objects that the functions of one model's patches write to.
 
     options: the model's `model_options`, which the host hands to them
 
@@ -104,7 +104,7 @@ class RunState:
                 self.read(function, [called], *given, **named)
             return None
         key = called.__code__, *(tuple(map(id, objects)) for objects in (*given, *named.values()))
-        if key in self._read or len(self._read) >= MOST or self._depth >= DEEPEST:
+        if key in self._read or len(self._read) >= MOST_READ or self._depth >= DEEPEST_CALL:
             return None
         self._read.add(key)
         self._alive.append((called, given, named))
@@ -207,7 +207,7 @@ class _Reader:
         return self._handed(name)
 
     def _inherited(self, name: str) -> list[Any]:
-        """What `super().name` may be: the methods of that name of all bases."""
+        """Objects that `super().name` may be: the methods of that name of all bases."""
         own = self.function.__code__.co_varnames[:1]
         found = []
         for value in self.names.get(own[0], []) if own else []:
@@ -238,7 +238,7 @@ class _Reader:
         return found
 
     def _returned(self, node: ast.Call) -> list[Any]:
-        """What `getattr`, `iter`, `.get`, `.values` and the like give out of an object."""
+        """Objects that `getattr`, `iter`, `.get`, `.values` and the like give out of an object."""
         function, arguments = node.func, node.args
         if isinstance(function, ast.Name) and arguments:
             if function.id == "getattr" and len(arguments) > 1:
@@ -370,7 +370,7 @@ def _holds_functions(value: Any) -> bool:
 def _arguments(
     function: types.FunctionType, given: tuple[list[Any], ...], named: dict[str, list[Any]]
 ) -> dict[str, list[Any]]:
-    """What a function's parameters, their defaults and its closure's variables stand for."""
+    """Objects behind a function's parameters, their defaults and its closure's variables."""
     code = function.__code__
     names: dict[str, list[Any]] = {}
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):

@@ -1,4 +1,4 @@
-"""What the host runs at the moment."""
+"""The host's work at the moment."""
 
 from __future__ import annotations
 

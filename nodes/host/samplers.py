@@ -1,6 +1,6 @@
-"""Which sampler is run to judge schedules, and which one computes the reference.
+"""Samplers that judge schedules, and those that compute the reference.
 
-A stochastic sampler is judged by the law of its samples, run along given noise, or where that
+A stochastic sampler is judged by the distribution of its samples, along given noise, or where that
 cannot be done by its deterministic twin of the same order: the same function with its fresh noise
 switched off (eta = 0). The twin finds the schedules to choose among in any case. With ever finer
 steps all of the host's deterministic samplers come to one end point, so one accurate method
@@ -104,9 +104,12 @@ HALF_LOG_SNR = {
     "exp_heun_2_x0",
     "exp_heun_2_x0_sde",
 }
-FUNCTIONS = {"unipc": "uni_pc", "unipc_bh2": "uni_pc_bh2"}  # whose names the drop-down does not use
+FUNCTION_NAMES = {
+    "unipc": "uni_pc",
+    "unipc_bh2": "uni_pc_bh2",
+}  # whose names the drop-down does not use
 # Modules of the host's own samplers, and of ours.
-HOSTS_OWN = {
+HOST_MODULES = {
     "comfy.k_diffusion.sampling",
     "comfy.extra_samplers.uni_pc",
     sample_ays_model.__module__,
@@ -138,12 +141,12 @@ PROBES = tuple(10.0 ** (k / 8.0) for k in range(-24, 25))
 
 @dataclass(frozen=True)
 class JudgedSampler:
-    """How schedules for a sampler are judged.
+    """The way in which schedules for a sampler are judged.
 
     name:            of the sampler that the user chose
     options:         digest of its options
     run:             SAMPLER that is run on every candidate: deterministic
-    stochastic:      the SAMPLER itself where it is stochastic and can be judged by the law of its
+    stochastic:      the SAMPLER itself where it can be judged by the distribution of its
                      samples; None where `run` alone judges
     order:           1 or 2
     half_log_snr:    whether it measures its steps in EDM levels, on flow models too
@@ -164,7 +167,7 @@ class JudgedSampler:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether it is our own, whose steps are fitted together with the schedule."""
+        """True if it is our own, whose steps are fitted together with the schedule."""
         return self.name == SAMPLER_NAME
 
     def with_fitted(self, samplers: Sequence[CalibratedSampler]) -> JudgedSampler:
@@ -213,13 +216,13 @@ def judged_sampler(
     order = 1 if lowered or name in FIRST_ORDER else 2
     quiet = _quiet(name, run)
     by_twin = twin_alone or cfg_pp or name in TWIN
-    by_law = quiet and not by_twin and _takes_noise(run)
-    stochastic = copy.copy(run) if by_law else None
+    by_distribution = quiet and not by_twin and _takes_noise(run)
+    stochastic = copy.copy(run) if by_distribution else None
     if quiet:
         run.extra_options = {**_options(run), **quiet}
         notes.append(
             "schedules are found with its fresh noise switched off"
-            if by_law
+            if by_distribution
             else "judged with its fresh noise switched off"
         )
     if name == SAMPLER_NAME:
@@ -241,7 +244,7 @@ def judged_sampler(
 
 
 def _is_sampler(given: Any) -> bool:
-    """Whether an object has what the host calls of a SAMPLER."""
+    """Tell whether an object has what the host calls of a SAMPLER."""
     sample = getattr(given, "sample", None)
     run = getattr(given, "sampler_function", sample)
     return callable(sample) and callable(run) and isinstance(_options(given), dict)
@@ -276,7 +279,7 @@ def _options(sampler: Any) -> dict[str, Any]:
 
 
 def _takes_noise(sampler: Any) -> bool:
-    """Whether a sampler is one of the host's own that takes its fresh noise from outside."""
+    """Tell if a sampler is one of the host's own that takes its fresh noise from outside."""
     function = getattr(sampler, "sampler_function", None)
     return (
         function is not None
@@ -288,7 +291,7 @@ def _takes_noise(sampler: Any) -> bool:
 
 
 def _has_same_limit(sampler: Any) -> bool:
-    """Whether a quiet sampler is one of the host's own that come to the same end point.
+    """Tell if a quiet sampler is one of the host's own that come to the same end point.
 
     The name alone does not tell: packs replace samplers of the host under their names.
     """
@@ -296,13 +299,13 @@ def _has_same_limit(sampler: Any) -> bool:
 
 
 def _is_hosts(function: Any) -> bool:
-    """Whether a function is the host's own, and nobody has wrapped another one around it.
+    """Tell if a function is the host's own, and nobody has wrapped another one around it.
 
     Such a one may have taken over the name and the module of what it wraps.
     """
     while function is not None:
         module = getattr(function, "__globals__", {}).get("__name__", "")
-        if module in HOSTS_OWN:
+        if module in HOST_MODULES:
             return True
         if module.split(".")[0] != "torch":  # whose `no_grad` is a wrapper too
             return False
@@ -311,11 +314,11 @@ def _is_hosts(function: Any) -> bool:
 
 
 def _name(sampler: Any) -> str:
-    """What the drop-down calls a SAMPLER, or its function's or class's own name."""
+    """Name of a SAMPLER in the drop-down, or its function's or class's own name."""
     function = getattr(sampler, "sampler_function", None)
     name = getattr(function, "__name__", type(sampler).__name__)
     name = name.removeprefix("sample_").removesuffix("_function")
-    return FUNCTIONS.get(name, name)
+    return FUNCTION_NAMES.get(name, name)
 
 
 def _quiet(name: str, sampler: Any) -> dict[str, Any]:
@@ -330,7 +333,7 @@ def _quiet(name: str, sampler: Any) -> dict[str, Any]:
 
 
 def _is_quiet(options: dict[str, Any]) -> bool:
-    """Whether the options of er_sde or sa_solver switch their fresh noise off themselves."""
+    """Tell if the options of er_sde or sa_solver switch their fresh noise off themselves."""
     scaler, tau = options.get("noise_scaler"), options.get("tau_func")
     levels = torch.tensor(PROBES)
     if scaler is not None and options.get("s_noise") == 0.0:

@@ -50,7 +50,7 @@ log = logging.getLogger("align_your_steps")
 
 @dataclass(frozen=True)
 class Measured:
-    """What a schedule was measured for, as far as other numbers of steps depend on it.
+    """Purpose for which a schedule was measured, as far as other numbers of steps depend on it.
 
     denoise:     of the sampler
     sigma_min:   lowest level of the model; None: that of the model at hand
@@ -195,7 +195,7 @@ def _levels(
 
 @dataclass(frozen=True)
 class _Asking:
-    """Who asks for levels: the sampler that will run, and whether a level of them is dropped."""
+    """The asker for levels: the sampler that will run, and whether a level of them is dropped."""
 
     sampler: str | None = None
     drops: bool = False
@@ -228,7 +228,7 @@ def _own_steps(schedule: Schedule, attached: dict[str, Any]) -> int:
 def _told(
     schedule: Schedule, attached: dict[str, Any], levels: Sequence[float], spare: bool
 ) -> str:
-    """Which levels are sampled, and how they differ from those measured, in a line."""
+    """Tell which levels are sampled, and how they differ from those measured, in a line."""
     steps, asked = len(levels) - 1 - spare, len(levels) - 1
     text = f"'{SCHEDULER_NAME}' samples {asked} steps with the schedule '{schedule.name}'"
     if steps == _own_steps(schedule, attached):

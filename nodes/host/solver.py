@@ -56,7 +56,7 @@ def along(sample: Sample, sampler: Any, coordinate: Coordinate) -> StochasticSol
 
     def run(noise: Tensor, sigmas: Tensor, path: BrownianPath) -> Tensor:
         def unit_noise(s: Tensor, t: Tensor) -> Tensor:
-            """What the host's samplers ask for a step from level s down to t."""
+            """Return what the host's samplers ask for a step from level s down to t."""
             levels = coordinate.finite_edm(np.array([float(s), float(t)]))
             return path.noise(*levels.tolist()).to(s)
 

@@ -33,7 +33,7 @@ def stored_variables(code: types.CodeType) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=4096)
 def may_write(code: types.CodeType) -> bool:
-    """Whether a function's code may write to what it holds."""
+    """Tell whether a function's code may write to what it holds."""
     found = [i for inner in codes(code) for i in dis.get_instructions(inner)]
     names = {name for inner in codes(code) for name in inner.co_names}
     return any(i.opname in STORES for i in found) or bool(names & CHANGING)

@@ -1,4 +1,4 @@
-"""What may stand in the place of a tensor, and what of it can be read."""
+"""Objects that may stand in the place of a tensor, and what of them can be read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["is_readable"]
 
 
 def is_readable(given: Any) -> bool:
-    """Whether something is a tensor of real numbers: neither sparse nor without its data."""
+    """Tell if something is a tensor of real numbers: neither sparse nor without its data."""
     return (
         isinstance(given, Tensor)
         and given.layout is torch.strided

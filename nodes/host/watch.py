@@ -20,6 +20,7 @@ from .guidance import is_plain, watched, without_caches, wraps_calls
 from .latents import LatentUse
 from .memory import Fitting, OneAtATimeError, is_out_of_memory
 from .misfit import ERRORS, misfit
+from .prompts import Prompts
 from .walker import Walker
 
 __all__ = ["Watch"]
@@ -52,26 +53,29 @@ class Watch:
         self.together = False  # whether one of several rows was
         self.plain = is_plain(guider)
         self.wrapped = wraps_calls(guider)
+        self.prompts: Prompts = Prompts(guider, beside.prompts.conditions if beside else None)
         self.guider = watched(guider, self._predict)
         uncached = without_caches(guider)
         self.uncached = self.guider if uncached is guider else watched(uncached, self._predict)
+        self.prompts.give(self.guider)
 
     @property
     def splits(self) -> bool:
-        """Whether a call's rows may be asked for in parts: they are alike but for x."""
+        """True if a call's rows may be asked for in parts: they are alike but for x."""
         latent = self.latent
         return self.plain and latent.mask is None and len(latent.start) == 1
 
     def run(
         self, noise: Tensor, start: Any, sigmas: Tensor, sampler: Any, seed: int, fine: bool
     ) -> Any:
-        """What the host's sampling returns, from a start image and noise of unit variance.
+        """Return what the host's sampling does, from a start image and noise of unit variance.
 
         fine: whether it takes so many steps that a cache of calls would skip most of them
         """
         self.asked = False
         torch.manual_seed(seed)  # some nodes draw from the common generator, which a user seeds too
         guider = self.uncached if fine else self.guider
+        self.prompts.give(guider)
         before = self.meter.calls
         try:
             samples = guider.sample(
@@ -109,6 +113,20 @@ class Watch:
         if self.stand_in is not None:
             return self.stand_in(x, level, model_options)
 
+        def asked(rows: Any) -> Tensor:
+            at = timestep if timestep.numel() == 1 else timestep[rows]
+            return self._asked(executor, x[rows], at, model_options, seed)
+
+        # A sampler that hooks in after the guidance needs the call itself.
+        recall = self.plain and not model_options.get("sampler_post_cfg_function")
+        compute = partial(self.prompts.answered, executor.class_obj, x, asked)
+        return self.meter(x, level, compute, recall=recall)
+
+    def _asked(
+        self, executor: Any, x: Tensor, timestep: Tensor, model_options: Any, seed: Any
+    ) -> Tensor:
+        """The answer for rows of one prompt, in as many calls as fit into memory."""
+
         def part(rows: slice) -> Tensor:
             level = timestep if timestep.numel() == 1 else timestep[rows]
             several = len(x[rows]) > 1
@@ -121,7 +139,4 @@ class Watch:
             self.together = self.together or several
             return output
 
-        # A sampler that hooks in after the guidance needs the call itself.
-        recall = self.plain and not model_options.get("sampler_post_cfg_function")
-        compute = partial(self.fitting.call, part, len(x), splits=self.splits)
-        return self.meter(x, level, compute, recall=recall)
+        return self.fitting.call(part, len(x), splits=self.splits)

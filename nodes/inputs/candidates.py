@@ -18,7 +18,7 @@ PAPER_STEPS = 10
 def given_schedules(
     levels: host.NoiseLevels, steps: int, denoise: float, spare_level: bool
 ) -> dict[str, torch.Tensor]:
-    """What the user already has: the host's schedules and, where they fit, the published ones."""
+    """Schedules that the user already has: the host's and, where they fit, the published ones."""
     others = host.host_schedules(levels, steps, denoise, spare_level=spare_level)
     if levels.flow:
         return others
@@ -34,7 +34,7 @@ def given_schedules(
 
 
 def starts(levels: host.NoiseLevels, method: str, steps: int, denoise: float) -> dict[str, Any]:
-    """Where Algorithm 1 starts beside EDM's schedule: time-uniform, in EDM levels.
+    """Starts of Algorithm 1 beside EDM's schedule: time-uniform, in EDM levels.
 
     The paper starts there on discrete-time models only, and always with 10 steps.
     """

@@ -1,4 +1,4 @@
-"""What a name in the schedule drop-down means for a given model."""
+"""Meaning of a name in the schedule drop-down for a given model."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ __all__ = ["Choice", "choose", "fingerprint", "published"]
 
 PART_OF_FLOW = 0.95  # a list that begins lower is no whole path of a flow model
 CARRIED = "came with this workflow"
-LISTED = 8  # numbers of steps in a line
+LISTED_COUNTS = 8  # numbers of steps in a line
 # Notes that results must share for one to lend the other its levels.
-ALIKE = ("flow", "spare_level", "sigma_min", "boundary")
+SAME_KIND = ("flow", "spare_level", "sigma_min", "boundary")
 
 log = logging.getLogger("align_your_steps")
 
@@ -130,7 +130,7 @@ def published(levels: host.NoiseLevels, steps: int) -> dict[str, tuple[float, ..
 
 
 def fingerprint(name: str) -> str:
-    """What a cached output of a node with this name depends on beside its inputs."""
+    """Digest of what a cached output of a node with this name depends on beside its inputs."""
     if name in PRESETS:
         return name
     entries = host.store().list()
@@ -145,7 +145,7 @@ def fingerprint(name: str) -> str:
 
 
 def _stands_for(carried: SavedSchedule, name: str) -> bool:
-    """Whether a name means the schedule that came with the workflow."""
+    """Tell whether a name means the schedule that came with the workflow."""
     digest, label = carried.digest, label_of(carried)
     named = name in (label, f"{label} [{digest[:6]}]")
     return named and not host.store().holds(name, digest)
@@ -167,7 +167,7 @@ def _auto(
         if asked.steps is None:
             sampler, cfg = saved.request.get("sampler"), number(saved.request.get("cfg"))
             saved, lent = _with_others(saved, host.store().by_steps(identity, sampler, cfg))
-            why += f"; other steps as saved for {_listed(lent)}" if lent else ""
+            why += f"; other steps as saved for {_joined_counts(lent)}" if lent else ""
         return _saved(saved, levels, why)
     if carried is not None and identity is not None and carried.identity == identity:
         name = label_of(carried)
@@ -203,18 +203,18 @@ def _with_others(
     return replace(saved, schedule=schedule, samplers=known), lent
 
 
-def _listed(counts: Sequence[int]) -> str:
-    more = ["…"] if len(counts) > LISTED else []
-    return ", ".join([*map(str, counts[:LISTED]), *more])
+def _joined_counts(counts: Sequence[int]) -> str:
+    more = ["…"] if len(counts) > LISTED_COUNTS else []
+    return ", ".join([*map(str, counts[:LISTED_COUNTS]), *more])
 
 
 def _alike(one: SavedSchedule, other: SavedSchedule) -> bool:
-    """Whether two results of a model are for runs of one kind."""
-    return all(one.notes.get(key) == other.notes.get(key) for key in ALIKE)
+    """Tell whether two results of a model are for runs of one kind."""
+    return all(one.notes.get(key) == other.notes.get(key) for key in SAME_KIND)
 
 
 def _measured_for(saved: SavedSchedule, steps: int | None) -> str:
-    """What a result was measured for, and how it comes to the steps asked for, in brackets.
+    """Say what a result was measured for, and how it comes to the steps asked for, in brackets.
 
     The sampler, guidance and size that it will be used with are not known here: the user is told.
     """

@@ -1,25 +1,37 @@
-"""What is measured: the guidance and the guided model that a node's inputs stand for."""
+"""Guidance and guided model to be measured, as a node's inputs stand for them."""
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .. import host
 
-__all__ = ["guidance_scale", "guided_model", "linked_guider"]
+__all__ = ["guidance_scale", "guided_model", "is_prompt", "linked_guider"]
 
 log = logging.getLogger("align_your_steps")
 
 
-def linked_guider(model: Any, positive: Any, negative: Any, cfg: float, guider: Any) -> Any:
+def linked_guider(
+    model: Any,
+    positive: Any,
+    negative: Any,
+    cfg: float,
+    guider: Any,
+    further: Sequence[Any] = (),
+) -> Any:
     """The guider that a node measures: the linked one, or KSampler's for the linked prompts.
+
+    further: positive prompts that take turns with the linked one
 
     Raises ValueError for one that cannot be made or run, and for a model that cannot be measured.
     """
     if guider is None:
-        guider = _prompt_guider(model, positive, negative, cfg)
+        if positive is None and further:
+            positive, *further = further
+        guider = _prompt_guider(model, positive, negative, cfg, further)
     host.refuse_frames(host.model_of(guider))
     return guider
 
@@ -30,7 +42,9 @@ def guidance_scale(guider: Any) -> float | None:
     return scale if isinstance(scale, int | float) and math.isfinite(scale) else None
 
 
-def _prompt_guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
+def _prompt_guider(
+    model: Any, positive: Any, negative: Any, cfg: float, further: Sequence[Any]
+) -> Any:
     """KSampler's guider for the linked prompts.
 
     Raises ValueError when a prompt is missing, or something else is linked in its place.
@@ -45,7 +59,7 @@ def _prompt_guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
             "guider (with cfg 1 'positive' alone is enough, unless a node needs both then too)."
         )
     for name, given in (("positive", positive), ("negative", negative)):
-        if given is not None and not _is_prompt(given):
+        if given is not None and not is_prompt(given):
             raise ValueError(
                 f"What is linked to '{name}' is not a prompt that can be used: link the "
                 "CONDITIONING output of CLIP Text Encode or of a node after it."
@@ -54,11 +68,12 @@ def _prompt_guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
         log.warning(
             "The prompt carries Flux guidance and cfg is %g: such models are made for cfg 1.", cfg
         )
-    return host.make_guider(model, positive, positive if negative is None else negative, cfg)
+    negative = positive if negative is None else negative
+    return host.make_guider(model, positive, negative, cfg, further)
 
 
-def _is_prompt(given: Any) -> bool:
-    """Whether something is a CONDITIONING: [tensor, options] for each of its parts."""
+def is_prompt(given: Any) -> bool:
+    """Tell if something is a CONDITIONING: [tensor, options] for each of its parts."""
     return (
         isinstance(given, list)
         and len(given) > 0

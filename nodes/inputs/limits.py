@@ -1,4 +1,4 @@
-"""What a node's inputs may be, checked against its own declaration before it works.
+"""Limits of a node's inputs, checked against its own declaration before it works.
 
 The host checks what a widget holds, but NaN passes its limits, and what comes over a link is not
 checked at all. So every value is looked at once more here, where it enters, by the limits that the
@@ -20,7 +20,7 @@ __all__ = ["SLACK", "checked_text", "name_fault", "shortened", "within_limits"]
 LONGEST_TEXT = 10_000  # characters
 SLACK = 1e-6  # by which a number that was computed may miss its limit
 SHOWN = 60  # characters of a value in an error
-LISTED = 200  # characters of all options in an error
+LISTED_OPTIONS = 200  # characters of all options in an error
 
 
 def within_limits(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
@@ -57,7 +57,7 @@ def checked_text(name: str, given: Any) -> str:
 
 
 def name_fault(given: Any) -> str | None:
-    """What is wrong with what stands for a schedule's name, in a sentence; None if nothing is.
+    """Say what is wrong with what stands for a schedule's name, in a sentence; None if nothing is.
 
     given: None for what is linked and not known yet
     """
@@ -104,7 +104,7 @@ def _check(declared: io.Input, given: Any) -> None:
             checked_text(name, given)
         elif given not in declared.options:
             options = ", ".join(map(str, declared.options))
-            one = f"one of {options}" if len(options) <= LISTED else "one of the list"
+            one = f"one of {options}" if len(options) <= LISTED_OPTIONS else "one of the list"
             raise ValueError(f"'{name}' was {shortened(given)}: choose {one}.")
     elif isinstance(declared, io.Boolean.Input):
         if not isinstance(given, bool):

@@ -15,7 +15,7 @@ AYS_PROFILE = io.Custom("AYS_PROFILE")
 
 
 def fitting_profile(given: Any, request: Request) -> MeasuredProfile:
-    """What is linked, if it is a profile of what a request asks for.
+    """Return what is linked, if it is a profile of what a request asks for.
 
     Raises ValueError, in a sentence, for anything else.
     """

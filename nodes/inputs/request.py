@@ -1,4 +1,4 @@
-"""What is asked of an optimisation, and all that makes two of its results the same."""
+"""Request for an optimisation, and all that makes two of its results the same."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Request:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether a later request can be the same as this one: all in it could be described."""
+        """True if a later request can be the same as this one: all in it could be described."""
         digests = self.guidance, self.second_guidance, self.sampler_options
         return self.identity is not None and all(map(host.is_comparable, filter(None, digests)))
 

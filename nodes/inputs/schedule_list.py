@@ -24,14 +24,14 @@ from .schema import AUTO
 
 __all__ = ["Named", "named_schedules", "parsed_names", "parsed_results"]
 
-MOST = 24  # names: more would make neither a table nor a plot that can be read
+MOST_NAMES = 24  # names: more would make neither a table nor a plot that can be read
 MOST_RESULTS = 200  # to merge at a time
-LISTED = 90  # characters of saved names that an error shows
+LISTED_NAMES = 90  # characters of saved names that an error shows
 
 
 @dataclass
 class Named:
-    """What names stand for.
+    """Schedules that names stand for.
 
     schedules: levels [n+1] by name
     left_out:  names without levels, with the reason
@@ -55,8 +55,10 @@ def parsed_names(text: str) -> list[str]:
     # The first spelling wins where two names differ in their case alone.
     known = [*host.scheduler_names(), host.SCHEDULER_NAME, *PRESETS, AUTO, *saved]
     names = _names_in(text, known, lambda name: _unknown(name, known, saved))
-    if len(names) > MOST:
-        raise ValueError(f"{len(names)} schedules were named: compare at most {MOST} at a time.")
+    if len(names) > MOST_NAMES:
+        raise ValueError(
+            f"{len(names)} schedules were named: compare at most {MOST_NAMES} at a time."
+        )
     return names
 
 
@@ -102,7 +104,7 @@ def named_schedules(
     judged: host.JudgedSampler,
     cfg: float | None = None,
 ) -> Named:
-    """What each name stands for on a model, at a number of steps, for a sampler and a cfg.
+    """Schedule of each name on a model, at a number of steps, for a sampler and a cfg.
 
     For a denoise below 1 each begins where the host's 'simple' does.
     """
@@ -168,7 +170,7 @@ def _longest(
 
 
 def _unknown(name: str, known: Sequence[str], saved: Sequence[str]) -> str:
-    have = f"; saved on this machine: {_listed(saved)}" if saved else ""
+    have = f"; saved on this machine: {_joined_names(saved)}" if saved else ""
     return (
         f"There is no schedule {shortened(name)}.{_meant(name, known)} Give '{AUTO}', a scheduler "
         f"of KSampler ({', '.join(host.scheduler_names())}, {host.SCHEDULER_NAME}), a published "
@@ -184,7 +186,7 @@ def _no_result(name: str, saved: Sequence[str]) -> str:
         )
     return (
         f"There is no saved result {shortened(name)}.{_meant(name, saved)} Give names as the "
-        f"schedule lists show them; saved on this machine: {_listed(saved)}."
+        f"schedule lists show them; saved on this machine: {_joined_names(saved)}."
     )
 
 
@@ -194,6 +196,6 @@ def _meant(name: str, known: Sequence[str]) -> str:
     return f" Did you mean '{next(k for k in known if k.casefold() == near[0])}'?" if near else ""
 
 
-def _listed(saved: Sequence[str]) -> str:
+def _joined_names(saved: Sequence[str]) -> str:
     more = f" … ({len(saved)} in all)"
-    return textwrap.shorten(", ".join(saved), LISTED, placeholder=more)
+    return textwrap.shorten(", ".join(saved), LISTED_NAMES, placeholder=more)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from comfy_api.latest import io
@@ -15,10 +17,12 @@ __all__ = [
     "AUTO",
     "LEAST_DENOISE",
     "MOST_STEPS",
+    "beginner_first",
     "denoise_input",
     "exact_inputs",
     "guidance_inputs",
     "linked_sigmas",
+    "prompts_inputs",
     "schedule_input",
     "seed_input",
     "sigmas_inputs",
@@ -29,6 +33,8 @@ __all__ = [
 AUTO = "auto"
 MOST_STEPS = 1000  # that are measured
 LEAST_DENOISE = 0.01
+# What a beginner meets: what KSampler has too.
+FIRST = {"model", "positive", "negative", "latent_image", "cfg", "sampler_name", "steps", "denoise"}
 
 
 def supported(**fields: Any) -> dict[str, Any]:
@@ -59,7 +65,7 @@ def steps_input(tooltip: str) -> io.Int.Input:
 
 
 def denoise_input(tooltip: str, least: float = LEAST_DENOISE) -> io.Float.Input:
-    """What KSampler calls denoise."""
+    """Input that KSampler calls denoise."""
     return io.Float.Input("denoise", default=1.0, min=least, max=1.0, step=0.01, tooltip=tooltip)
 
 
@@ -75,8 +81,24 @@ def seed_input(tooltip: str) -> io.Int.Input:
     )
 
 
-def guidance_inputs() -> list[io.Input]:
-    """What KSampler asks for of prompts, guidance and sampler."""
+def beginner_first(define: Callable[..., io.Schema]) -> Callable[..., io.Schema]:
+    """A `define_schema` whose inputs that KSampler has not are advanced.
+
+    Older hosts know nothing of that, and show all of them.
+    """
+
+    @functools.wraps(define)
+    def defined(cls: type[io.ComfyNode]) -> io.Schema:
+        schema = define(cls)
+        for one in schema.inputs:
+            one.advanced = True if one.id not in FIRST else None
+        return schema
+
+    return defined
+
+
+def guidance_inputs(sampler: str = "dpmpp_2m") -> list[io.Input]:
+    """Inputs of KSampler for prompts, guidance and sampler, which is at first the given one."""
     return [
         io.Conditioning.Input(
             "positive",
@@ -101,15 +123,36 @@ def guidance_inputs() -> list[io.Input]:
         io.Combo.Input(
             "sampler_name",
             options=host.sampler_names(),
-            default="dpmpp_2m",
+            default=sampler,
             tooltip="The sampler that you will use: the best schedule depends on it. 'ays_model' "
             "is our own, fitted to your model. Not used when a sampler is linked.",
         ),
     ]
 
 
+def prompts_inputs() -> list[io.Input]:
+    """Several prompts in one measurement."""
+    return [
+        io.Clip.Input(
+            "clip",
+            optional=True,
+            tooltip="Link your CLIP to measure with several prompts: what is found then serves "
+            "other prompts too, and takes no more calls.",
+        ),
+        io.String.Input(
+            "prompts",
+            default="",
+            multiline=True,
+            optional=True,
+            tooltip="With a CLIP: one prompt a line. Each seed is measured with one of them in "
+            "turn, and the prompt linked to 'positive' is the first of all. Empty: sixteen of our "
+            "own, from portraits to paintings.",
+        ),
+    ]
+
+
 def exact_inputs() -> list[io.Input]:
-    """What may be linked in the place of these."""
+    """Inputs that may be linked in the place of these."""
     return [
         io.Guider.Input(
             "guider",

@@ -42,7 +42,7 @@ def sigmas_inputs(fewest: int = 1) -> list[io.Input]:
 
 
 def linked_sigmas(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
-    """What is linked, as "sigmas 1", "sigmas 2", ...: levels [n] of float64 on the CPU.
+    """Levels that are linked, as "sigmas 1", "sigmas 2", ...: [n] of float64 on the CPU.
 
     inputs: the keyword arguments of `execute` on any host
 
@@ -60,7 +60,7 @@ def linked_sigmas(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def unusual(sigmas: Tensor) -> str | None:
-    """What is unusual about levels [n], as the end of a sentence: "rises at step 4". None if fine.
+    """Say what is unusual about levels [n], to end a sentence: "rises at step 4". None if fine.
 
     >>> unusual(torch.tensor([10.0, 1.0, 2.0, 0.0]))
     'rises at step 2'

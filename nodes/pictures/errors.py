@@ -13,7 +13,7 @@ from .sheet import FAINT, MARGIN, WIDTH, Sheet, drawn, shortened, text_width
 
 __all__ = ["plot_errors"]
 
-LEVELS, GAP = 92.0, 5.0
+LEVELS_HEIGHT, GAP = 92.0, 5.0
 LEAST_BAR = 80.0  # the width left for bars, however long the names are
 
 
@@ -36,11 +36,11 @@ def draw_errors(
     """The page of `plot_errors`."""
     ranked = sorted(errors, key=lambda name: _finite(errors[name][0], math.inf))
     looks = dict(zip(ranked, styles(len(ranked)), strict=True))
-    first = TITLE + LEVELS + TICKS + ROW + TITLE
+    first = TITLE + LEVELS_HEIGHT + TICKS + ROW + TITLE
     sheet = Sheet(first + ROW * len(ranked) + MARGIN)
     curves = {name: schedules[name] for name in ranked if name in schedules}
-    draw_levels(sheet, curves, {}, looks, TITLE, TITLE + LEVELS)
-    sheet.text(WIDTH / 2, TITLE + LEVELS + TICKS + 4, "step", ha="center", color=FAINT)
+    draw_levels(sheet, curves, {}, looks, TITLE, TITLE + LEVELS_HEIGHT)
+    sheet.text(WIDTH / 2, TITLE + LEVELS_HEIGHT + TICKS + 4, "step", ha="center", color=FAINT)
     sheet.text(MARGIN, first - 9, "error: distance to the many-step picture")
 
     numbers = {name: number_text(*errors[name]) for name in ranked}

@@ -41,7 +41,7 @@ MARKERS = "os^Dv*PX<>ph"
 
 @dataclass(frozen=True)
 class Style:
-    """How a curve looks, on the axes and in the legend."""
+    """Look of a curve, on the axes and in the legend."""
 
     colour: str
     dash: Any = "-"
@@ -74,7 +74,7 @@ def styles(count: int) -> list[Style]:
 
 
 def is_linear(schedules: Iterable[Tensor]) -> bool:
-    """Whether these are levels of a flow model, or others that are as well seen without a log."""
+    """Tell if these are levels of a flow model, or others that are as well seen without a log."""
     levels = [level for sigmas in schedules for level in levels_of(sigmas, linear=False)]
     drawn = [level for level in levels if level == level]
     return max(drawn) <= 1.0 and min(drawn) >= SMALLEST_LINEAR

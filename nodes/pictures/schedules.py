@@ -19,7 +19,7 @@ from .sheet import FAINT, MARGIN, WIDTH, Sheet, drawn, shortened, text_width
 
 __all__ = ["draw_levels", "plot_schedules"]
 
-LEFT = 38.0  # of the axes: the labels of their ticks are left of it
+LEFT_EDGE = 38.0  # of the axes: the labels of their ticks are left of it
 ROW, SAMPLE, GAP = 14.0, 20.0, 5.0  # of the legend: its rows, the drawn line, the space after it
 TITLE, LEVELS, SIZES, TICKS = 17.0, 96.0, 40.0, 15.0  # heights from top to bottom
 OTHERS = Style("#7d858e", width=0.7, alpha=0.5)  # curves of the background
@@ -49,7 +49,9 @@ def draw_schedules(schedules: Mapping[str, Tensor], muted: Mapping[str, Tensor])
     sheet = Sheet(bottom + TICKS + ROW * (rows + 1) + MARGIN)
     linear = draw_levels(sheet, schedules, muted, looks, TITLE, TITLE + LEVELS, labels=False)
     _draw_sizes(sheet, schedules, muted, looks, linear, bottom - SIZES, bottom)
-    sheet.text((LEFT + WIDTH - MARGIN) / 2, bottom + TICKS + 4, "step", ha="center", color=FAINT)
+    sheet.text(
+        (LEFT_EDGE + WIDTH - MARGIN) / 2, bottom + TICKS + 4, "step", ha="center", color=FAINT
+    )
     names = shortened([name for name, _ in legend], room)
     for place, (name, (_, style)) in enumerate(zip(names, legend, strict=True)):
         column, row = divmod(place, rows)
@@ -78,7 +80,7 @@ def draw_levels(
     """
     curves = [*schedules.values(), *muted.values()]
     linear = is_linear(curves)
-    axes = sheet.axes(LEFT, top, WIDTH - MARGIN, bottom)
+    axes = sheet.axes(LEFT_EDGE, top, WIDTH - MARGIN, bottom)
     for sigmas in muted.values():
         axes.plot(levels_of(sigmas, linear), **OTHERS.line())
     for name, sigmas in schedules.items():
@@ -102,7 +104,7 @@ def _draw_sizes(
     bottom: float,
 ) -> None:
     """The panel of step sizes, each between the two levels of its step."""
-    axes = sheet.axes(LEFT, top, WIDTH - MARGIN, bottom)
+    axes = sheet.axes(LEFT_EDGE, top, WIDTH - MARGIN, bottom)
     for sigmas in muted.values():
         sizes = step_sizes(sigmas, linear)
         axes.plot(_between(sizes), sizes, **OTHERS.line())
@@ -120,7 +122,7 @@ def _draw_sizes(
     sheet.text(MARGIN, top - 9, f"step size: {measure}")
     if not any(value == value for value in values):
         axes.set_yticks([])
-        middle = (LEFT + WIDTH - MARGIN) / 2, (top + bottom) / 2
+        middle = (LEFT_EDGE + WIDTH - MARGIN) / 2, (top + bottom) / 2
         sheet.text(*middle, "the step to 0 has no size in log", ha="center", color=FAINT)
 
 

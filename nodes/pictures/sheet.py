@@ -142,7 +142,7 @@ class Sheet:
         self.figure.add_artist(Line2D(*zip(*places, strict=True), **style))
 
     def image(self) -> Tensor:
-        """What was drawn, as [1, H, W, 3] of values from 0 to 1."""
+        """Return what was drawn, as [1, H, W, 3] of values from 0 to 1."""
         self.canvas.draw()
         pixels = np.asarray(self.canvas.buffer_rgba())[..., :3]
         return torch.from_numpy(pixels.astype(np.float32) / 255.0)[None]
@@ -178,17 +178,17 @@ def _shortened(name: str, width: float) -> str:
     if text_width(name) <= width:
         return name
 
-    def kept(count: int) -> str:
+    def cut(count: int) -> str:
         return f"{name[: (count + 1) // 2].rstrip()}…{name[len(name) - count // 2 :].lstrip()}"
 
     fits, too_long = 2, len(name)
     while too_long - fits > 1:
         middle = (fits + too_long) // 2
-        if text_width(kept(middle)) <= width:
+        if text_width(cut(middle)) <= width:
             fits = middle
         else:
             too_long = middle
-    return kept(fits)
+    return cut(fits)
 
 
 def drawable(string: str) -> str:

@@ -15,8 +15,8 @@ from .sheet import BACKGROUND, WIDTH, Sheet, drawn, shortened
 __all__ = ["BLANK", "below", "picture_row"]
 
 MOST_COLUMNS = 3  # more would leave no room for the names
-GAP = 4  # points between images
-WIDEST = 1800  # pixels of pictures below each other
+BETWEEN_IMAGES = 4  # points between images
+WIDEST_PAGE = 1800  # pixels of pictures below each other
 BLANK = torch.zeros(1, 64, 64, 3)  # in place of a plot, where nothing can draw one
 LEAST_DOTS = 2  # pixels a point, for names that can be read
 
@@ -29,11 +29,11 @@ def picture_row(images: Mapping[str, Tensor]) -> Tensor:
     """
     columns = min(len(images), MOST_COLUMNS)
     width = max(image.shape[1] for image in images.values())
-    inner = WIDTH - GAP * (columns + 1)  # points of the page that are images
+    inner = WIDTH - BETWEEN_IMAGES * (columns + 1)  # points of the page that are images
     scale = math.ceil(LEAST_DOTS * inner / (columns * width))
     tiles = [_enlarged(image, scale) for image in images.values()]
     width *= scale
-    gap = math.ceil(GAP * columns * width / inner)
+    gap = math.ceil(BETWEEN_IMAGES * columns * width / inner)
     page_width = columns * width + (columns + 1) * gap
     dots = page_width / WIDTH
     name_height = math.ceil(ROW * dots)
@@ -52,7 +52,7 @@ def picture_row(images: Mapping[str, Tensor]) -> Tensor:
 
 def below(*images: Tensor) -> Tensor:
     """Images [1, H, W, 3] below each other, [1, H, W, 3], as wide as the widest, up to a limit."""
-    width = min(max(image.shape[2] for image in images), WIDEST)
+    width = min(max(image.shape[2] for image in images), WIDEST_PAGE)
     scaled = []
     for image in images:
         height = round(image.shape[1] * width / image.shape[2])

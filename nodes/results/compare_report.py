@@ -11,26 +11,26 @@ from .. import host
 
 __all__ = ["comparison_report", "verdict"]
 
-WIDEST = 40  # characters of a name in the table
-FEWEST = 4  # noises on which a standard error says something
+WIDEST_NAME = 40  # characters of a name in the table
+FEWEST_TO_TELL = 4  # noises on which a standard error says something
 
 
 def verdict(found: Comparison) -> str:
-    """Which schedule is closest, by how much, and whether that may be luck."""
+    """Tell which schedule is closest, by how much, and whether that may be luck."""
     best, others = found.best, found.scores[1:]
     text = f"Closest to the many-step picture: '{best.candidate.name}'."
     if not others:
         return f"{text} It is the only one that was compared."
-    if found.noises < FEWEST:
+    if found.noises < FEWEST_TO_TELL:
         few = "one noise" if found.noises == 1 else f"{found.noises} noises"
-        return f"{text} On {few} this may be luck: give {FEWEST} or more to be surer."
+        return f"{text} On {few} this may be luck: give {FEWEST_TO_TELL} or more to be surer."
     equal = [score for score in others if found.as_good(score)]
     behind = [score for score in others if score not in equal]
     if behind:
         shown = [behind[0], behind[-1]] if len(behind) > 1 else behind
         text += " It has " + " and ".join(_less(best, score) for score in shown) + "."
     if equal:
-        names = _listed([f"'{score.candidate.name}'" for score in equal])
+        names = _in_words([f"'{score.candidate.name}'" for score in equal])
         text += f" As good, as far as {found.noises} noises can tell: {names}."
     return text
 
@@ -113,12 +113,12 @@ def _less(best: Score, other: Score) -> str:
 
 def _short(score: Score) -> str:
     name = score.candidate.name
-    return name if len(name) <= WIDEST else f"{name[: WIDEST - 1]}…"
+    return name if len(name) <= WIDEST_NAME else f"{name[: WIDEST_NAME - 1]}…"
 
 
 def _number(value: float) -> str:
     return "?" if math.isnan(value) else f"{value:.2g}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _in_words(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -41,7 +41,7 @@ def equal_result(find: Find, request: Request, minutes: float) -> SavedSchedule 
 
 
 def how_it_ended(progress: host.Progress) -> dict[str, Any]:
-    """What a result that ended early notes: its limit, what it took, whether the user ended it."""
+    """Note how a result ended early: its limit, what it took, whether the user ended it."""
     return {
         ENDED_EARLY: {
             "minutes": progress.minutes,
@@ -52,7 +52,7 @@ def how_it_ended(progress: host.Progress) -> dict[str, Any]:
 
 
 def _is_enough(note: object, minutes: float) -> bool:
-    """Whether a measurement that has ended so would end no later with a limit of so many minutes.
+    """Tell if a measurement that has ended so would end no later with a limit of so many minutes.
 
     One that the user has ended is enough for the same limit, and for the time that it took.
 
@@ -97,9 +97,13 @@ def account(
 
 
 def _compared(result: Result, given: Mapping[str, Any]) -> str:
+<<<<<<< HEAD
     """How many of the standard choices were among those that were compared."""
     if not result.noises:
         return "nothing was compared"
+=======
+    """Count the standard choices that were among those that were compared."""
+>>>>>>> main
     compared = len(result.scores)
     had = sum(score.candidate.given for score in result.scores)
     if result.sampler is not None:

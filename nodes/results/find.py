@@ -24,7 +24,7 @@ log = logging.getLogger("align_your_steps")
 
 @dataclass(frozen=True)
 class Past:
-    """What was measured before, and whether it is taken.
+    """Earlier measurement, and whether it is taken.
 
     store: the saved results
     came:  results that came with the workflow: an equal one is as good as a saved one
@@ -68,7 +68,7 @@ def renamed(saved: SavedSchedule, name: str) -> SavedSchedule:
 
 
 def lines(*texts: str) -> str:
-    """What there is to tell, one below the other: the page may show the first two lines only."""
+    """Lines to tell, one below the other: the page may show the first two only."""
     return "\n".join(filter(None, texts))
 
 
@@ -104,6 +104,6 @@ def _reported(
 
 
 def _summary(saved: SavedSchedule) -> str:
-    """What a result says of itself in two lines; empty for one that says nothing."""
+    """Summary of a result in two lines, by itself; empty for one that says nothing."""
     text = saved.notes.get("summary")  # which may come from a file that others made
     return text if isinstance(text, str) else ""

@@ -103,7 +103,7 @@ def _optimised(
 
 
 def _provenance(task: Task, result: Result) -> Provenance:
-    """Who measured what, and when."""
+    """Origin of a result: who measured what, and when."""
     request = task.request
     second = ""
     if request.boundary is not None:
@@ -147,7 +147,7 @@ def _report(task: Task, result: Result, said: str, early: str) -> str:
 
 
 def _summary(task: Task, result: Result) -> str:
-    """What to do now and what was gained, for this task."""
+    """Say what to do now and what was gained, for this task."""
     request = task.request
     return summary(
         result,
@@ -159,7 +159,7 @@ def _summary(task: Task, result: Result) -> str:
 
 
 def _figures(task: Task, result: Result) -> dict[str, Any]:
-    """What a result notes for those who use it."""
+    """Notes of a result for those who use it."""
     figures = {
         "method": shown_name(result.method),
         **({"error": result.error.figure} if result.noises else {}),

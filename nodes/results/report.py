@@ -20,7 +20,7 @@ __all__ = ["for_other_tools", "report_text", "snapped"]
 
 ROWS = 20  # candidates listed
 WIDEST = 60  # characters of a row: a longer one is wrapped where text is shown plainly
-NAMED = 5  # of those that failed in the same way
+NAMED_FAILURES = 5  # of those that failed in the same way
 
 
 def report_text(
@@ -32,7 +32,7 @@ def report_text(
     early: str = "",
     linked: MeasuredProfile | None = None,
 ) -> str:
-    """What to do, what was gained, then what each candidate scored, what was spent and left out.
+    """Tell what to do, what was gained, each candidate's score, what was spent and left out.
 
     first_lines: the summary: what to do, and what was gained
     boundary: the level at and below which a second model answers, if there is one
@@ -67,7 +67,7 @@ def report_text(
     if judged.stochastic is not None and result.criterion != "law":
         paragraphs.append(
             "Note: the budget was too small for runs with the sampler's fresh noise. A larger one "
-            "judges it by the law of its samples."
+            "judges it by the distribution of its samples."
         )
     paragraphs.append(f"Note: {judged.note}.")
     for name, why in result.left_out.items():
@@ -89,7 +89,7 @@ def _switch(result: Result, boundary: float) -> str:
 
 def _levels(result: Result) -> list[str]:
     """The levels found and, beside those of a fitted sampler, what other samplers get."""
-    found = f"sigmas: {_listed(result.sigmas)}"
+    found = f"sigmas: {_four_decimals(result.sigmas)}"
     if result.plain is None:
         return [found]
     plain = schedule_of(result.plain.name)
@@ -99,16 +99,16 @@ def _levels(result: Result) -> list[str]:
         "or denoise needs a fit of its own.",
         f"Other samplers with scheduler {host.SCHEDULER_NAME} get the best standard schedule, "
         f"{plain}.",
-        f"sigmas of {plain}: {_listed(result.plain.sigmas)}",
+        f"sigmas of {plain}: {_four_decimals(result.plain.sigmas)}",
     ]
 
 
-def _listed(sigmas: Tensor) -> str:
+def _four_decimals(sigmas: Tensor) -> str:
     return ", ".join(f"{level:.4f}" for level in sigmas.tolist())
 
 
 def _profile(result: Result, linked: MeasuredProfile | None) -> list[str]:
-    """How many samples the profile has, and where it comes from; nothing where there is none."""
+    """Number of samples of the profile, and where it comes from; nothing where there is none."""
     if result.profile is None:
         return []
     count = result.profile.count
@@ -129,8 +129,8 @@ def _failed(failed: Mapping[str, str]) -> str:
         by_reason.setdefault(why, []).append(shown_name(name))
     parts = []
     for why, names in by_reason.items():
-        more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
-        parts.append(f"{', '.join([*names[:NAMED], *more])} ({why})")
+        more = [f"{len(names) - NAMED_FAILURES} more"] if len(names) > NAMED_FAILURES else []
+        parts.append(f"{', '.join([*names[:NAMED_FAILURES], *more])} ({why})")
     return f"Out of the comparison: {'; '.join(parts)}."
 
 
@@ -147,7 +147,7 @@ def for_other_tools(saved: SavedSchedule) -> str:
 
 
 def snapped(result: Result) -> str:
-    """What the levels are to a model that is called at the nearest of its timesteps."""
+    """Say what the levels are to a model that is called at the nearest of its timesteps."""
     table = result.coordinate.table
     if table is None:
         return ""

@@ -86,7 +86,7 @@ def _new(task: Task, past: Past, progress: host.Progress) -> Answer:
 
 
 def _unfinished(task: Task, *, afresh: bool) -> Unfinished | None:
-    """What was measured for a task before it was interrupted, and where to keep more.
+    """Find what was measured for a task before it was interrupted, and where to keep more.
 
     None where nobody could tell that a request is the same, and to begin afresh, which deletes it.
     """

@@ -12,7 +12,7 @@ from ...schedules import SavedSchedule, Store, Unfinished
 
 __all__ = ["keep", "waiting"]
 
-MOST = 64  # results that wait; the oldest go first
+MOST_WAITING = 64  # results that wait; the oldest go first
 AGAIN = (
     " Then queue the same again, before you close ComfyUI: it is saved without being measured "
     "again."
@@ -45,7 +45,7 @@ def keep(
         if isinstance(error, OSError):  # it may pass
             problem += AGAIN
             _waiting[saved.digest] = saved, unfinished
-            while len(_waiting) > MOST:
+            while len(_waiting) > MOST_WAITING:
                 _waiting.pop(next(iter(_waiting)))
         log.error(problem)
         return problem, problem

@@ -18,7 +18,7 @@ def summary(
     denoise: float = 1.0,
     boundary: float | None = None,
 ) -> str:
-    """What to do now and what was gained, a line each; arguments as for `to_do`."""
+    """Say what to do now and what was gained, a line each; arguments as for `to_do`."""
     first = to_do(result, judged, cfg=cfg, denoise=denoise, boundary=boundary)
     return f"{first}\n{gained(result)}"
 
@@ -31,7 +31,7 @@ def to_do(
     denoise: float = 1.0,
     boundary: float | None = None,
 ) -> str:
-    """What the user sets to sample with the result.
+    """Settings that the user makes to sample with the result.
 
     cfg:      None: there is no single one
     boundary: the level at and below which a second model answers, if there is one
@@ -56,7 +56,7 @@ def to_do(
 
 
 def gained(result: Result) -> str:
-    """How much less error than the best standard choice, on seeds that did not choose.
+    """Say how much less error than the best standard choice, on seeds that did not choose.
 
     No number is told where the interval of the gain leaves it open.
     """

@@ -46,7 +46,7 @@ def carried_by(node_id: str | None, pnginfo: Any) -> list[SavedSchedule]:
 
     The first is the one that the node used, further ones are for other numbers of steps.
     """
-    found = _found(node_id, pnginfo)
+    found = _carried(node_id, pnginfo)
     if found is None:
         return []
     try:
@@ -102,7 +102,7 @@ def carry_ahead(queued: Any) -> None:
         if not isinstance(node, dict) or node.get("class_type") not in NODES:
             continue
         chosen = (_object(node, "inputs") or {}).get("schedule")
-        if not isinstance(chosen, str | None) or _found(node_id, pnginfo) is not None:
+        if not isinstance(chosen, str | None) or _carried(node_id, pnginfo) is not None:
             continue
         entries = host.store().list() if entries is None else entries
         digest, found = _used.get((node_id, chosen)) or _used.get((None, chosen)) or ("", None)
@@ -113,8 +113,8 @@ def carry_ahead(queued: Any) -> None:
             _put_into(pnginfo, node_id, found)
 
 
-def _found(node_id: str | None, pnginfo: Any) -> dict[str, Any] | None:
-    """What a workflow carries for a node, as it came."""
+def _carried(node_id: str | None, pnginfo: Any) -> dict[str, Any] | None:
+    """Return what a workflow carries for a node, as it came."""
     properties = _properties(node_id, pnginfo)
     instance, inner = _instance(node_id, pnginfo)
     if inner:
@@ -177,12 +177,12 @@ def _properties(node_id: str | None, pnginfo: Any) -> dict[str, Any] | None:
     "5:3" is node 3 of the subgraph that node 5 stands for.
     """
     workflow = _object(pnginfo, "workflow")
-    definitions = _listed(_object(workflow, "definitions"), "subgraphs")
+    definitions = _list_at(_object(workflow, "definitions"), "subgraphs")
     graph, node = workflow, None
     for part in str(node_id).split(":", DEEPEST):  # a hostile subgraph may hold itself
         if node is not None:  # go into the subgraph whose id is the node's type
             graph = _with_id(definitions, node.get("type"))
-        node = _with_id(_listed(graph, "nodes"), part)
+        node = _with_id(_list_at(graph, "nodes"), part)
         if node is None:
             return None
     properties = None if node is None else node.setdefault("properties", {})
@@ -194,7 +194,7 @@ def _object(where: Any, key: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _listed(where: Any, key: str) -> list[Any]:
+def _list_at(where: Any, key: str) -> list[Any]:
     value = where.get(key) if isinstance(where, dict) else None
     return value if isinstance(value, list) else []
 

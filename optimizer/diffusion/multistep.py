@@ -145,7 +145,7 @@ class Multistep:
 
 
 def steps_above(levels: Sequence[float], boundary: float) -> int:
-    """How many of the steps begin above a level.
+    """Count the steps that begin above a level.
 
     >>> steps_above([100.0, 10.0, 1.0, 0.0], boundary=10.0)
     1
@@ -256,7 +256,7 @@ def unipc(levels: Sequence[float], order: int) -> list[Row]:
 
 
 def _unipc_shares(levels: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """What a step of p levels and the one it leads to adds to r x: the predictor's shares [p] of
+    """Shares that a step of p levels and the one it leads to add to r x: the predictor's [p] of
     the outputs, and the corrector's [p+1], the new output first, that come to the prediction.
     """
     order = len(levels) - 1

@@ -34,7 +34,7 @@ __all__ = ["Bench", "Source", "blocks", "diverse", "kept_elements", "likeliest"]
 
 T = TypeVar("T")
 
-ELEMENTS = 2048  # of a latent that a fit is made on
+FITTED_ELEMENTS = 2048  # of a latent that a fit is made on
 FEWER = 256  # that the linear model is run on
 START = "unipc_2"  # whose weights the fit is drawn toward
 REFERENCE, ROBUST = "unipc_3", "dpmpp_2m"
@@ -43,11 +43,11 @@ DOUBT = 0.7  # of what half the steps change: a reference that disagrees by more
 PLAINEST = "euler"  # which the linear model takes for worse than it is under strong guidance
 ALIKE = 4  # pairs of one sampler, or of one curve, that are screened at most
 SHARED = 2  # outputs that pairs on one curve have in common: their first step is Euler's
-BLOCK = 8  # noises of which an interrupt loses the runs, at most
+NOISES_AT_ONCE = 8  # noises of which an interrupt loses the runs, at most
 
 
 class Source(Protocol):
-    """What a calibration needs of its surroundings.
+    """The surroundings of a calibration: all that it needs of them.
 
     shape:      of one sample
     batch_size: rows of a call at most
@@ -80,19 +80,19 @@ class Source(Protocol):
 
 
 def blocks(noises: range) -> Iterator[range]:
-    """Noises in parts of at most BLOCK.
+    """Noises in parts of at most NOISES_AT_ONCE.
 
     >>> [*blocks(range(3, 14))]
     [range(3, 11), range(11, 14)]
     """
-    for first in noises[::BLOCK]:
-        yield range(first, min(noises.stop, first + BLOCK))
+    for first in noises[::NOISES_AT_ONCE]:
+        yield range(first, min(noises.stop, first + NOISES_AT_ONCE))
 
 
 def kept_elements(shape: Sequence[int], elements: Tensor | None) -> Tensor:
     """Indices of the elements that a fit is made on."""
     counted = np.arange(math.prod(shape)) if elements is None else elements.numpy()
-    chosen = np.random.default_rng(0).permutation(counted)[:ELEMENTS]
+    chosen = np.random.default_rng(0).permutation(counted)[:FITTED_ELEMENTS]
     return torch.from_numpy(np.sort(chosen))
 
 
@@ -348,7 +348,7 @@ class Bench:
             return {"ends": torch.stack([self._end(samplers[one], noise, known) for one in names])}
 
         ends = self.once("screened", noises, measure, *(samplers[name] for name in names))["ends"]
-        near = self.path_of(on).part(on, ELEMENTS)
+        near = self.path_of(on).part(on, FITTED_ELEMENTS)
         missed = {name: near.log_error(end) for name, end in zip(names, ends, strict=True)}
         return sorted(names, key=lambda name: missed[name])
 

@@ -1,4 +1,4 @@
-"""What real runs of some schedules say about others: the surrogate put right where it was wrong.
+"""The surrogate put right where it was wrong: real runs of some schedules tell of others.
 
 The best run shows the slopes c_k(t) at the distance at which schedules of so few steps stray. What
 the line D_ref + c dx still misses is known along every run: m_j(t), where it was dx_j(t) away from
@@ -13,7 +13,7 @@ directions, and a few runs show the slope in each of these, whatever schedule me
 With this and with what noises share counted more (refine.py), schedules had 0.97, 0.98 and 0.92 of
 the held-out error at 5, 8 and 10 steps that they had when the best run alone was repeated, and
 0.94, 0.96 and 0.96 of the Fréchet distance: digits network, dpmpp_2m, four classes that no figure
-of the README is of, cfg 1, 3 and 7, 4,000 calls. On four exact mixtures, four seeds each, the
+of docs/evidence.md is of, cfg 1, 3 and 7, 4,000 calls. On four exact mixtures, four seeds each, the
 errors were 0.99 and 0.98 at 5 and 10 steps. Running a second given schedule in place of two found
 ones gave as much on digits, but 1.2 on mixtures of 1/f data.
 """
@@ -45,7 +45,7 @@ class Following:
         self.seen = [(track.log_levels, *self._missed(track)) for track in tracks]
 
     def _missed(self, track: Track) -> tuple[np.ndarray, np.ndarray]:
-        """How far a run was from the reference, and what the line misses there, [L, K, E] each."""
+        """Distance of a run from the reference, and what the line misses there, [L, K, E] each."""
         away, straight = self.surrogate.line(track.x, np.exp(track.log_levels))
         return away, track.denoised - straight
 

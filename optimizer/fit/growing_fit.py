@@ -19,7 +19,7 @@ from .multistep_fit import Move, Run, joint_step
 
 __all__ = ["GrowingFit"]
 
-LENGTHS = (1.0, 0.4)  # of a joint step: the shorter where the whole one leads nowhere better
+STEP_LENGTHS = (1.0, 0.4)  # of a joint step: the shorter where the whole one leads nowhere better
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class GrowingFit:
         move = move if fitted.total is None else replace(move, total=fitted.total)
         natural = bench.tangents(fitted.sampler, fitted.made, count, self.model_level)
         step = joint_step(move.shape @ natural, fitted.made.end - path.end, move)
-        for length in LENGTHS:
+        for length in STEP_LENGTHS:
             if length < 1.0 and not room(count * n):
                 continue
             moved = move.moved(fitted.sampler, length * step, bench.lowest, bench.boundary)

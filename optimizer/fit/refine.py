@@ -8,7 +8,7 @@ mean of the norms |r_k| is brought down by Levenberg-Marquardt steps with weight
 so that the mean of norms falls and not the mean of squares, which rare outliers own.
 
 A Jacobian by real runs costs n(n-1)/2 calls a noise. The surrogate's costs none, and real runs,
-which cost n, put it right where it matters (following.py), and Broyden's secants make it agree with
+that cost n, put it right where it matters (correction.py), and Broyden's secants make it agree with
 the runs nearby where the solver is not quite the one it stands in for (Broyden 1965, "A class of
 methods for solving nonlinear simultaneous equations").
 
@@ -18,7 +18,7 @@ are refined on
 
     r_k + EMPHASIS m
 
-On the digits network (cells of following.py, two runs each) held-out errors at 5 and 8 steps were
+On the digits network (cells of correction.py, two runs each) held-out errors at 5 and 8 steps were
 1.005 and 1.02 times those without, and Fréchet distances 0.91 and 0.90 times.
 """
 
@@ -44,7 +44,7 @@ NEARBY = 1.0  # of log t: runs within it shape the secants
 SECANTS = 6  # runs, at most
 FOLLOWED = 12  # runs, at most; of heun, whose runs show half of what it meets, the best alone
 EMPHASIS = 1.0  # of what all noises share
-RIDGE = 1e-2  # of the secants' normal equations
+SECANT_RIDGE = 1e-2  # of the secants' normal equations
 
 Residuals = Callable[[np.ndarray], np.ndarray]  # schedules [S, n+1] -> [S, K, E]
 
@@ -120,7 +120,7 @@ def levenberg_marquardt(
 
 
 def closest_gaps(schedule: np.ndarray, lowest: float) -> np.ndarray:
-    """How close in log t each of the levels [n] of a schedule [n+1] may come to the one before.
+    """Least gaps in log t that the levels [n] of a schedule [n+1] may keep from the one before.
 
     >>> closest_gaps(np.array([8.0, 4.0, 3.9, 0.0]), lowest=1.0).round(3).tolist()
     [0.139, 0.013]
@@ -243,7 +243,7 @@ class Refinement:
         missed = real - expected(nearby) - offset  # [h, K, E]
         dz = np.log(nearby[:, 1:-1]) - z  # [h, m]
         normal = dz @ dz.T
-        normal += RIDGE * np.trace(normal) / len(normal) * np.eye(len(normal))
+        normal += SECANT_RIDGE * np.trace(normal) / len(normal) * np.eye(len(normal))
         secants = np.einsum("hm,hke->mke", np.linalg.solve(normal, dz), missed)
 
         def corrected(schedules: np.ndarray) -> np.ndarray:

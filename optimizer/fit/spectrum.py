@@ -1,9 +1,9 @@
-"""The law of a stochastic solver's samples in closed form, as if the data were Gaussian.
+"""The distribution of a stochastic solver's samples in closed form, as if the data were Gaussian.
 
 For data of a covariance with eigenvalues c_k² the ideal denoiser works on every eigenvector for
 itself: about the mean, D(x, t) = x c² / (c² + t²). The built-in solvers are linear then, so that
 the variance v_k of their samples is the sum of squared responses to a unit of the initial noise and
-of every fresh one, and but for the mean the criterion of law.py is, up to a factor,
+of every fresh one, and but for the mean the criterion of distribution.py is, up to a factor,
 
     sqrt( sum_k (sqrt(v_k) - c_k)² ).
 
@@ -11,9 +11,9 @@ The c_k are those of some tens of end points of fine runs. Real data are not Gau
 variance a schedule loses on them is told well: on the digits network, classes 5, 6 and 8, 13
 schedules of 5 steps for ddim_stochastic were ranked as by their samples' energy distance, with a
 rank correlation of 0.92 to 0.99 unguided and of 0.70 to 0.96 with cfg 7, from 48 end points. It
-costs no call, so the schedule of the least is found by a search, to be compared by law.py. On these
-classes and 9, at 5 and 10 steps, the schedule that then won had 0.84 of the energy distance of
-AYS SD1.5 unguided, where without this candidate it was 0.99, and with cfg 7 1.03 both ways. For
+costs no call, so the schedule of the least is found by a search and compared by distribution.py. On
+these classes and 9, at 5 and 10 steps, the schedule that then won had 0.84 of the energy distance
+of AYS SD1.5 unguided, where without this candidate it was 0.99, and with cfg 7 1.03 both ways. For
 dpmpp_2m_sde, of second order, such schedules were far worse, up to 12 times: there is none for it.
 """
 
@@ -33,11 +33,11 @@ from ..profile.candidates import edm_levels, from_edm
 from ..profile.profile import Denoiser
 from .refine import closest_gaps, settled
 
-__all__ = ["GAUSSIAN", "deviations", "gaussian_candidate", "gaussian_law", "output_variances"]
+__all__ = ["GAUSSIAN", "deviations", "gaussian_candidate", "gaussian_errors", "output_variances"]
 
 GAUSSIAN = "least law on Gaussian data"
 ITERATIONS = 50  # of the search, at most
-PRECISION = 1e-5  # of the law where it begins
+PRECISION = 1e-5  # of the error where it begins
 CHUNK = 2**16  # elements that are worked on at once
 
 
@@ -70,7 +70,7 @@ def output_variances(solver: str, denoise: Denoiser, sigmas: Tensor, dim: int) -
     return gains.square().sum(0)
 
 
-def gaussian_law(solver: str, levels: np.ndarray, c: Tensor) -> np.ndarray:
+def gaussian_errors(solver: str, levels: np.ndarray, c: Tensor) -> np.ndarray:
     """sqrt(v_k) - c_k [E] of a stochastic built-in solver.
 
     Arguments:
@@ -89,7 +89,7 @@ def gaussian_law(solver: str, levels: np.ndarray, c: Tensor) -> np.ndarray:
 def gaussian_candidate(
     solver: str, ends: Tensor, starts: Sequence[Candidate], coordinate: Coordinate, lowest: float
 ) -> Candidate:
-    """The schedule of least law on Gaussian data with the spectrum of these end points [K, ...].
+    """The schedule of least error on Gaussian data with the spectrum of these ends [K, ...].
 
     Arguments:
         starts: the search begins with the best of these, all from the same first level.
@@ -100,10 +100,10 @@ def gaussian_candidate(
     c = deviations(ends)
 
     def error(levels: np.ndarray) -> float:
-        return float(np.linalg.norm(gaussian_law(solver, levels, c)))
+        return float(np.linalg.norm(gaussian_errors(solver, levels, c)))
 
     def residuals(schedules: np.ndarray) -> np.ndarray:
-        return np.stack([gaussian_law(solver, levels, c) for levels in schedules])[:, None]
+        return np.stack([gaussian_errors(solver, levels, c) for levels in schedules])[:, None]
 
     best = min((edm_levels(start, coordinate) for start in starts), key=error)
     at_start, inner = error(best), np.log(best[1:-1])

@@ -9,7 +9,7 @@ is linear,
 and the slope c_k(t) of noise k is read off one coarse run of the solver from the same noise,
 <dD, dx> / <dx, dx>. With this denoiser any schedule can be run from these noises without a call.
 
-Where schedules were really run, more is known: see following.py.
+Where schedules were really run, more is known: see correction.py.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SLOPES = (-0.5, 1.5)  # an ideal denoiser's lie in 0 ... 1; guided ones stray a 
 
 @dataclass(frozen=True)
 class Track:
-    """What a solver's runs visited, in EDM coordinates, on some elements of every latent.
+    """Places that a solver's runs visited, in EDM coordinates, on some elements of every latent.
 
     log_levels: [F] ascending log t
     x:          [F, K, E] states x(t)
@@ -150,7 +150,7 @@ def solver_end(
     solver: str,
     own_level: OwnLevel,
 ) -> np.ndarray:
-    """Where a solver ends with S schedules at once, [S, K, ...].
+    """End points of a solver with S schedules at once, [S, K, ...].
 
     Arguments:
         denoise: (x [S, K, ...], i) -> the outputs at every schedule's level i.
@@ -276,7 +276,7 @@ class Surrogate:
         return self.line(x, levels)[1]
 
     def line(self, x: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How far x is from the reference, and the linearised denoiser there, [S, K, E] each."""
+        """Distance of x from the reference, and the linearised denoiser there, [S, K, E] each."""
         at = lagrange(self.reference.log_levels, np.log(levels))
         away = x - np.tensordot(at, self.reference.x, 1)
         D = np.tensordot(at, self.reference.denoised, 1)

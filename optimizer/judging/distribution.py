@@ -1,4 +1,4 @@
-"""How far the law of a stochastic solver's samples is from that of many steps.
+"""Distance of the distribution of a stochastic solver's samples from that of many steps.
 
 What counts for a stochastic solver is the distribution of its samples, not where each one ends.
 With x_k the end point of noise k with a schedule, and y_k that of a fine run of the same process
@@ -29,17 +29,17 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..plan import FEWEST_NOISES, FIRST_LAW_SHARE
-from .distribution_runs import LawRuns
+from ..plan import FEWEST_NOISES, FIRST_DISTRIBUTION_SHARE
+from .distribution_runs import DistributionRuns
 from .select import Candidate, Score
 
-__all__ = ["law_errors", "law_scores"]
+__all__ = ["distribution_errors", "distribution_scores"]
 
 CHUNK = 2**16  # elements that are worked on at once
 FINALISTS = 4  # schedules of the first round that are compared in the second
 
 
-def law_errors(x: Tensor, y: Tensor) -> list[float]:
+def distribution_errors(x: Tensor, y: Tensor) -> list[float]:
     """One value for each of K >= 3 noises whose mean is L and whose standard error is L's.
 
         L + (K - 1) (mean of the L_j - L_k)
@@ -54,7 +54,7 @@ def law_errors(x: Tensor, y: Tensor) -> list[float]:
     Returns infinities if an end point is not a number.
 
     >>> e = torch.randn(8, 100)
-    >>> round(sum(law_errors(e + 0.5, e)) / 8, 4)
+    >>> round(sum(distribution_errors(e + 0.5, e)) / 8, 4)
     0.5
     """
     count = len(x)
@@ -91,20 +91,20 @@ def _squares(x: Tensor, y: Tensor) -> Tensor:
     return torch.cat([squared(shift, sum_x, sum_y, count), without])
 
 
-def law_scores(
+def distribution_scores(
     candidates: Sequence[Candidate],
-    runs: LawRuns,
+    runs: DistributionRuns,
     design: Callable[[Tensor], Candidate] | None,
 ) -> list[Score]:
-    """Compare candidates by the law of their samples until the budget is spent.
+    """Compare candidates by the distribution of their samples until the budget is spent.
 
     Arguments:
         runs: the budget allows one batch at least.
         design: a further candidate, from the end points [K, E] of fine runs; None: there is none,
             and all are compared in one round.
 
-    Returns scores with `law_errors`. Those on most noises were compared with each other, all on the
-    same; the rest have dropped out before, on fewer.
+    Returns scores with `distribution_errors`. Those on most noises were compared with each other,
+    all on the same; the rest have dropped out before, on fewer.
     """
     first = 0 if design is None else _first_batches(candidates, runs)
     if design is None or first * runs.runner.batch < FEWEST_NOISES:
@@ -122,15 +122,15 @@ def law_scores(
     return [*finals, *ranked[FINALISTS - 1 : last], *ranked[last + 1 :]]
 
 
-def _first_batches(candidates: Sequence[Candidate], runs: LawRuns) -> int:
+def _first_batches(candidates: Sequence[Candidate], runs: DistributionRuns) -> int:
     """Batches of noise of the first round."""
-    share = FIRST_LAW_SHARE / runs.cost([candidate.sigmas for candidate in candidates])
+    share = FIRST_DISTRIBUTION_SHARE / runs.cost([candidate.sigmas for candidate in candidates])
     ledger = runs.runner.lab.ledger
     return ledger.decide(lambda rows: int(share * (rows - ledger.made)))
 
 
 def _compared(
-    candidates: Sequence[Candidate], runs: LawRuns, most: int | None = None
+    candidates: Sequence[Candidate], runs: DistributionRuns, most: int | None = None
 ) -> tuple[list[Score], Tensor]:
     """Scores of all candidates on the same noises, and the fine runs' end points.
 
@@ -150,6 +150,6 @@ def _compared(
         return [], torch.empty(0)
     y = torch.cat(references)
     return [
-        Score(candidate, law_errors(torch.cat(x), y), additive=True)
+        Score(candidate, distribution_errors(torch.cat(x), y), additive=True)
         for candidate, x in zip(candidates, ends, strict=True)
     ], y

@@ -10,17 +10,17 @@ from torch import Tensor
 
 from ..diffusion.brownian import BROWNIAN, BrownianPath
 from ..diffusion.noise import generators, unit_noise
-from ..plan import FEWEST_BY_LAW, FEWEST_NOISES
+from ..plan import FEWEST_BY_DISTRIBUTION, FEWEST_NOISES
 from ..runs.failures import checked_end
 from ..runs.meter import NotFiniteError
 from .references import References
 
-__all__ = ["LawRuns"]
+__all__ = ["DistributionRuns"]
 
 PATHS_HELD = 2**30  # bytes of Brownian paths that the noises run together may take
 
 
-class LawRuns:
+class DistributionRuns:
     """Runs of a stochastic solver on batch after batch of noise, never used before.
 
     fine:  levels of the runs that all others are compared with, ending in 0
@@ -79,7 +79,7 @@ class LawRuns:
 
     def _owed(self) -> int:
         """Rows that the smallest honest comparison still takes."""
-        return max(0, -(-FEWEST_BY_LAW // self.runner.batch) - self._batches) * self._cost
+        return max(0, -(-FEWEST_BY_DISTRIBUTION // self.runner.batch) - self._batches) * self._cost
 
     def _held_at_once(self) -> int:
         """Noises whose Brownian paths are held together."""

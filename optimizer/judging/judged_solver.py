@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -19,11 +19,12 @@ from ..diffusion.solvers import (
     stochastic_solver,
 )
 from ..profile.profile import Denoiser
+from ..runs.conditions import Conditions
 from ..runs.meter import Meter
 
 __all__ = ["JudgedSolver"]
 
-FIRST_ORDER = ("euler", "ddim_stochastic")
+FIRST_ORDER_SOLVERS = ("euler", "ddim_stochastic")
 
 Begin = Callable[[Tensor], Tensor]
 
@@ -48,6 +49,7 @@ class JudgedSolver:
                      first EDM level; None: at the noise itself
     boundary:        of a calibration: the EDM level at and below which another model answers, in a
                      run of its own; 0: there is one model
+    conditions:      that noises take turns with
 
     Make one with `JudgedSolver.of`.
     """
@@ -66,6 +68,7 @@ class JudgedSolver:
     meter: Meter
     begin: Begin | None = None
     boundary: float = 0.0
+    conditions: Conditions = field(default_factory=Conditions)
 
     @staticmethod
     def of(
@@ -85,7 +88,8 @@ class JudgedSolver:
                 attribute `stochastic`, the StochasticSolver whose deterministic twin it is, is
                 judged by the distribution of that one's samples, if both pass through a `meter`.
                 A JudgedSolver is returned as it is.
-            denoise: in EDM coordinates.
+            denoise: in EDM coordinates; its Conditions, if it has several, as an attribute
+                `conditions`. A Solver of the caller's runs with the same ones.
             reference: solver of the reference runs, which may say `order` (2 if not) and
                 `calls_per_step` (the solver's if not); None: of a built-in solver the third-order
                 one, else `solver`.
@@ -103,7 +107,7 @@ class JudgedSolver:
         own = meter or Meter()
         metered = denoise if meter else _metered(denoise, own)
         calls = getattr(solver, "calls_per_step", 2 if solver == "heun" else 1)
-        order = order or (1 if solver in FIRST_ORDER else 2)
+        order = order or (1 if solver in FIRST_ORDER_SOLVERS else 2)
         stochastic: StochasticSolver | None
         if isinstance(solver, str):
             twin = {CALIBRATED: LIKE_CALIBRATED, **DETERMINISTIC_TWIN}.get(solver, solver)
@@ -137,6 +141,7 @@ class JudgedSolver:
             reference_calls=fine_calls,
             meter=own,
             begin=begin,
+            conditions=getattr(denoise, "conditions", None) or Conditions(),
         )
 
 

@@ -27,7 +27,7 @@ from ..runs.meter import NotFiniteError
 
 __all__ = ["SMALLER", "Calibrated", "Race"]
 
-FIRST = 2**20  # numbers of raced noises begin at a multiple of it, those of a fit at 0
+FIRST_RACED = 2**20  # numbers of raced noises begin at a multiple of it, those of a fit at 0
 SMALLER = "smaller"  # the name of what the round before has fitted
 
 
@@ -84,7 +84,10 @@ class Calibrated:
 def _first(earlier: Mapping[str, Multistep]) -> int:
     """The number of the first noise: others than those that have chosen earlier samplers."""
     marks = "".join(sorted(map(marked, earlier.values())))
-    return FIRST + int(hashlib.blake2b(marks.encode(), digest_size=4).hexdigest(), 16) * FIRST
+    return (
+        FIRST_RACED
+        + int(hashlib.blake2b(marks.encode(), digest_size=4).hexdigest(), 16) * FIRST_RACED
+    )
 
 
 class Race:

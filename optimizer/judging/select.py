@@ -48,7 +48,7 @@ class Candidate:
 class Score:
     """The errors of one candidate, one value per noise it was run on.
 
-    additive: whether only the mean of the values says something, as in law.py
+    additive: whether only the mean of the values says something, as in distribution.py
     """
 
     candidate: Candidate
@@ -70,7 +70,7 @@ class Score:
 
     @property
     def finite(self) -> bool:
-        """Whether every run ended in numbers."""
+        """True if every run ended in numbers."""
         return all(map(math.isfinite, self.errors))
 
     def rank(self, noises: int) -> float:
@@ -82,7 +82,7 @@ class Score:
 
     @property
     def place(self) -> tuple[bool, int, float]:
-        """What scores are put in order by: those that are numbers, run most, of the least error."""
+        """The order of scores: those that are numbers, run most, of the least error."""
         return not self.finite, -len(self.errors), self.figure
 
     @property
@@ -118,9 +118,11 @@ def halving(
     running = list(scores)
     finished = running
     for batch in count():
+        done = len(running[0].errors)
         for score in running:
             measured = errors(score.candidate, batch)
             if measured is None:
+                _forget_after(done, running)
                 return _winner(finished, scores), scores
             score.errors.extend(measured)
             first = _best([s for s in running if len(s.errors) == len(score.errors)])
@@ -131,6 +133,16 @@ def halving(
         if not running:
             return _winner(finished, scores), scores
     raise AssertionError("a budget always ends")
+
+
+def _forget_after(done: int, running: list[Score]) -> None:
+    """Drop the errors of an unfinished round, so that all are told and compared on equal noise.
+
+    Those of the first round stay, and those that tell of a failure.
+    """
+    for score in running:
+        if done and score.finite:
+            del score.errors[done:]
 
 
 def _winner(finished: list[Score], scores: list[Score]) -> Score:

@@ -5,8 +5,8 @@ like it needs only the squared differences
 
     E || D(x_t, t) - D(x_s, s) ||^2        for pairs of levels t < s on the SAME forward path.
 
-So each sample is noised once along levels g_1 < ... < g_M, a path with the right joint law for
-every pair, and its Gram matrix
+So each sample is noised once along levels g_1 < ... < g_M, a path with the right joint
+distribution for every pair, and its Gram matrix
 
     G[a, b] = < D_a - D_1, D_b - D_1 >
 
@@ -29,11 +29,12 @@ import torch
 from torch import Tensor
 
 from ..diffusion.noise import PATHS, generators, unit_noise
+from ..runs.conditions import Conditions
 
 __all__ = ["Denoiser", "Profile", "measure_profile"]
 
 WALKED = 256 * 2**20  # bytes of outputs that the samples walked together may take
-CHUNK = 2**18  # elements that inner products are computed on at once
+PRODUCT_CHUNK = 2**18  # elements that inner products are computed on at once
 
 
 class Denoiser(Protocol):
@@ -150,6 +151,8 @@ def measure_profile(
     batch_size: int = 16,
     progress: Callable[[int], bool | None] | None = None,
     paths: Sequence[int] | None = None,
+    conditions: Conditions | None = None,
+    noises: Sequence[int] | None = None,
 ) -> Profile:
     """Measure the profile of a denoiser on samples x_0, with M calls a sample.
 
@@ -163,6 +166,9 @@ def measure_profile(
         progress: called with the number of samples done after every batch; True: these are enough.
         paths: numbers [N] of the samples' noise paths; None: 0, 1, 2, ... Parts of one set of
             samples, measured with the numbers that they have in it, add up to its profile.
+        conditions: of the denoiser; None: it has one.
+        noises: numbers [N] of the noises that led to the samples, which tell their conditions;
+            None: those of the paths.
 
     Raises ValueError for levels that do not descend, no samples, or outputs of a wrong shape.
 
@@ -182,6 +188,8 @@ def measure_profile(
         raise ValueError("No samples were given to measure a profile on: give at least one.")
 
     numbers = range(len(samples)) if paths is None else paths
+    led = numbers if noises is None else noises
+    conditions = conditions or Conditions()
     dim = samples[0].numel()
     batch_size = max(1, min(batch_size, WALKED // (4 * dim * len(levels))))
     grams, losses = [], []
@@ -191,7 +199,8 @@ def measure_profile(
         rows += rows[-1:] * (min(batch_size, len(samples)) - kept)
         x_0 = samples[rows]  # [B, ...]
         points = forward_path(x_0, levels, generators(seed, PATHS, (numbers[row] for row in rows)))
-        walked = [_checked(D, x_0).flatten(1) for D in _walk(denoise, points, levels)]
+        with conditions.of(led[row] for row in rows):
+            walked = [_checked(D, x_0).flatten(1) for D in _walk(denoise, points, levels)]
         if len(walked) != len(levels):
             raise ValueError(
                 f"The denoiser's walk gave {len(walked)} outputs for {len(levels)} levels: it must "
@@ -213,8 +222,8 @@ def _gram(outputs: Sequence[Tensor]) -> Tensor:
     In chunks of the elements: the outputs are many and large.
     """
     gram = torch.zeros(len(outputs), len(outputs), dtype=torch.float64)
-    for parts in zip(*(D.split(CHUNK) for D in outputs), strict=True):
-        difference = torch.stack(parts).sub_(parts[-1])  # [M, at most CHUNK]
+    for parts in zip(*(D.split(PRODUCT_CHUNK) for D in outputs), strict=True):
+        difference = torch.stack(parts).sub_(parts[-1])  # [M, at most PRODUCT_CHUNK]
         gram += (difference @ difference.T).cpu().double()
     return gram
 
@@ -228,7 +237,7 @@ def forward_path(
 
         x_t = x_0 + (t/s)^2 (x_s - x_0) + t sqrt(1 - (t/s)^2) e,     t < s,
 
-    which has the law of adding noise level by level but keeps one state only.
+    which has the distribution of adding noise level by level but keeps one state only.
     """
     noise = None
     previous = float("inf")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,13 +15,16 @@ from .profile import Profile, measure_profile
 __all__ = ["profile_of"]
 
 
-def profile_of(references: References, x_0: Tensor, sigmas: np.ndarray) -> Profile:
+def profile_of(
+    references: References, x_0: Tensor, sigmas: np.ndarray, noises: Sequence[int]
+) -> Profile:
     """The denoiser's profile on the given samples; on fewer where a limit leaves no time.
 
     Arguments:
         references: measured before: its record and ledger are those of the profile, too.
         x_0: samples [N, ...].
         sigmas: [M] descending EDM levels.
+        noises: numbers [N] of the noises that led to the samples.
 
     Raises NotFiniteError for outputs that are no numbers in single precision.
     """
@@ -50,6 +53,8 @@ def profile_of(references: References, x_0: Tensor, sigmas: np.ndarray) -> Profi
                 batch_size=runner.batch,
                 progress=short_of_time,
                 paths=samples,
+                conditions=problem.solver.conditions,
+                noises=noises[samples.start : samples.stop],
             )
 
     def measure() -> Mapping[str, Tensor]:

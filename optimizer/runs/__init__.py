@@ -2,6 +2,7 @@
 
 runner.py       runs of solvers on batch after batch
 meter.py        the meter that every denoiser call passes through
+conditions.py   conditions with which noises take turns
 ledger.py       rows granted, spent, and left by a limit
 finish.py       an early end, in rows
 failures.py     schedules whose runs are no numbers

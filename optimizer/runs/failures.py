@@ -38,7 +38,7 @@ class Failures:
         self.ended: dict[str, str] = {}
 
     def __contains__(self, sigmas: Tensor) -> bool:
-        """Whether a run of this schedule has failed."""
+        """Tell whether a run of this schedule has failed."""
         return _key(sigmas) in self.levels
 
     def add(self, sigmas: Tensor, levels: Sequence[float]) -> None:
@@ -46,7 +46,7 @@ class Failures:
         self.levels.setdefault(_key(sigmas), list(levels))
 
     def to_tensors(self, schedules: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Which of the schedules have failed, and where; `remember` is the inverse."""
+        """Write which of the schedules have failed, and where; `remember` is the inverse."""
         return {
             f"{FAILED}{number}": torch.tensor(self.levels[_key(sigmas)], dtype=torch.float64)
             for number, sigmas in enumerate(schedules)
@@ -60,7 +60,7 @@ class Failures:
                 self.levels[_key(sigmas)] = levels.tolist()
 
     def of(self, candidates: Iterable[Candidate]) -> dict[str, str]:
-        """What happened to those of the candidates that have failed, by name, and to noises."""
+        """Say what happened to those of the candidates that have failed, by name, and to noises."""
         failed = [candidate for candidate in candidates if candidate.sigmas in self]
         reasons = {c.name: reason(self.levels[_key(c.sigmas)]) for c in failed}
         return {**reasons, **self.ended}
@@ -70,7 +70,7 @@ class Failures:
         self.ended = {FURTHER: reason(levels, "the many-step picture")}
 
     def error(self) -> NotFiniteError:
-        """What to raise where every schedule has failed."""
+        """The error to raise where every schedule has failed."""
         levels = [level for failed in self.levels.values() for level in failed]
         what = "No schedule can be compared, because every run came out as NaN or infinity"
         return NotFiniteError(what, levels)

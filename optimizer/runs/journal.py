@@ -1,4 +1,4 @@
-"""What an optimisation had measured when it was interrupted.
+"""Journal of what an optimisation had measured when it was interrupted.
 
 An optimisation is a fixed sequence of runs: given its inputs, the next one depends on what was
 found before, and on nothing else. So what is found is recorded, and an optimisation that begins
@@ -30,7 +30,7 @@ class Journal(Protocol):
     """
 
     def get(self, name: str) -> Mapping[str, Tensor] | None:
-        """What was put under a name, bit for bit; None if there is nothing to be trusted."""
+        """Return what was put under a name, bit for bit; None if there is nothing to be trusted."""
 
     def put(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Keep tensors under a name. May fail, silently: then `get` gives None."""
@@ -78,7 +78,7 @@ class Stages:
         self.known = self.journal.get(self._name) or {}
 
     def recall(self, run: str) -> dict[str, Tensor] | None:
-        """What the next run of this stage had found; None if it is not known.
+        """Recall what the next run of this stage had found; None if it is not known.
 
         From a run that is not known to the end of its stage, none is: the later ones may share
         calls with it.

@@ -48,7 +48,7 @@ class NotFiniteError(DenoiserError):
 
 
 def at_levels(levels: Sequence[float]) -> str:
-    """Where something happened, for the middle of a sentence; empty if nobody knows.
+    """Say where something happened, for the middle of a sentence; empty if nobody knows.
 
     >>> at_levels([14.6, 3.0, 2.0, 1.0])
     ' at noise levels 14.6, 3 and 2 more'

@@ -1,4 +1,4 @@
-"""What several processes have found of one batch of noise: as bytes, and joined again.
+"""Findings of several processes on one batch of noise: as bytes, and joined again.
 
 Each has run its own rows of the batch. Joined in the order of the processes, their tensors are
 those of one process that has run all rows. Bytes are a JSON header and the raw numbers: nothing is
@@ -19,12 +19,12 @@ from .failures import FAILED
 __all__ = ["joined_parts", "packed", "unpacked"]
 
 # The dimension that counts the rows of a batch, by the last part of a tensor's name.
-ROWS = {
+ROW_AXES = {
     "end": 0, "ends": 1, "errors": 0,  # of runs
     "x": 1, "denoised": 1,  # of tracks
     "grams": 0, "losses": 0,  # of profiles
 }  # fmt: skip
-SHARED = ("log_levels", "sigmas", "dim")  # the same in every part
+SAME_IN_ALL = ("log_levels", "sigmas", "dim")  # the same in every part
 
 
 def joined_parts(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -49,7 +49,7 @@ def joined_parts(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _joined(kind: str, found: Sequence[Tensor]) -> Tensor:
-    return found[0] if kind in SHARED else torch.cat(list(found), ROWS[kind])
+    return found[0] if kind in SAME_IN_ALL else torch.cat(list(found), ROW_AXES[kind])
 
 
 def packed(tensors: Mapping[str, Tensor], said: Any = None) -> Tensor:

@@ -1,8 +1,8 @@
 """One optimisation on several processes, each with a device of its own: the ranks.
 
 Every rank makes every decision, from the same numbers. Of each batch of noise a rank runs its own
-rows only, and what all have found is gathered and joined in the order of the noises (parts.py). As
-noise depends on (seed, stream, index) alone, that is what one process would have found with the
+rows only; what all have found is gathered and joined in the order of the noises (rank_parts.py).
+As noise depends on (seed, stream, index) alone, that is what one process would have found with the
 whole batch, up to rounding.
 
 All that ranks say to one another is one kind of exchange: everybody tells everybody. Its head says
@@ -44,7 +44,7 @@ __all__ = ["LostRankError", "OneProcess", "RankError", "Ranks"]
 Together = Callable[[str, Callable[[], Mapping[str, Tensor]]], Mapping[str, Tensor]]
 
 TIMEOUT = 1800.0  # seconds: the slowest model's first call is far below
-GOES_ON, FAILED = 0, 1  # in the head of an exchange
+GOES_ON, HAS_FAILED = 0, 1  # in the head of an exchange
 NOTHING = torch.empty(0, dtype=torch.uint8)
 
 
@@ -72,7 +72,7 @@ class OneProcess:
         """Nothing to keep it for: no other process can be lost."""
 
     def rows(self, count: int) -> slice:
-        """Which rows of so many are this process' own."""
+        """The rows of so many that are this process' own."""
         return slice(0, count)
 
     @contextmanager
@@ -100,7 +100,7 @@ class OneProcess:
         together: Together,
         enough: Callable[[], bool],
     ) -> Profile:
-        """What all ranks measure on so many samples."""
+        """Measure with all ranks on so many samples."""
         return walk(range(count))
 
 
@@ -171,10 +171,10 @@ class _Exchange:
             raise
         self.seconds += time.perf_counter() - began
         self.bytes += heads.nbytes + sum(lengths) - head.nbytes - len(data)
-        if status == FAILED:
+        if status == HAS_FAILED:
             return given
         for rank, told in enumerate(given):
-            if statuses[rank] == FAILED:
+            if statuses[rank] == HAS_FAILED:
                 raise RankError(
                     f"Process {rank} of {self.size} has ended the optimisation during the phase "
                     f"'{phase}': {unpacked(told)[1]}. Its own output says more.",
@@ -273,7 +273,7 @@ class Ranks:
         return self._everybody.bytes
 
     def rows(self, count: int) -> slice:
-        """Which rows of so many are this rank's own: parts as equal as can be, larger ones first.
+        """The rows of so many that are this rank's own: parts as equal as can be, larger first.
 
         With W ranks and B rows, rank r has floor(B/W) of them, and one more if r < B mod W.
         """
@@ -301,7 +301,7 @@ class Ranks:
     def _tell_failure(self, error: BaseException) -> None:
         told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         with suppress(RankError):  # there is a failure of our own to tell of
-            self._exchange("failure", packed({}, told), FAILED)
+            self._exchange("failure", packed({}, told), HAS_FAILED)
 
     def shared(
         self, journal: Journal | None, finish: Finish | None
@@ -363,7 +363,7 @@ class Ranks:
         together: Together,
         enough: Callable[[], bool],
     ) -> Profile:
-        """What all ranks measure on so many samples, gathered batch by batch.
+        """Measure with all ranks on so many samples, gathered batch by batch.
 
         Arguments:
             count: of samples.
@@ -390,7 +390,7 @@ class Ranks:
     def _of_first(
         self, what: str, find: Callable[[], Mapping[str, Tensor] | None]
     ) -> Mapping[str, Tensor] | None:
-        """What rank 0 finds, on all ranks."""
+        """Give all ranks what rank 0 finds."""
         data = NOTHING
         if self.rank == 0:
             found = find()

@@ -14,7 +14,7 @@ from .ranks import OneProcess, Ranks
 
 __all__ = ["Record"]
 
-ROWS = "rows, "  # before a phase: the name of the rows that a recorded measurement has spent
+SPENT_ROWS = "rows, "  # before a phase: the name of the rows that a recorded measurement has spent
 
 Measure = Callable[[], Mapping[str, Tensor]]
 
@@ -45,7 +45,11 @@ class Record:
             self._stage = batch
         known = self._stages.recall(self._about + run)
         if known is not None:
-            rows = {k.removeprefix(ROWS): int(v) for k, v in known.items() if k.startswith(ROWS)}
+            rows = {
+                k.removeprefix(SPENT_ROWS): int(v)
+                for k, v in known.items()
+                if k.startswith(SPENT_ROWS)
+            }
             self._ledger.recall(rows)
         return known
 
@@ -61,7 +65,7 @@ class Record:
         what = f"{phase}, {self._about}{run}"
         found = measure() if gathered else self.together(what, measure)
         spent = self._ledger.spent.items()
-        rows = {ROWS + name: torch.tensor(count - before[name]) for name, count in spent}
+        rows = {SPENT_ROWS + name: torch.tensor(count - before[name]) for name, count in spent}
         self._stages.note(self._about + run, {**found, **rows})
         return found
 

@@ -57,7 +57,8 @@ class Runner:
             problem.solver.meter.forget()
         self.lab.ask()
         noise = self._noise[rows]
-        with self.lab.ledger.charging(phase):
+        own = self._own(batch)[rows]
+        with self.lab.ledger.charging(phase), problem.solver.conditions.of(own):
             x_0 = solver(noise, sigmas, (problem.seed + batch) % 2**63)
         if x_0.shape != noise.shape:
             raise ValueError(
@@ -150,13 +151,18 @@ class Runner:
         self._current = -1
         self.lab.problem.solver.meter.forget()
 
-    def _noise_of(self, batch: int) -> Tensor:
-        """This rank's noises of a batch, [B, ...]."""
-        problem, end = self.lab.problem, (batch + 1) * self.batch
+    def _own(self, batch: int) -> range:
+        """The numbers of this rank's noises of a batch."""
+        end = (batch + 1) * self.batch
         last = end if self._noises is None else min(end, self._noises)
         indices = range(batch * self.batch, last)
-        own = indices[self.lab.ranks.rows(len(indices))]
-        noise = unit_noise(generators(problem.seed, SELECTION, own), problem.shape)
+        return indices[self.lab.ranks.rows(len(indices))]
+
+    def _noise_of(self, batch: int) -> Tensor:
+        """This rank's noises of a batch, [B, ...]."""
+        problem = self.lab.problem
+        sources = generators(problem.seed, SELECTION, self._own(batch))
+        noise = unit_noise(sources, problem.shape)
         if batch == 0 and self._first is not None:
             noise[0] = self._first
         return noise

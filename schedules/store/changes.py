@@ -62,7 +62,7 @@ class NameTakenError(ValueError):
 
 
 class Added(NamedTuple):
-    """What became of a file that somebody sent.
+    """Account of what became of a file that somebody sent.
 
     name: the one that its schedule shows
     new:  whether it was not here before
@@ -80,7 +80,7 @@ def save(folders: Sequence[Path], saved: SavedSchedule) -> tuple[Path, list[str]
         try:
             with writing(folder) as in_turn:
                 usual = folder / _file_name(saved, digest, SAFETENSORS)
-                path = _place(usual, saved, digest) if in_turn else free_path(usual)
+                path = _path_for(usual, saved, digest) if in_turn else free_path(usual)
                 return put(path, data, _newest(folders)), failures
         except OSError as error:
             failures.append(_failed(folder, error))
@@ -197,8 +197,8 @@ def forget(folders: Sequence[Path], request: Mapping[str, Any], name: str) -> No
 # -- files ----------------------------------------------------------------------------------
 
 
-def _place(usual: Path, saved: SavedSchedule, digest: str) -> Path:
-    """Where a result goes in a folder: over an earlier answer of its name, over no other result."""
+def _path_for(usual: Path, saved: SavedSchedule, digest: str) -> Path:
+    """Choose where a result goes: over an earlier answer of its name, over no other result."""
     here = {entry.path: (entry.digest, entry.label) for entry in in_folder(usual.parent)}
     same = [path for path, key in here.items() if key == (digest, label_of(saved))]
     earlier = [path for path in same if path.suffix.lower() == SAFETENSORS]

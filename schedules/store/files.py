@@ -54,7 +54,7 @@ class Entry:
 
     @cached_property
     def look(self) -> str:
-        """What that name looks like to a reader."""
+        """Look of that name to a reader."""
         return looks_like(self.label)
 
     @property
@@ -208,7 +208,7 @@ def read_whole(path: Path) -> SavedSchedule | None:
 
 
 def is_newer(path: Path) -> bool:
-    """Whether there is a file that a newer version of this pack has written."""
+    """Tell whether there is a file that a newer version of this pack has written."""
     try:
         _read(path, with_tensors=False)
     except NewerVersionError:

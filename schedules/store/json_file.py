@@ -8,7 +8,7 @@ Calibrated samplers make it version 2, "samplers": [{"levels", "told", "weights"
 calibrated.py.
 
 What other people write by hand is read too: {"levels": [...]} or {"sigmas": [...]} is enough, and
-so is a list of levels alone (written.py).
+so is a list of levels alone (from_text.py).
 `levels` are a Schedule's, the last one sigma_min or 0; `sigmas` are what a sampler runs, and a
 final 0 that they lack is added. Such a schedule belongs to no model: it has no identity, is never
 picked up by itself, and is told from others by a digest of its levels.
@@ -127,7 +127,7 @@ def _schedule(content: dict[str, Any], name: str) -> Schedule:
 
 
 def _is_shared(key: str, note: object) -> bool:
-    """Whether a note can go into JSON, and should."""
+    """Tell whether a note can go into JSON, and should."""
     try:
         json.dumps(note, allow_nan=False)
     except ValueError:  # a figure that is no number

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 __all__ = ["parsed", "writable"]
 
 NUMBERS = 600_000  # counted by the commas between them
-PARTS = 100_000  # texts, lists and objects
+MOST_PARTS = 100_000  # texts, lists and objects
 DEEPEST = 64  # lists and objects within each other
 DIGITS = 1000  # of one number
 
@@ -34,7 +34,7 @@ def parsed(data: bytes | bytearray, *, what: str = "it", constants: bool = False
     twice, a number or a character that could be written by no one again, or is beyond all bounds.
     """
     lists = data.count(b"[") + data.count(b"{")
-    if data.count(b",") > NUMBERS or lists > PARTS or data.count(b'"') > 2 * PARTS:
+    if data.count(b",") > NUMBERS or lists > MOST_PARTS or data.count(b'"') > 2 * MOST_PARTS:
         raise ValueError(f"{what} holds more numbers, texts or lists than any schedule has")
     try:
         text = data.decode("utf-8-sig")  # some editors begin a file with a mark

@@ -1,4 +1,4 @@
-"""Which results a list of folders shows, and under which names."""
+"""Results that a list of folders shows, and the names under which it does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESERVED_NAMES = frozenset({*PRESETS, "auto"})  # a list shows these beside the 
 
 
 def is_reserved(name: str, taken: Iterable[str]) -> bool:
-    """Whether a name, or one that looks the same in capitals or not, always means something else.
+    """Tell whether a name, or one that looks the same in any capitals, always means something else.
 
     taken: names that do, beside RESERVED_NAMES
 

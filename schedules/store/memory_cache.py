@@ -1,4 +1,4 @@
-"""What was read is remembered in bounded memory, whatever the files hold."""
+"""Bounded memory of what was read, whatever the files hold."""
 
 from __future__ import annotations
 

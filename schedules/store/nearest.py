@@ -1,4 +1,4 @@
-"""Which of a model's results `auto` takes.
+"""Choice of `auto` among a model's results.
 
 The nearest in steps, sampler and cfg, as far as these are known. Of those that are as near, the one
 of the least error; where the intervals overlap nobody knows which that is, and the newest is taken.
@@ -57,14 +57,14 @@ class Nearest(NamedTuple):
 
 @dataclass(frozen=True)
 class Asked:
-    """What is known of the sampling run. None: not known."""
+    """Facts known of the sampling run. None: not known."""
 
     steps: int | None = None
     sampler: str | None = None
     cfg: float | None = None
 
     def distance(self, saved: SavedSchedule) -> tuple[Any, ...]:
-        """How far a result is from it: less is nearer."""
+        """Distance of a result from it: less is nearer."""
         request, plain = saved.request, not saved.samplers
         cfg = number(request.get("cfg"))
         away = math.inf if cfg is None else abs(cfg - (self.cfg or 0.0))
@@ -84,7 +84,7 @@ class Asked:
 
 
 def is_whole(saved: SavedSchedule) -> bool:
-    """Whether a result was measured, and for the whole path."""
+    """Tell whether a result was measured, and for the whole path."""
     return MERGED not in saved.request and saved.request.get("denoise", 1.0) == 1.0
 
 
@@ -132,7 +132,7 @@ def _comparable(newest_first: Sequence[Item]) -> list[Item]:
 
 
 def _measured(saved: SavedSchedule) -> tuple[object, ...]:
-    """What errors can only be compared at equal values of."""
+    """Values at which alone errors can be compared: those that must be equal."""
     request = saved.request
     # Older results do not say what their error is: each sampler has its own.
     criterion = saved.notes.get(CRITERION) or [request.get("sampler")]

@@ -54,7 +54,7 @@ def opened(path: Path, *, links: bool) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def _target(path: Path, links: bool) -> Path:
-    """Where a link leads, if it may lead there."""
+    """Follow a link to where it leads, if it may lead there."""
     target = Path(os.path.realpath(path))
     if not links:
         raise ValueError("it is a link and not a file")

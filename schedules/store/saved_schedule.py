@@ -127,7 +127,7 @@ class SavedSchedule:
 
     @property
     def numbers(self) -> tuple[object, ...]:
-        """What is sampled with it: two results of one request may differ in these."""
+        """Numbers that are sampled with: two results of one request may differ in these."""
         return self.schedule.levels, self.samplers
 
 

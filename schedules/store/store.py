@@ -68,7 +68,7 @@ class Store:
         return found[1] if found else None
 
     def holds(self, name: str, digest: str) -> bool:
-        """Whether a name may stand for the result with a digest."""
+        """Tell whether a name may stand for the result with a digest."""
         return any(
             entry.digest == digest and name in (entry.label, entry.with_digits)
             for entry in entries(self.folders)

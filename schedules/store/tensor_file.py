@@ -44,7 +44,7 @@ _METADATA = "__metadata__"
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in the file a tensor is, and what it is."""
+    """Place of a tensor in the file, and its kind."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -78,7 +78,7 @@ class TensorFile:
             raise ValueError("its header is not a JSON object")
         self.metadata = _texts(content.pop(_METADATA, {}))
         begin = 8 + length
-        self.places = {key: _place(key, value, begin) for key, value in content.items()}
+        self.places = {key: _read_place(key, value, begin) for key, value in content.items()}
         end = begin
         for place in sorted(self.places.values(), key=lambda place: (place.begin, place.end)):
             if place.begin != end:
@@ -115,8 +115,8 @@ def _texts(content: object) -> dict[str, str]:
     return content
 
 
-def _place(key: str, value: Any, start: int) -> _Place:
-    """Where a tensor is, from what the header says. Raises ValueError if that cannot be."""
+def _read_place(key: str, value: Any, start: int) -> _Place:
+    """Read from the header where a tensor is. Raises ValueError if that cannot be."""
     try:
         dtype, shape, (begin, end) = _fields(value)
         size = torch.empty(0, dtype=dtype).element_size() * math.prod(shape)

@@ -33,11 +33,11 @@ from .version import NewerVersionError, check_version
 
 __all__ = ["Unfinished"]
 
-FORMAT = "align_your_steps.unfinished"
-FORMAT_VERSION = 1
+UNFINISHED_FORMAT = "align_your_steps.unfinished"
+UNFINISHED_VERSION = 1
 WEEK = 7 * 24 * 3600.0  # seconds
-LARGEST = 512 * 2**20  # bytes, of all unfinished work
-MOST = 100  # folders beside one's own: all are looked through at every start
+LARGEST_UNFINISHED = 512 * 2**20  # bytes, of all unfinished work
+MOST_FOLDERS = 100  # folders beside one's own: all are looked through at every start
 
 log = logging.getLogger("align_your_steps")
 
@@ -78,11 +78,11 @@ class Unfinished:
             # Copies: safetensors refuses views and tensors that share memory.
             whole = {key: x.detach().cpu().clone(memory_format=torch.contiguous_format)
                      for key, x in tensors.items()}  # fmt: skip
-            format_ = f"{FORMAT} {FORMAT_VERSION}"
+            format_ = f"{UNFINISHED_FORMAT} {UNFINISHED_VERSION}"
             metadata = {"format": format_, "request": self.digest, "content": _content(whole)}
             data = safetensors_torch.save(whole, metadata)
-            if self.used + len(data) > LARGEST:
-                raise OSError(f"unfinished work may take {LARGEST >> 20} MiB")
+            if self.used + len(data) > LARGEST_UNFINISHED:
+                raise OSError(f"unfinished work may take {LARGEST_UNFINISHED >> 20} MiB")
             self._write(self._path(name), data)
             self.used += len(data)
         except Exception as error:  # whatever it is, the optimisation goes on
@@ -116,14 +116,16 @@ class Unfinished:
 
     def _read(self, path: Path) -> dict[str, Tensor]:
         with opened(path, links=False) as (file, size):
-            if size > LARGEST:
-                raise ValueError(f"it has {size} bytes, but {LARGEST >> 20} MiB is the most")
+            if size > LARGEST_UNFINISHED:
+                raise ValueError(
+                    f"it has {size} bytes, but {LARGEST_UNFINISHED >> 20} MiB is the most"
+                )
             content = TensorFile(file, size)
             metadata = content.metadata
             format_, _, version = metadata.get("format", "").partition(" ")
-            if format_ != FORMAT:
+            if format_ != UNFINISHED_FORMAT:
                 raise ValueError("it is not unfinished work of this pack")
-            check_version(version, FORMAT_VERSION)
+            check_version(version, UNFINISHED_VERSION)
             if metadata.get("request") != self.digest:
                 raise ValueError("it belongs to another request")
             tensors = {key: content.tensor(key) for key in content.places}
@@ -150,8 +152,8 @@ def _tidied(folder: Path, keep: str) -> int:
     used = 0
     for number, path in enumerate(sorted(others, key=_modified, reverse=True)):
         size = sum(_size(file) for file in _files(path))
-        old = number >= MOST or time.time() - _modified(path) > WEEK
-        if old or used + size > LARGEST // 2:
+        old = number >= MOST_FOLDERS or time.time() - _modified(path) > WEEK
+        if old or used + size > LARGEST_UNFINISHED // 2:
             _remove(path)
         else:
             used += size
@@ -173,7 +175,7 @@ def _size(path: Path) -> int:
 
 
 def _modified(path: Path) -> float:
-    """When something was last put into a folder; now if that cannot be told."""
+    """Time at which something was last put into a folder; now if that cannot be told."""
     try:
         return path.stat().st_mtime
     except OSError:

@@ -27,9 +27,9 @@ from .json_text import parsed, writable
 from .saved_schedule import FORMAT, FORMAT_VERSION, OLDEST_VERSION, SavedSchedule
 from .version import check_version
 
-__all__ = ["MOST", "MOST_PACKED", "packed", "unpacked"]
+__all__ = ["MOST_PACKED", "MOST_TEXT", "packed", "unpacked"]
 
-MOST = 24_000  # characters of JSON text
+MOST_TEXT = 24_000  # characters of JSON text
 MOST_PACKED = 64  # results beside the first
 MORE = "more"
 PACKED = "packed"
@@ -39,7 +39,7 @@ NEEDED = ("flow", "spare_level", "sigma_min", "boundary")
 
 
 def packed(first: SavedSchedule, more: Sequence[SavedSchedule]) -> tuple[dict[str, Any], str]:
-    """Results as JSON types of at most `MOST` characters, and what had to be left out, or "".
+    """Results as JSON types of at most `MOST_TEXT` characters, and what had to be left out, or "".
 
     What does not fit is left out from the far end: further results, notes, levels and samplers for
     other numbers of steps. What is sampled with the first result's own number of steps is never.
@@ -50,9 +50,9 @@ def packed(first: SavedSchedule, more: Sequence[SavedSchedule]) -> tuple[dict[st
     offered = more[:MOST_PACKED]
     plain = not first.samplers and not any(saved.samplers for saved in offered)
     readable = _content(first, offered)
-    if plain and _length(readable) <= MOST:
+    if plain and _length(readable) <= MOST_TEXT:
         return readable, _left_out(first, more, _all(first, offered))
-    kept = _most(_all(first, offered), lambda count: _length(_cut(first, more, count)) <= MOST)
+    kept = _most(_all(first, offered), lambda count: _length(_cut(first, more, count)) <= MOST_TEXT)
     return _cut(first, more, kept), _left_out(first, more, kept)
 
 
@@ -138,7 +138,7 @@ def _shares(first: SavedSchedule, kept: int) -> tuple[int, int, int, int]:
 
 
 def _left_out(first: SavedSchedule, more: Sequence[SavedSchedule], kept: int) -> str:
-    """What is not among so many parts, as words."""
+    """Name what is not among so many parts, as words."""
     samplers, others, notes, further = _shares(first, kept)
     counts = len(first.samplers[1:]) - samplers, len(first.schedule.others) - others
     lacking = (

@@ -21,12 +21,30 @@ SD15 = "v1-5-pruned-emaonly-fp16.safetensors"
 SDXL = "sd_xl_base_1.0.safetensors"
 PROMPT = "a lighthouse on a cliff at dawn, soft light, detailed"
 NEGATIVE = "blurry, low quality"
+PAINTED = (
+    "portrait of an old sailor, soft window light",
+    "a mountain valley in autumn, mist over a river",
+    "a red teapot on a wooden table, studio photo",
+    "a busy street at night in the rain, neon signs",
+)
 SEED = 42
 # Room in the page's units: for a prompt of several lines, a line that a node says, and a picture.
 PROMPT_ROOM, TEXT_ROOM, PICTURE_ROOM = 70, 70, 260
 RESULT_ROOM = TEXT_ROOM + PICTURE_ROOM
 
 
+# Where the page can download the files that are named here, from those who publish them.
+HUB = "https://huggingface.co/"
+FLUX_TEXT = f"{HUB}comfyanonymous/flux_text_encoders/resolve/main/"
+ADDRESSES = {
+    SD15: f"{HUB}Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{SD15}",
+    SDXL: f"{HUB}stabilityai/stable-diffusion-xl-base-1.0/resolve/main/{SDXL}",
+    "flux1-dev.safetensors": f"{HUB}Comfy-Org/flux1-dev/resolve/main/flux1-dev.safetensors",
+    "clip_l.safetensors": f"{FLUX_TEXT}clip_l.safetensors",
+    "t5xxl_fp16.safetensors": f"{FLUX_TEXT}t5xxl_fp16.safetensors",
+    "ae.safetensors": f"{HUB}Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae/"
+    "ae.safetensors",
+}
 # Input of a loader: the folder in which the host looks for its files.
 FOLDERS = {
     "ckpt_name": "checkpoints",
@@ -49,6 +67,16 @@ class Node:
     title: str = ""
     room: int = 0
 
+    def models(self) -> list[dict[str, str]]:
+        """Files that it loads, as the host's page wants to know them: name, url, directory."""
+        named = {
+            self.inputs[name]: folder for name, folder in FOLDERS.items() if name in self.inputs
+        }
+        return [
+            {"name": file, "url": ADDRESSES[file], "directory": folder}
+            for file, folder in named.items()
+        ]
+
 
 @dataclass(frozen=True)
 class Column:
@@ -66,7 +94,7 @@ class Column:
 class Example:
     """A workflow.
 
-    name: of its file
+    name: of its file, and its title in the host's browser of templates
     note: two or three sentences that say what to do, in Markdown
     """
 
@@ -114,7 +142,15 @@ def empty(size: int, kind: str = "EmptyLatentImage") -> Node:
     return Node(kind, {"width": size, "height": size, "batch_size": 1})
 
 
-def ksampler(model: tuple[str, int], latent: str, denoise: float = 1.0) -> Node:
+def ksampler(
+    model: tuple[str, int],
+    latent: str,
+    *,
+    sampler: str = "ays_model",
+    steps: int = 8,
+    cfg: float = 7.0,
+    denoise: float = 1.0,
+) -> Node:
     """A KSampler with the attached schedule."""
     inputs = {
         "model": model,
@@ -123,9 +159,9 @@ def ksampler(model: tuple[str, int], latent: str, denoise: float = 1.0) -> Node:
         "latent_image": (latent, 0),
         "seed": SEED,
         "control_after_generate": "fixed",
-        "steps": 10,
-        "cfg": 7.0,
-        "sampler_name": "dpmpp_2m",
+        "steps": steps,
+        "cfg": cfg,
+        "sampler_name": sampler,
         "scheduler": "ays_model",
         "denoise": denoise,
     }
@@ -159,26 +195,40 @@ def custom_sampler(sigmas: tuple[str, int], sampler: str) -> dict[str, Node]:
 
 
 def optimize(**inputs: Any) -> Node:
-    """Optimize AYS at its defaults."""
+    """Optimize AYS: the sampler ays_model in 8 steps, if nothing else is given."""
     settings = {
         "model": ("checkpoint", 0),
         "positive": ("positive", 0),
         "negative": ("negative", 0),
         "latent_image": ("latent", 0),
         "cfg": 7.0,
-        "sampler_name": "dpmpp_2m",
-        "steps": 10,
+        "sampler_name": "ays_model",
+        "steps": 8,
+        "budget": 1000,
         **inputs,
     }
-    linked = {name: value for name, value in settings.items() if value is not None}
-    return Node("AYSOptimize", linked, room=RESULT_ROOM)
+    return Node("AYSOptimize", settings, room=RESULT_ROOM)
+
+
+def fitted(model: Node, optimizer: Node) -> tuple[Column, ...]:
+    """From a checkpoint to a picture, by way of Optimize AYS."""
+    report = Node("PreviewAny", {"source": ("optimize", 2)}, "Report", PICTURE_ROOM)
+    return (
+        Column(
+            "Model and prompts",
+            {"checkpoint": model, **prompts(("checkpoint", 1)), "latent": empty(512)},
+        ),
+        Column("Fit", {"optimize": optimizer}),
+        Column("Use", {"sample": ksampler(("optimize", 0), "latent"), "report": report}),
+        Column("Picture", picture(("checkpoint", 2))),
+    )
 
 
 PRESET = Example(
-    "1_preset_in_ksampler",
-    "## A published schedule in KSampler\n\n"
-    "Choose your SDXL checkpoint and queue. **Apply AYS Schedule** attaches the schedule to the "
-    "model; **KSampler** uses it because its scheduler is `ays_model`. For SD 1.5 choose the "
+    "1 Start with a published schedule",
+    "## Start with a published schedule\n\n"
+    "Choose your SDXL checkpoint and press Run. **Apply AYS Schedule** attaches the schedule to "
+    "the model; **KSampler** uses it because its scheduler is `ays_model`. For SD 1.5 choose the "
     "schedule `SD1.5`, or `auto` for whatever fits the model.",
     (
         Column(
@@ -195,7 +245,7 @@ PRESET = Example(
                     "AYSApply", {"model": ("checkpoint", 0), "schedule": "SDXL"}, room=TEXT_ROOM
                 ),
                 "latent": empty(1024),
-                "sample": ksampler(("apply", 0), "latent"),
+                "sample": ksampler(("apply", 0), "latent", sampler="dpmpp_2m", steps=10),
             },
         ),
         Column("Picture", picture(("checkpoint", 2))),
@@ -203,11 +253,11 @@ PRESET = Example(
 )
 
 CUSTOM_SAMPLER = Example(
-    "2_preset_in_custom_sampler",
-    "## A published schedule as SIGMAS\n\n"
-    "Choose your SD 1.5 checkpoint and queue. **AYS Scheduler** gives the noise levels (SIGMAS) to "
-    "**SamplerCustomAdvanced**, in the place of *BasicScheduler*. For SDXL choose the schedule "
-    "`SDXL` and a size of 1024.",
+    "7 Noise levels as SIGMAS",
+    "## Noise levels as SIGMAS\n\n"
+    "Choose your SD 1.5 checkpoint and press Run. **AYS Scheduler** gives the noise levels "
+    "(SIGMAS) to **SamplerCustomAdvanced**, in the place of *BasicScheduler*. For SDXL choose the "
+    "schedule `SDXL` and a size of 1024.",
     (
         Column(
             "Model and prompts",
@@ -245,38 +295,30 @@ CUSTOM_SAMPLER = Example(
     ),
 )
 
-OPTIMISE = Example(
-    "3_optimise_and_use",
-    "## A schedule of your own\n\n"
-    "Choose your checkpoint, set sampler, steps and cfg in **Optimize AYS** to what you use, and "
-    "queue. It measures your model once, which takes as long as 200 pictures of 20 steps; "
-    "*budget* and *minutes* make it shorter. The next time the saved schedule is there at once.",
-    (
-        Column(
-            "Model and prompts",
-            {
-                "checkpoint": checkpoint(SD15),
-                **prompts(("checkpoint", 1)),
-                "latent": empty(512),
-            },
-        ),
-        Column("Optimise", {"optimize": optimize()}),
-        Column(
-            "Use",
-            {
-                "sample": ksampler(("optimize", 0), "latent"),
-                "report": Node("PreviewAny", {"source": ("optimize", 2)}, "Report", PICTURE_ROOM),
-            },
-        ),
-        Column("Picture", picture(("checkpoint", 2))),
-    ),
+FIT = Example(
+    "2 Fit a sampler to your model",
+    "## A sampler of your own\n\n"
+    "Choose your checkpoint, set steps and cfg to what you use, and press Run. **Optimize AYS** "
+    "fits a sampler to your model once, which takes as long as 50 pictures of 20 steps; "
+    "*minutes* makes it shorter. **KSampler** uses it as sampler and as scheduler. Next time the "
+    "saved result is there at once.",
+    fitted(checkpoint(SD15), optimize()),
+)
+
+SEVERAL = Example(
+    "3 Fit it for several prompts",
+    "## One fit for many prompts\n\n"
+    "Link your CLIP to **Optimize AYS** too, and write into *prompts* what you usually paint, one "
+    "prompt a line. Every seed is measured with one of them in turn, so the result serves other "
+    "prompts too, and takes no more calls. With *prompts* empty it takes sixteen of its own.",
+    fitted(checkpoint(SD15), optimize(clip=("checkpoint", 1), prompts="\n".join(PAINTED))),
 )
 
 COMPARE = Example(
-    "4_compare_schedules",
+    "4 Compare what is best",
     "## Which schedule is best for my model?\n\n"
-    "Choose your checkpoint and queue. **Compare Schedules** samples the same noises with every "
-    "schedule in its list and ranks them by how close they come to a picture of many steps. "
+    "Choose your checkpoint and press Run. **Compare Schedules** samples the same seeds with "
+    "every schedule in its list and ranks them by how close they come to a picture of many steps. "
     "**Plot Sigmas** draws the noise levels of whatever is linked to it: here the winner beside "
     "`karras`.",
     (
@@ -336,11 +378,11 @@ COMPARE = Example(
 )
 
 IMAGE = Example(
-    "5_image_to_image",
+    "5 Image to image",
     "## From an image\n\n"
-    "Choose your checkpoint and your image, and queue. With *denoise* 0.6 **KSampler** runs the "
-    "last part of the schedule, exactly as it does with its own schedulers: lower keeps more of "
-    "your image. The schedule `auto` takes what is saved for the model, else what is published.",
+    "Choose your checkpoint and your image, and press Run. With *denoise* 0.6 **KSampler** runs "
+    "the last part of the schedule, exactly as it does with its own schedulers: lower keeps more "
+    "of your image. The schedule `auto` takes what is saved for the model, else what is published.",
     (
         Column(
             "Image",
@@ -362,7 +404,9 @@ IMAGE = Example(
                 "apply": Node(
                     "AYSApply", {"model": ("checkpoint", 0), "schedule": "auto"}, room=TEXT_ROOM
                 ),
-                "sample": ksampler(("apply", 0), "latent", denoise=0.6),
+                "sample": ksampler(
+                    ("apply", 0), "latent", sampler="dpmpp_2m", steps=10, denoise=0.6
+                ),
             },
         ),
         Column("Picture", picture(("checkpoint", 2))),
@@ -370,11 +414,11 @@ IMAGE = Example(
 )
 
 FLUX = Example(
-    "6_flux_optimise",
+    "6 Flux and other flow models",
     "## Flux, SD3 and other flow models\n\n"
-    "Choose your files and queue. Nobody has published a schedule for these models, so **Optimize "
-    "AYS** measures yours, and **SamplerCustomAdvanced** takes the SIGMAS. Flux is slow: *budget* "
-    "is 1000 calls here, as many as 50 pictures of 20 steps need. More makes the choice surer.",
+    "Choose your files and press Run. Nobody has published a schedule for these models, so "
+    "**Optimize AYS** fits a sampler to yours. Flux is slow, and this takes as long as 50 pictures "
+    "of 20 steps: *minutes* ends it earlier with the best so far.",
     (
         Column(
             "Model",
@@ -406,39 +450,23 @@ FLUX = Example(
         Column(
             "Prompt and size",
             {
-                "positive": Node(
+                "prompt": Node(
                     "CLIPTextEncode", {"clip": ("clip", 0), "text": PROMPT}, "Prompt", PROMPT_ROOM
                 ),
-                "guidance": Node(
-                    "FluxGuidance", {"conditioning": ("positive", 0), "guidance": 3.5}
-                ),
-                "guider": Node(
-                    "BasicGuider", {"model": ("shifted", 0), "conditioning": ("guidance", 0)}
-                ),
+                "positive": Node("FluxGuidance", {"conditioning": ("prompt", 0), "guidance": 3.5}),
+                "negative": Node("ConditioningZeroOut", {"conditioning": ("prompt", 0)}),
                 "latent": empty(1024, "EmptySD3LatentImage"),
             },
         ),
-        Column(
-            "Optimise",
-            {
-                "optimize": optimize(
-                    model=("shifted", 0),
-                    positive=None,
-                    negative=None,
-                    guider=("guider", 0),
-                    cfg=1.0,
-                    sampler_name="euler",
-                    budget=1000,
-                ),
-            },
-        ),
-        Column("Use", custom_sampler(("optimize", 1), "euler")),
+        Column("Fit", {"optimize": optimize(model=("shifted", 0), cfg=1.0)}),
+        Column("Use", {"sample": ksampler(("optimize", 0), "latent", cfg=1.0)}),
         Column("Picture", picture(("vae", 0))),
     ),
 )
 
 EXAMPLES = {
-    example.name: example for example in (PRESET, CUSTOM_SAMPLER, OPTIMISE, COMPARE, IMAGE, FLUX)
+    example.name: example
+    for example in (PRESET, FIT, SEVERAL, COMPARE, IMAGE, FLUX, CUSTOM_SAMPLER)
 }
 
 

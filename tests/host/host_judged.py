@@ -9,7 +9,7 @@ host's; or `all` for both, without the optimisation, and `warnings`: what the us
     name       what the sampler is called
     note       what the report says about it
     options    the digest of its options
-    by_law     whether it can be judged by the law of its samples
+    by_distribution   whether it can be judged by the distribution of its samples
     order, reference_order, calls_per_step, spare_level
     asked      network calls that finding these out took
     calls      of a run of STEPS steps, counted by the meter
@@ -237,7 +237,7 @@ def main() -> None:
             "name": judged.name,
             "note": judged.note,
             "options": judged.options,
-            "by_law": judged.stochastic is not None,
+            "by_distribution": judged.stochastic is not None,
             "order": judged.order,
             "reference_order": judged.reference_order,
             "calls_per_step": solver.calls_per_step,

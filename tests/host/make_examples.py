@@ -17,6 +17,7 @@ from align_your_steps.tests.host.examples import EXAMPLES, FOLDER, Example
 from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from align_your_steps.tests.host.get_host import find_host
 from align_your_steps.tests.host.server import ComfyServer
+from align_your_steps.tests.host.thumbnails import draw_thumbnail
 
 __all__ = ["workflow"]
 
@@ -71,9 +72,14 @@ def workflow(page: HostPage, example: Example) -> dict[str, Any]:
     )
     made["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, f"align-your-steps/{example.name}"))
     made["extra"] = {"ds": _view([group["bounding"] for group in made["groups"]])}
+    loads = {
+        ids[key]: node.models() for column in example.columns for key, node in column.nodes.items()
+    }
     for node in made["nodes"]:
         named = {} if node["type"] == "MarkdownNote" else {"Node name for S&R": node["type"]}
         node["properties"] = named | (OURS if node["type"].startswith("AYS") else {})
+        if models := loads.get(str(node["id"])):
+            node["properties"]["models"] = models
     return made
 
 
@@ -102,6 +108,7 @@ def main() -> None:
         for example in EXAMPLES.values():
             text = json.dumps(workflow(page, example), indent=1, ensure_ascii=False)
             (FOLDER / f"{example.name}.json").write_text(text + "\n", encoding="utf-8")
+            draw_thumbnail(example.name, FOLDER / f"{example.name}.jpg")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ __all__ = ["FirstPicture"]
 
 PACK = "align-your-steps"  # the folder that ComfyUI Manager makes
 PACE = 3.0  # seconds
-GOAL = 300.0
+GOAL = 120.0
 
 # Where each node is dropped, in pixels of a window of 1920 × 1080.
 DROPPED = {
@@ -59,7 +59,7 @@ LINKED = [
 ]
 CHOSEN = [
     ("model", "denoiser", "digits"),
-    ("sampler", "sampler_name", "dpmpp_2m"),
+    ("sampler", "sampler_name", "ays_model"),
     ("sampler", "scheduler", "ays_model"),
 ]
 TYPED = [

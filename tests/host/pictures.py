@@ -1,4 +1,4 @@
-"""`make pictures`: every picture of the help, the README and the examples, from the host's page.
+"""`make pictures`: every picture of the help and the README, from the host's page.
 
 Needs a browser. Each picture is cut out of the page as a person would see it, around the nodes
 that it is about, wherever they stand.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from align_your_steps.tests.host.browser import FOUND, HostPage, open_page
-from align_your_steps.tests.host.examples import EXAMPLES, FOLDER, Example, place_files
+from align_your_steps.tests.host.examples import EXAMPLES, Example, place_files
 from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
 from align_your_steps.tests.host.get_host import find_host
 from align_your_steps.tests.host.make_examples import workflow
@@ -33,7 +33,6 @@ WINDOW = (1600, 1000)
 ROOM = (1480, 800)  # pixels of the window that the page's bars leave free, from CORNER on
 CORNER = (90, 180)
 CALL_MS = 4  # of a model call, so that there is a progress to be seen
-THUMBNAIL = (900, 900)
 
 # Put nodes (and the frames around all, if none is named) into the free part of the window, no
 # larger than `scale`, and return the size in pixels.
@@ -138,16 +137,6 @@ def save(image: Image.Image, path: Path, colours: int = 256) -> None:
     image.convert("RGB").quantize(colours).save(path, optimize=True)
 
 
-def example_pictures(studio: Studio) -> None:
-    """A thumbnail for each example workflow."""
-    for name, example in EXAMPLES.items():
-        workflow(studio.opened, example)
-        studio.remove_notes()  # too small to be read
-        image = studio.photograph(scale=1.0).convert("RGB")
-        image.thumbnail(THUMBNAIL)
-        image.save(FOLDER / f"{name}.jpg", quality=85)
-
-
 def use_pictures(studio: Studio) -> None:
     """The way from an empty canvas to the first picture, and Optimize AYS."""
     ids = studio.build(USE)
@@ -182,7 +171,7 @@ def browser_picture(studio: Studio) -> None:
     """The examples in the host's browser of templates."""
     studio.page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     dialog = studio.page.get_by_role("dialog")
-    dialog.get_by_text("1_preset_in_ksampler", exact=True).wait_for()
+    dialog.get_by_text(next(iter(EXAMPLES)), exact=True).first.wait_for()
     studio.page.wait_for_function(PICTURES, arg=len(EXAMPLES))
     save(studio.cut("[role=dialog]", margin=0), README / "examples.png")
 
@@ -238,7 +227,7 @@ def merge_picture(studio: Studio) -> None:
 
 # The search and the browser of templates are shown as a user has them, without the test pack.
 SCENES = {
-    (OUR_PACK,): (example_pictures, search_picture, browser_picture),
+    (OUR_PACK,): (search_picture, browser_picture),
     (OUR_PACK, TEST_PACK): (
         use_pictures,
         look_pictures,

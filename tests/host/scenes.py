@@ -42,6 +42,8 @@ GUIDED = {
     "steps": STEPS,
 }
 
+FITTED = {"sampler_name": "ays_model", "budget": 1000, "name": NAME}
+
 
 def digits_sampler(model: str) -> Node:
     """A KSampler for the digits."""
@@ -56,7 +58,7 @@ USE = Example(
         Column("Your model and prompts", MODEL),
         Column(
             "Optimise",
-            {"optimize": Node("AYSOptimize", {**GUIDED, "name": NAME}, room=RESULT_ROOM)},
+            {"optimize": Node("AYSOptimize", {**GUIDED, **FITTED}, room=RESULT_ROOM)},
         ),
         Column(
             "Use",

@@ -82,13 +82,14 @@ def substituted(graph: Graph) -> Graph:
     model = {"denoiser": "digits", "prediction": "flow" if flow else "eps", "seed": 0, "shift": 1.0}
     changed: Graph = {
         "model": {"class_type": "AYSTestModel", "inputs": model},
+        "clip": {"class_type": "AYSTestCLIP", "inputs": {}},
         "vae": {"class_type": "AYSTestDigitsVAE", "inputs": {}},
     }
     gone: dict[tuple[str, int], str] = {}
     for key, node in graph.items():
         kind, inputs = node["class_type"], dict(node["inputs"])
         if kind == "CheckpointLoaderSimple":
-            gone |= {(key, 0): "model", (key, 2): "vae"}
+            gone |= {(key, 0): "model", (key, 1): "clip", (key, 2): "vae"}
         elif kind == "UNETLoader":
             gone[key, 0] = "model"
         elif kind == "VAELoader":
@@ -99,6 +100,8 @@ def substituted(graph: Graph) -> Graph:
         elif kind == "VAEEncode":  # the digits are pictures already
             latent = {"shapes": "[[1, 1, 8, 8]]", "seed": 1}
             changed[key] = {"class_type": "AYSTestLatent", "inputs": latent}
+        elif kind == "ConditioningZeroOut":
+            changed[key] = {"class_type": "AYSTestConditioning", "inputs": {"label": NO_LABEL}}
         elif kind not in ("DualCLIPLoader", "LoadImage"):
             few = {"width": SIZE, "height": SIZE, "budget": 600, "noises": 2}
             inputs |= {name: few[name] for name in few if name in inputs}
@@ -117,6 +120,20 @@ def test_there_is_a_file_for_each_example_and_no_other() -> None:
         assert path.stat().st_size <= 150_000, path.name
 
 
+def test_the_page_can_offer_every_file_that_an_example_loads() -> None:
+    for name, example in EXAMPLES.items():
+        saved = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+        loaders = [node for node in saved["nodes"] if "models" in node["properties"]]
+        for node in loaders:
+            for model in node["properties"]["models"]:
+                assert model["name"] in node["widgets_values"]
+                assert model["url"].endswith(f"/{model['name']}")
+        offered = [model for node in loaders for model in node["properties"]["models"]]
+        wanted = [node for column in example.columns for node in column.nodes.values()]
+        assert offered == [model for node in wanted for model in node.models()]
+        assert offered
+
+
 def test_the_host_offers_the_examples_with_their_pictures(
     page: tuple[HostPage, ComfyServer], way: Way
 ) -> None:
@@ -126,10 +143,10 @@ def test_the_host_offers_the_examples_with_their_pictures(
     dialog = opened.page.get_by_role("dialog")
     dialog.get_by_text(PACK).first.click()
     for name in EXAMPLES:
-        dialog.get_by_text(name, exact=True).wait_for()
+        dialog.get_by_text(name, exact=True).first.wait_for()
     opened.page.wait_for_function(PICTURES, arg=len(EXAMPLES))
     opened.screenshot(f"examples {way}")
-    dialog.get_by_text("1_preset_in_ksampler", exact=True).click()
+    dialog.get_by_text(next(iter(EXAMPLES)), exact=True).first.click()
     opened.page.wait_for_function("() => app.graph.nodes.some(node => node.type === 'AYSApply')")
     dialog.wait_for(state="hidden")
     assert opened.page.evaluate(FAULTS) == []

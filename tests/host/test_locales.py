@@ -13,7 +13,7 @@ from align_your_steps.tests.host.ways import Way
 
 TRANSLATIONS = [language for language in LANGUAGES if language != "en"]
 # Labels that are the same in every language.
-SAME = {"cfg", "vae", "VAE"}
+SAME = {"cfg", "vae", "VAE", "CLIP"}
 SCRIPTS = {"zh": "[一-鿿]", "ja": "[ぁ-ヿ一-鿿]", "ko": "[가-힣]", "ru": "[а-яё]"}
 # Names of programs, models and nodes, and what is written to be chosen or typed.
 QUOTED = r"(?<!\w)'([^']+)'(?!\w)"

@@ -19,7 +19,7 @@ Rows = dict[str, dict[str, Any]]
 MULTISTEP = "the reference is computed with a third-order multistep method"
 PLAIN = "judged by '{}' with plain guidance: CFG++ has no many-step result"
 QUIET = "judged with its fresh noise switched off"
-LAW = "schedules are found with its fresh noise switched off"
+DISTRIBUTION = "schedules are found with its fresh noise switched off"
 OWN_LEVELS = "it chooses its own noise levels"
 NO_LIMIT = "it has no many-step result to be compared with"
 
@@ -52,41 +52,41 @@ REFUSED = {
 # How the report calls what differs from the sampler, for all with a note of more than MULTISTEP.
 NOTES = {
     "euler_cfg_pp": [PLAIN.format("euler")],
-    "euler_ancestral": [LAW],
+    "euler_ancestral": [DISTRIBUTION],
     "euler_ancestral_cfg_pp": [PLAIN.format("euler_ancestral"), QUIET],
     "dpm_2_ancestral": ["judged by 'dpm_2', its deterministic twin"],
-    "dpmpp_2s_ancestral": [LAW],
+    "dpmpp_2s_ancestral": [DISTRIBUTION],
     "dpmpp_2s_ancestral_cfg_pp": [PLAIN.format("dpmpp_2s_ancestral"), QUIET],
-    "dpmpp_sde": [LAW],
-    "dpmpp_sde_gpu": [LAW],
+    "dpmpp_sde": [DISTRIBUTION],
+    "dpmpp_sde_gpu": [DISTRIBUTION],
     "dpmpp_2m_cfg_pp": [PLAIN.format("dpmpp_2m")],
-    "dpmpp_2m_sde": [LAW],
-    "dpmpp_2m_sde_gpu": [LAW],
-    "dpmpp_2m_sde_heun": [LAW],
-    "dpmpp_2m_sde_heun_gpu": [LAW],
-    "dpmpp_3m_sde": [LAW],
-    "dpmpp_3m_sde_gpu": [LAW],
+    "dpmpp_2m_sde": [DISTRIBUTION],
+    "dpmpp_2m_sde_gpu": [DISTRIBUTION],
+    "dpmpp_2m_sde_heun": [DISTRIBUTION],
+    "dpmpp_2m_sde_heun_gpu": [DISTRIBUTION],
+    "dpmpp_3m_sde": [DISTRIBUTION],
+    "dpmpp_3m_sde_gpu": [DISTRIBUTION],
     "ddpm": ["judged by 'euler', its deterministic twin"],
     "res_multistep_cfg_pp": [PLAIN.format("res_multistep")],
-    "res_multistep_ancestral": [LAW],
+    "res_multistep_ancestral": [DISTRIBUTION],
     "res_multistep_ancestral_cfg_pp": [PLAIN.format("res_multistep_ancestral"), QUIET],
     "gradient_estimation_cfg_pp": [PLAIN.format("gradient_estimation")],
-    "er_sde": [LAW],
-    "seeds_2": [LAW],
-    "seeds_3": [LAW],
+    "er_sde": [DISTRIBUTION],
+    "seeds_2": [DISTRIBUTION],
+    "seeds_3": [DISTRIBUTION],
     "sa_solver": [QUIET],
     "sa_solver_pece": [QUIET],
-    "exp_heun_2_x0_sde": [LAW],
-    "SamplerDPMPP_3M_SDE": [LAW],
-    "SamplerDPMPP_2M_SDE": [LAW],
-    "SamplerDPMPP_SDE": [LAW],
-    "SamplerDPMPP_2S_Ancestral": [LAW],
-    "SamplerEulerAncestral": [LAW],
+    "exp_heun_2_x0_sde": [DISTRIBUTION],
+    "SamplerDPMPP_3M_SDE": [DISTRIBUTION],
+    "SamplerDPMPP_2M_SDE": [DISTRIBUTION],
+    "SamplerDPMPP_SDE": [DISTRIBUTION],
+    "SamplerDPMPP_2S_Ancestral": [DISTRIBUTION],
+    "SamplerEulerAncestral": [DISTRIBUTION],
     "SamplerEulerAncestralCFGPP": [PLAIN.format("euler_ancestral"), QUIET],
-    "SamplerER_SDE": [LAW],
-    "reverse: SamplerER_SDE": [LAW],
+    "SamplerER_SDE": [DISTRIBUTION],
+    "reverse: SamplerER_SDE": [DISTRIBUTION],
     "SamplerSASolver": [QUIET],
-    "SamplerSEEDS2": [LAW],
+    "SamplerSEEDS2": [DISTRIBUTION],
     "SamplerEulerCFGpp": [PLAIN.format("euler")],
     "cfg_pp": [PLAIN.format("gradient_estimation")],
     "churn": [QUIET],
@@ -140,7 +140,7 @@ def test_the_report_says_how_each_sampler_is_judged_and_why(judged: Rows) -> Non
         own = OWN_REFERENCE.get(name)
         reference = f"the reference is computed with '{own}' itself" if own else MULTISTEP
         assert row["note"] == "; ".join([*NOTES.get(name, []), reference]), name
-        assert row["by_law"] == (LAW in row["note"]), name
+        assert row["by_distribution"] == (DISTRIBUTION in row["note"]), name
         assert row["reference_order"] == (2 if own else 3), name
 
 
@@ -203,7 +203,7 @@ def assert_optimised(rows: Rows) -> None:
         first = first.format(row["name"])
         assert row["report"].startswith(f"{first} scheduler ays_model, {STEPS} steps.\n\n"), name
         assert row["report"].count(row["note"]) == 1, name
-        assert ("law of its samples" in row["report"]) == row["by_law"], name
+        assert ("distribution of its samples" in row["report"]) == row["by_distribution"], name
 
 
 def test_every_name_of_the_drop_down_is_optimised(host_answer: Callable[..., Rows]) -> None:

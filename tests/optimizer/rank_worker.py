@@ -103,13 +103,13 @@ def told(result: Result, model: Model) -> dict[str, Any]:
 EQUAL: dict[str, dict[str, Any]] = {
     "euler": {"solver": "euler"},
     "dpmpp_2m": {"solver": "dpmpp_2m"},
-    "law": {"solver": "dpmpp_2m_sde", "budget": 1000},
+    "distribution": {"solver": "dpmpp_2m_sde", "budget": 1000},
     "paper": {"method": "paper"},
     "limited": {"finish": Rows(600)},
 }
 UNEVEN: dict[str, dict[str, Any]] = {  # 4 or 5 noises in a batch, but 3 at the fewest
     "uneven": {"solver": "dpmpp_2m", "budget": 1300},
-    "uneven law": {"solver": "dpmpp_2m_sde", "budget": 3000},
+    "uneven distribution": {"solver": "dpmpp_2m_sde", "budget": 3000},
     "few": {"solver": "euler", "budget": 400},
 }
 
@@ -184,7 +184,7 @@ def pair(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
         "journal written": lambda: plain(journal=written),
         "journal read": lambda: plain(journal=read),
         "failing": lambda: plain(Model(fails)),
-        "failing law": lambda: plain(Model(fails), solver="dpmpp_2m_sde", budget=1000),
+        "failing distribution": lambda: plain(Model(fails), solver="dpmpp_2m_sde", budget=1000),
         "no reference": lambda: plain(Model(no_reference)),
         "no further reference": lambda: plain(
             Model(no_further_reference), progress=lambda phase, _: phases.append(phase)

@@ -139,7 +139,7 @@ def test_if_every_run_fails_all_their_levels_are_named() -> None:
 @pytest.mark.parametrize(
     "settings, before_the_end",
     [({}, 70), ({"solver": "dpmpp_2m_sde", "budget": 2000}, 90)],
-    ids=["paired", "law"],
+    ids=["paired", "distribution"],
 )
 def test_noises_whose_reference_fails_end_the_comparison_with_those_before(
     settings: dict[str, Any], before_the_end: int

@@ -104,7 +104,7 @@ def test_budget_is_kept_and_the_result_is_no_worse_than_what_was_given(solver, s
 
 
 def chosen_by(result: Result, score: Score) -> float:
-    """What schedules are chosen by: the rank of paired errors, the mean of a law's values."""
+    """The figure to choose by: the rank of paired errors, the mean of a distribution's values."""
     return score.mean if result.criterion == "law" else score.rank(result.noises)
 
 

@@ -1,4 +1,4 @@
-"""Profiles: the law of the paths, the algebra of Gram matrices, and reproducibility."""
+"""Profiles: the distribution of the paths, the algebra of Gram matrices, and reproducibility."""
 
 import math
 
@@ -20,7 +20,7 @@ def measured(count: int = 7, **options) -> Profile:
     return measure_profile(DATA.denoise, DATA.sample(count, seed=1).float(), LEVELS, **options)
 
 
-def test_forward_path_has_the_joint_law_of_noise_added_level_by_level():
+def test_forward_path_has_the_joint_distribution_of_noise_added_level_by_level():
     levels = torch.tensor([30.0, 3.0, 2.9, 0.3, 0.01], dtype=torch.float64)
     x_0 = torch.full((4, 50_000), 5.0, dtype=torch.float64)
     path = list(forward_path(x_0, levels, generators(0, PATHS, range(4))))
@@ -219,7 +219,7 @@ def test_profile_in_parts_is_that_in_one(monkeypatch):
         return DATA.denoise(x, sigma)
 
     monkeypatch.setattr(profile_module, "WALKED", 2 * 4 * 6 * len(LEVELS) + 1)
-    monkeypatch.setattr(profile_module, "CHUNK", 4)
+    monkeypatch.setattr(profile_module, "PRODUCT_CHUNK", 4)
     parts = measure_profile(denoise, DATA.sample(7, seed=1).float(), LEVELS)
     assert set(rows) == {2}
     torch.testing.assert_close(parts.grams, whole.grams, rtol=1e-5, atol=1e-6)

@@ -136,7 +136,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> None:
 def test_two_ranks_find_what_one_process_does(job: str, pair: Any, alone: Any) -> None:
     found = of(pair[1], job)
     same(common(found), alone[job])
-    assert (alone[job]["criterion"] == "law") == (job == "law")
+    assert (alone[job]["criterion"] == "law") == (job == "distribution")
     rows = [one["own_rows"] for one in found]
     assert sum(rows) == sum(alone[job]["calls"].values()), "no row is computed twice"
     assert max(rows) <= 0.7 * sum(rows), "each computes its own"
@@ -221,7 +221,7 @@ def test_torchrun_starts_it(tmp_path: Path, alone: Any) -> None:
 
 
 @pytest.mark.parametrize(("job", "settings"), [
-    ("failing", {}), ("failing law", {"solver": "dpmpp_2m_sde", "budget": 1000}),
+    ("failing", {}), ("failing distribution", {"solver": "dpmpp_2m_sde", "budget": 1000}),
 ])  # fmt: skip
 def test_a_schedule_that_fails_on_one_rank_is_out_on_all(
     job: str, settings: dict[str, Any], pair: Any

@@ -11,7 +11,7 @@ from align_your_steps.optimizer import FLOW, DenoiserError, Meter, builtin_solve
 from align_your_steps.optimizer import problem as problem_module
 from align_your_steps.optimizer.diffusion.brownian import BrownianPath
 from align_your_steps.optimizer.diffusion.solvers import reference_solver
-from align_your_steps.optimizer.judging import distribution_runs as law_runs
+from align_your_steps.optimizer.judging import distribution_runs
 from align_your_steps.optimizer.judging.select import FINALISTS, Candidate
 from align_your_steps.optimizer.plan import FEWEST, REFINEMENT_SHARE
 from align_your_steps.optimizer.profile.profile_runs import profile_of
@@ -317,7 +317,7 @@ def test_stochastic_runs_are_the_same_however_many_paths_are_held(monkeypatch, h
 
     def ends() -> list[torch.Tensor]:
         made = begun(solver="dpmpp_2m_sde")
-        found = law_runs.LawRuns(made.references, FINE).ends(schedules)
+        found = distribution_runs.DistributionRuns(made.references, FINE).ends(schedules)
         assert found is not None
         assert made.spent["law reference"] == STEPS * BATCH
         return [found[0], *found[1]]
@@ -330,8 +330,8 @@ def test_stochastic_runs_are_the_same_however_many_paths_are_held(monkeypatch, h
             super().__init__(draw)
             rows.append(len(self.values[0]))
 
-    monkeypatch.setattr(law_runs, "BrownianPath", Watched)
-    monkeypatch.setattr(law_runs, "PATHS_HELD", held)
+    monkeypatch.setattr(distribution_runs, "BrownianPath", Watched)
+    monkeypatch.setattr(distribution_runs, "PATHS_HELD", held)
     for one, other in zip(expected, ends(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     point = 4 * (STEPS + 6) * 3

@@ -1,4 +1,4 @@
-"""The law of a stochastic solver's samples on Gaussian data, and the schedule of the least."""
+"""Distributions of stochastic samples on Gaussian data, and the schedule of least error."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from align_your_steps.optimizer.fit import spectrum
 from align_your_steps.optimizer.fit.spectrum import (
     deviations,
     gaussian_candidate,
-    gaussian_law,
+    gaussian_errors,
     output_variances,
 )
 from align_your_steps.optimizer.judging.select import Candidate
@@ -25,9 +25,9 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def law(levels: np.ndarray) -> float:
+def error(levels: np.ndarray) -> float:
     """The criterion, exactly, on DATA."""
-    return float(np.linalg.norm(gaussian_law("ddim_stochastic", levels, DATA.variances.sqrt())))
+    return float(np.linalg.norm(gaussian_errors("ddim_stochastic", levels, DATA.variances.sqrt())))
 
 
 @pytest.mark.parametrize("chunk", [2**16, 3])
@@ -40,17 +40,17 @@ def test_deviations_are_those_of_the_covariance(monkeypatch, chunk):
 
 @pytest.mark.parametrize("solver", ["ddim_stochastic", "dpmpp_2m_sde"])
 @pytest.mark.parametrize("steps", [1, 2, 7])
-def test_law_is_that_of_the_solver_run_on_gaussian_data(solver, steps):
+def test_errors_are_those_of_the_solver_run_on_gaussian_data(solver, steps):
     sigmas = torch.from_numpy(np.append(np.geomspace(HIGH, LOW, steps), 0.0))
     variances = output_variances(solver, DATA.denoise, sigmas, 8)
     expected = variances.sqrt() - DATA.variances.sqrt()
-    found = gaussian_law(solver, sigmas.numpy(), DATA.variances.sqrt())
+    found = gaussian_errors(solver, sigmas.numpy(), DATA.variances.sqrt())
     assert found == pytest.approx(expected.double().numpy(), abs=2e-6)
 
 
-def test_law_of_two_steps_is_the_recursion_done_by_hand():
+def test_error_of_two_steps_is_the_recursion_done_by_hand():
     s, t, c = 8.0, 0.7, 1.5
-    (found,) = gaussian_law("ddim_stochastic", np.array([s, t, 0.0]), torch.tensor([c]).double())
+    (found,) = gaussian_errors("ddim_stochastic", np.array([s, t, 0.0]), torch.tensor([c]).double())
     middle = ((c**2 + t**2) / (c**2 + s**2)) ** 2 * s**2 + t**2 * (1 - t**2 / s**2)
     assert found == pytest.approx(c**2 / (c**2 + t**2) * middle**0.5 - c)
 
@@ -60,13 +60,13 @@ def test_schedule_found_loses_less_than_any_start_and_no_level_moved_gains():
     found = gaussian_candidate("ddim_stochastic", ends, STARTS, VE, LOW).sigmas.double().numpy()
     assert found[0] == pytest.approx(HIGH)
     assert found[-1] == 0.0 < LOW <= found[-2]
-    least = min(law(start.sigmas.double().numpy()) for start in STARTS)
-    assert law(found) < 0.85 * least
+    least = min(error(start.sigmas.double().numpy()) for start in STARTS)
+    assert error(found) < 0.85 * least
     for k in range(1, 6):
         for factor in (0.9, 1.1):
             moved = found.copy()
             moved[k] *= factor
-            assert law(moved) > law(found)
+            assert error(moved) > error(found)
 
 
 @pytest.mark.parametrize("start", [k for k, one in enumerate(STARTS) if "quad" not in one.name])

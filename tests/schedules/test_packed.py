@@ -13,7 +13,7 @@ import pytest
 from align_your_steps.schedules import CalibratedSampler, Provenance, SavedSchedule, Schedule
 from align_your_steps.schedules.store.json_file import LARGEST, from_json, to_json
 from align_your_steps.schedules.store.version import NewerVersionError, check_version
-from align_your_steps.schedules.store.workflow_json import MOST, NEEDED, packed, unpacked
+from align_your_steps.schedules.store.workflow_json import MOST_TEXT, NEEDED, packed, unpacked
 from align_your_steps.tests.schedules.made import with_samplers
 
 ONE = with_samplers()
@@ -78,7 +78,7 @@ def test_numbers_come_back_to_the_last_bit() -> None:
     assert back[0].samplers == first.samplers and back[0].schedule == first.schedule
     assert len(back) == 1 + len(more)
     assert all(map(same, back, (first, *more)))
-    assert len(json.dumps(found)) < MOST
+    assert len(json.dumps(found)) < MOST_TEXT
 
 
 def test_the_name_outside_counts() -> None:
@@ -104,7 +104,7 @@ def test_it_stays_small_however_many_numbers_of_steps_there_are(plain: bool) -> 
     first = result(31, counts, plain=plain)
     more = [result(count, plain=plain) for count in counts] * 3
     found, left_out = packed(first, more)
-    assert len(json.dumps(found)) <= MOST
+    assert len(json.dumps(found)) <= MOST_TEXT
     back = unpacked(through_a_page(found), "x")
     assert back[0].schedule.levels == first.schedule.levels
     assert back[0].samplers == first.samplers[: len(back[0].samplers)]

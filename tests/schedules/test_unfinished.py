@@ -162,7 +162,7 @@ def test_what_is_too_much_is_not_kept(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = kept(tmp_path).stat().st_size
-    monkeypatch.setattr(module, "LARGEST", 2 * size + size // 2)
+    monkeypatch.setattr(module, "LARGEST_UNFINISHED", 2 * size + size // 2)
     unfinished = Unfinished(tmp_path, REQUEST)
     for name in ("00002", "00003", "00004"):
         unfinished.put(name, TENSORS)
@@ -186,14 +186,14 @@ def test_work_that_nobody_comes_back_to_is_deleted(
     foreign.mkdir()
     os.utime(foreign, (0, 0))
     size = sum(file.stat().st_size for file in folders[0].iterdir())
-    monkeypatch.setattr(module, "LARGEST", 4 * size + size // 2)
+    monkeypatch.setattr(module, "LARGEST_UNFINISHED", 4 * size + size // 2)
     Unfinished(tmp_path, {**REQUEST, "seed": 1})
     # 0 is too old; 1 is being continued; of the others the newest fit into half of the room.
     assert {seed for seed, folder in folders.items() if folder.exists()} == {1, 2, 3}
-    monkeypatch.setattr(module, "LARGEST", 2 * size + size // 2)
+    monkeypatch.setattr(module, "LARGEST_UNFINISHED", 2 * size + size // 2)
     Unfinished(tmp_path, {**REQUEST, "seed": 1})
     assert {seed for seed, folder in folders.items() if folder.exists()} == {1, 3}
-    monkeypatch.setattr(module, "MOST", 0)
+    monkeypatch.setattr(module, "MOST_FOLDERS", 0)
     Unfinished(tmp_path, {**REQUEST, "seed": 1})
     assert {seed for seed, folder in folders.items() if folder.exists()} == {1}
     assert foreign.exists()
@@ -203,7 +203,7 @@ def test_work_of_a_newer_version_is_not_used_and_not_written_over(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(module, "FORMAT_VERSION", 2)
+        patch.setattr(module, "UNFINISHED_VERSION", 2)
         path = kept(tmp_path)
     before = path.read_bytes()
     unfinished = Unfinished(tmp_path, REQUEST)

@@ -30,6 +30,8 @@ from align_your_steps.schedules.store.saved_schedule import to_bytes
 
 __all__ = [
     "CHANGES",
+    "SOURCES",
+    "WRITING",
     "Child",
     "State",
     "change",
@@ -51,11 +53,11 @@ REQUEST = {"identity": "model", "steps": 3}
 LARGE = 2**19  # elements: kills land in the middle of writing them
 # The functions that write. Before every line of these a process may be killed.
 WRITING = {
-    *("save", "add", "rename", "delete", "forget", "_place", "_newest", "_rename_file"),
+    *("save", "add", "rename", "delete", "forget", "_path_for", "_newest", "_rename_file"),
     *("locked", "all_locked", "_remove_leftovers"),
     *("write_whole", "writing", "put", "sync", "free_path"),
 }
-SOURCES = ("changes.py", "locked.py", "writing.py", "unfinished.py")
+SOURCES = ("changes.py", "folder_lock.py", "atomic_write.py", "unfinished.py")
 
 State = list[tuple[str, ...]]  # folder, kind of file, digest, and the rest of its content
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import random
 import shutil
 import statistics
@@ -14,6 +15,8 @@ import pytest
 from align_your_steps.schedules.store import folder_lock as locked
 from align_your_steps.tests.torture.changing import (
     CHANGES,
+    SOURCES,
+    WRITING,
     Child,
     State,
     change,
@@ -43,6 +46,12 @@ def template(tmp_path: Path) -> Path:
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here whoever finds a lock taken by a dead process fails at once."""
     monkeypatch.setattr(locked, "PATIENCE", 0.0)
+
+
+def test_every_place_at_which_a_process_is_killed_is_there() -> None:
+    files = [Path(locked.__file__).with_name(name) for name in SOURCES]
+    bodies = [node for path in files for node in ast.walk(ast.parse(path.read_text("utf-8")))]
+    assert {node.name for node in bodies if isinstance(node, ast.FunctionDef)} >= WRITING
 
 
 def copied(template: Path) -> Path:

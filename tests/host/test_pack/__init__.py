@@ -19,7 +19,7 @@ from .latents import (
     AYSTestShowLatent,
 )
 from .listening import AYSTestTrespass
-from .model import AYSTestConditioning, AYSTestModel, AYSTestPatch
+from .model import AYSTestCLIP, AYSTestConditioning, AYSTestModel, AYSTestPatch
 from .narrow import AYSTestNarrow
 from .vae import AYSTestDigitsVAE
 
@@ -33,6 +33,7 @@ class TestExtension(ComfyExtension):
             AYSTestAnything,
             AYSTestBroken,
             AYSTestCheckpoint,
+            AYSTestCLIP,
             AYSTestConditioning,
             AYSTestDigitsVAE,
             AYSTestEmbedding,

@@ -117,7 +117,7 @@ async def held(request: web.Request) -> web.Response:
 
 async def patience(request: web.Request) -> web.Response:
     """Set how long a body may take."""
-    _questions().PATIENCE = float(request.query["s"])
+    _questions().UPLOAD_PATIENCE = float(request.query["s"])
     return web.json_response({})
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from align_your_steps.tests.host.host_law import BUDGET, PREDICTIONS
+from align_your_steps.tests.host.host_distribution import BUDGET, PREDICTIONS
 
-SCRIPT = Path(__file__).with_name("host_law.py")
+SCRIPT = Path(__file__).with_name("host_distribution.py")
 
 each_prediction = pytest.mark.parametrize("prediction", PREDICTIONS)
 
@@ -42,7 +42,7 @@ def test_a_finer_run_along_the_same_path_ends_closer_than_along_another(
 
 
 @each_prediction
-def test_a_stochastic_sampler_is_judged_by_the_law_within_the_budget(
+def test_a_stochastic_sampler_is_judged_by_the_distribution_within_the_budget(
     measured: dict[str, Any],
 ) -> None:
     result = measured["result"]

@@ -10,8 +10,8 @@ from align_your_steps.optimizer import Meter, Result, builtin_solver
 from align_your_steps.optimizer.diffusion.coordinate import VE
 from align_your_steps.optimizer.diffusion.solvers import DETERMINISTIC_TWIN, stochastic_solver
 from align_your_steps.optimizer.fit.spectrum import GAUSSIAN, gaussian_candidate, output_variances
-from align_your_steps.optimizer.judging import distribution as law
-from align_your_steps.optimizer.judging.distribution import FINALISTS, law_errors
+from align_your_steps.optimizer.judging import distribution
+from align_your_steps.optimizer.judging.distribution import FINALISTS, distribution_errors
 from align_your_steps.optimizer.judging.select import Candidate, Score
 from align_your_steps.optimizer.plan import FEWEST_NOISES
 from align_your_steps.schedules.curves import discrete_table, hand_made
@@ -43,12 +43,12 @@ def criterion(x: torch.Tensor, y: torch.Tensor) -> float:
 
 def test_criterion_of_the_reference_itself_is_zero():
     x = normal(16, 3, 4, seed=0)
-    assert law_errors(x, x) == [0.0] * 16
+    assert distribution_errors(x, x) == [0.0] * 16
 
 
 def test_values_average_to_the_criterion_and_spread_as_the_jackknife_says():
     x, y = normal(12, 30, seed=0), normal(12, 30, seed=1)
-    values = np.array(law_errors(x, y))
+    values = np.array(distribution_errors(x, y))
     assert values.mean() == pytest.approx(criterion(x, y))
     kept = [torch.arange(12) != k for k in range(12)]
     without = np.array([criterion(x[rows], y[rows]) for rows in kept])
@@ -58,11 +58,11 @@ def test_values_average_to_the_criterion_and_spread_as_the_jackknife_says():
 
 def test_criterion_sees_shift_and_width_and_not_which_sample_is_which():
     x = normal(64, 3, seed=0)
-    assert np.mean(law_errors(x + 0.5, x)) == pytest.approx(0.5)
-    assert np.mean(law_errors(x.flip(0), x)) == pytest.approx(0.0, abs=1e-7)
+    assert np.mean(distribution_errors(x + 0.5, x)) == pytest.approx(0.5)
+    assert np.mean(distribution_errors(x.flip(0), x)) == pytest.approx(0.0, abs=1e-7)
     centred = x - x.mean(0)
     width = float(x.var(0).mean() ** 0.5)
-    assert np.mean(law_errors(2.0 * centred, centred)) == pytest.approx(width)
+    assert np.mean(distribution_errors(2.0 * centred, centred)) == pytest.approx(width)
 
 
 def test_standard_error_is_the_spread_over_repetitions():
@@ -71,7 +71,7 @@ def test_standard_error_is_the_spread_over_repetitions():
     for k in range(300):
         y = normal(24, 50, seed=3 * k)
         x, w = 1.3 * y + 0.2, 1.2 * y + 0.3 + 0.2 * normal(24, 50, seed=3 * k + 1)
-        one, other = np.array(law_errors(x, y)), np.array(law_errors(w, y))
+        one, other = np.array(distribution_errors(x, y)), np.array(distribution_errors(w, y))
         means.append(one.mean())
         errors.append(one.std(ddof=1) / 24**0.5)
         differences.append((one - other).mean())
@@ -82,23 +82,23 @@ def test_standard_error_is_the_spread_over_repetitions():
 
 def test_values_are_the_same_in_parts_of_the_elements(monkeypatch):
     x, y = normal(9, 5, 6, seed=0), normal(9, 5, 6, seed=1)
-    whole = law_errors(x, y)
-    monkeypatch.setattr(law, "CHUNK", 7)
-    assert law_errors(x, y) == pytest.approx(whole)
+    whole = distribution_errors(x, y)
+    monkeypatch.setattr(distribution, "CHUNK", 7)
+    assert distribution_errors(x, y) == pytest.approx(whole)
 
 
 def test_end_points_that_are_no_numbers_are_infinitely_far():
     x = normal(8, 3, seed=0)
     bad = x.clone()
     bad[2, 1] = math.nan
-    assert Score(None, law_errors(bad, x)).mean == math.inf
+    assert Score(None, distribution_errors(bad, x)).mean == math.inf
 
 
 # -- the method -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("solver", sorted(DETERMINISTIC_TWIN))
-def test_stochastic_solver_is_judged_by_the_law_of_its_samples(solver):
+def test_stochastic_solver_is_judged_by_the_distribution_of_its_samples(solver):
     result = found(solver=solver)
     assert result.criterion == "law"
     assert {"law reference", "candidates"} <= set(result.calls)
@@ -166,7 +166,7 @@ def test_budget_is_kept_whatever_the_criterion(steps):
         ("dpmpp_2m_sde", {"method": "paper"}),
     ],
 )
-def test_twin_judges_where_the_law_does_not(solver, options):
+def test_twin_judges_where_the_distribution_does_not(solver, options):
     by_twin = found(solver=solver, **options)
     assert by_twin.criterion == "paired error"
     twin = found(solver=DETERMINISTIC_TWIN[solver], **options)
@@ -180,7 +180,7 @@ def test_same_seed_gives_the_same_result():
 
 
 class Own:
-    """A solver of the caller's, with what `optimize` needs to judge it by the law."""
+    """A solver of the caller's, with what `optimize` needs to judge it by the distribution."""
 
     calls_per_step = 1
 
@@ -192,7 +192,7 @@ class Own:
         return self.twin(noise, sigmas, seed)
 
 
-def test_solver_of_the_callers_is_judged_by_the_law_if_its_calls_are_counted():
+def test_solver_of_the_callers_is_judged_by_the_distribution_if_its_calls_are_counted():
     meter = Meter()
 
     def metered(x, sigma):
@@ -224,33 +224,33 @@ def test_schedule_on_which_the_stochastic_solver_fails_does_not_win():
     assert math.isfinite(result.error.mean)
 
 
-def law_distance(sigmas: torch.Tensor, solver: str) -> float:
+def distance_to_data(sigmas: torch.Tensor, solver: str) -> float:
     """The criterion's exact value on Gaussian data, where every mean is 0."""
     std = output_variances(solver, DATA.denoise, sigmas, 8).sqrt()
     return float((std - DATA.variances.sqrt()).square().mean().sqrt())
 
 
-def test_what_the_law_chooses_is_far_better_than_what_was_given_on_gaussian_data():
+def test_what_the_distribution_chooses_is_far_better_than_what_was_given_on_gaussian_data():
     """In every seed. The twin's choice is as good here: it misleads where pictures part."""
     given = min(
-        law_distance(torch.as_tensor(levels).float(), "dpmpp_2m_sde")
+        distance_to_data(torch.as_tensor(levels).float(), "dpmpp_2m_sde")
         for levels in hand_made(5, TABLE).values()
     )
     for seed in range(4):
         result = found(seed=seed, budget=12_000)
         assert result.criterion == "law"
-        assert law_distance(result.sigmas, "dpmpp_2m_sde") < 0.8 * given
+        assert distance_to_data(result.sigmas, "dpmpp_2m_sde") < 0.8 * given
 
 
-def test_first_order_comes_close_to_the_least_law_on_gaussian_data():
+def test_first_order_comes_close_to_the_least_on_gaussian_data():
     """In every seed, whatever was given."""
     sigmas = [torch.as_tensor(levels).float() for levels in hand_made(5, TABLE).values()]
-    given = min(law_distance(levels, "ddim_stochastic") for levels in sigmas)
+    given = min(distance_to_data(levels, "ddim_stochastic") for levels in sigmas)
     exact = DATA.variances.sqrt() * normal(2000, 8, seed=0)
     starts = [Candidate(str(k), levels) for k, levels in enumerate(sigmas)]
     best = gaussian_candidate("ddim_stochastic", exact, starts, VE, LOW)
-    least = law_distance(best.sigmas, "ddim_stochastic")
+    least = distance_to_data(best.sigmas, "ddim_stochastic")
     assert least < 0.9 * given
     for seed in range(4):
         result = found(solver="ddim_stochastic", seed=seed)
-        assert law_distance(result.sigmas, "ddim_stochastic") < min(0.95 * given, 1.2 * least)
+        assert distance_to_data(result.sigmas, "ddim_stochastic") < min(0.95 * given, 1.2 * least)
