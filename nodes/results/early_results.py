@@ -97,13 +97,9 @@ def account(
 
 
 def _compared(result: Result, given: Mapping[str, Any]) -> str:
-<<<<<<< HEAD
-    """How many of the standard choices were among those that were compared."""
+    """Count the standard choices that were among those that were compared."""
     if not result.noises:
         return "nothing was compared"
-=======
-    """Count the standard choices that were among those that were compared."""
->>>>>>> main
     compared = len(result.scores)
     had = sum(score.candidate.given for score in result.scores)
     if result.sampler is not None:
