@@ -32,7 +32,7 @@ T = TypeVar("T")
 # By the first word of a measurement; others compare.
 PHASES = {"path": "reference", "check": "reference", "reference": "reference"}
 PHASES |= dict.fromkeys(("probe", "greedy", "tangents", "run"), "fit")
-SAME = 1e-3  # relative, between the highest levels of two samplers of one model
+NEARLY = 1e-3  # relative, between the highest levels of two samplers of one model
 
 
 def calibrated(
@@ -80,8 +80,8 @@ def _usable(samplers: Sequence[Multistep], problem: Problem) -> Iterator[tuple[s
     kept = problem.elements is not None
     for number, one in enumerate(samplers, 1):
         same = one.steps == problem.steps and one.levels[-1] == 0.0
-        near = abs(one.levels[0] / problem.t_max - 1.0) < SAME
-        keeps = one.told == one.levels[:-1] and abs(sum(one.weights[-1]) - 1.0) < SAME
+        near = abs(one.levels[0] / problem.t_max - 1.0) < NEARLY
+        keeps = one.told == one.levels[:-1] and abs(sum(one.weights[-1]) - 1.0) < NEARLY
         if same and near and (keeps or not kept):
             yield f"earlier {number}", replace(one, levels=(problem.t_max, *one.levels[1:]))
 

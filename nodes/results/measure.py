@@ -160,7 +160,7 @@ def _summary(task: Task, result: Result) -> str:
 
 def _figures(task: Task, result: Result) -> dict[str, Any]:
     """Notes of a result for those who use it."""
-    figures = {
+    figures: dict[str, Any] = {
         "method": shown_name(result.method),
         **({"error": result.error.figure} if result.noises else {}),
         CRITERION: result.criterion,

@@ -18,7 +18,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -239,7 +239,7 @@ class Bench:
 
         return Run.joined(
             [
-                _as_run(self.once(key, part, lambda part=part: measure(part), sampler))
+                _as_run(self.once(key, part, partial(measure, part), sampler))
                 for part in blocks(noises)
             ]
         )
@@ -277,7 +277,7 @@ class Bench:
             return {"tangents": found}
 
         parts = [
-            self.once("tangents", part, lambda part=part: measure(part), sampler)["tangents"]
+            self.once("tangents", part, partial(measure, part), sampler)["tangents"]
             for part in blocks(range(count))
         ]
         return torch.cat(parts)

@@ -25,7 +25,7 @@ from ..fit.bench import Bench, blocks, marked
 from ..gain import Gain
 from ..runs.meter import NotFiniteError
 
-__all__ = ["SMALLER", "Calibrated", "Race"]
+__all__ = ["SMALLER", "Calibrated", "Race", "first_raced"]
 
 FIRST_RACED = 2**20  # numbers of raced noises begin at a multiple of it, those of a fit at 0
 SMALLER = "smaller"  # the name of what the round before has fitted
@@ -81,7 +81,7 @@ class Calibrated:
         return Calibrated(winner, pair, fitted, pairs, errors, gain)
 
 
-def _first(earlier: Mapping[str, Multistep]) -> int:
+def first_raced(earlier: Mapping[str, Multistep]) -> int:
     """The number of the first noise: others than those that have chosen earlier samplers."""
     marks = "".join(sorted(map(marked, earlier.values())))
     return (
@@ -108,7 +108,7 @@ class Race:
         better: Callable[[Calibrated], None],
     ):
         self.bench, self.better = bench, better
-        self.first, self.count = _first(earlier), 0
+        self.first, self.count = first_raced(earlier), 0
         self.best: Calibrated | None = None
         self.pairs: dict[str, Multistep] = {}
         self.earlier = dict(earlier)

@@ -12,11 +12,14 @@ from align_your_steps.optimizer import Conditions, Result
 from align_your_steps.optimizer.diffusion.multistep import textbook
 from align_your_steps.optimizer.diffusion.noise import SELECTION, generators, unit_noise
 from align_your_steps.optimizer.diffusion.solvers import CALIBRATED
+from align_your_steps.optimizer.judging.race import first_raced
 from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from torch import Tensor
 
 DIM, SEED, HIGH, LOW = 12, 3, 15.0, 0.05
-NOISE = unit_noise(generators(SEED, SELECTION, range(256)), (DIM,))
+RACED = first_raced({})
+NUMBERS = [*range(256), *range(RACED, RACED + 64)]  # of noises
+NOISE = unit_noise(generators(SEED, SELECTION, NUMBERS), (DIM,))
 ALIKE = Mixture.random(DIM, 5, seed=1, std=0.3)
 APART = 8.0  # of the conditions' means
 KARRAS = [*np.linspace(HIGH ** (1 / 7), LOW ** (1 / 7), 5) ** 7, 0.0]
@@ -50,7 +53,8 @@ class Prompted:
     def _numbers(self, unit: Tensor) -> list[int]:
         """The noises' numbers; none where these are moved ones, or none of them."""
         apart = (unit[:, None] - NOISE).norm(dim=2)
-        return apart.argmin(1).tolist() if float(apart.amin(1).max()) < 1e-3 else []
+        near = float(apart.amin(1).max()) < 1e-3
+        return [NUMBERS[k] for k in apart.argmin(1).tolist()] if near else []
 
 
 def found(denoise: Any, solver: str, **settings: Any) -> Result:
