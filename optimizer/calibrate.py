@@ -11,9 +11,9 @@
 4. The race (judging/race.py) of what the fit has left and the likeliest pairs, one of Euler's among
    them, on fresh noises.
 
-All of it in rounds that grow: the first fits to three noises and races on three, every other one
-has twice the calls that were spent before, and the last all that are left. Nothing of a smaller
-round is done twice in a larger one but the greedy fit. So there is soon something that was
+All of it in rounds that grow: the first fits to three noises and races on three, each further one
+ends at three times the calls spent before, and the last takes all that are left. Nothing of a
+smaller round is done twice in a larger one but the greedy fit. So there is soon something that was
 measured, and whenever the work ends, the best measured so far is what was found. Before anything
 was, it is the pair that the linear model of the first references names, else the one that would be
 best for Gaussian data.
