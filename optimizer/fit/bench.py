@@ -108,6 +108,9 @@ class Bench:
     Arguments:
         reference: steps of the references.
         boundary: the EDM level at and below which another model answers; 0: there is one model.
+
+    path:   the references so far; None: none yet
+    slopes: [n, K] of the linear model, at the levels of `probe`
     """
 
     def __init__(
@@ -132,6 +135,7 @@ class Bench:
         self.probe = textbook(START, probed, boundary)
         self.path: Path | None = None
         self._probes: Run | None = None
+        self.slopes = torch.empty(0)
 
     def _fine(self, name: str, highest: float, count: int, **shape: float) -> Multistep:
         """A textbook sampler of many steps."""
@@ -312,7 +316,8 @@ class Bench:
             self._probes = more if self._probes is None else Run.joined([self._probes, more])
         assert self._probes is not None
         made = self._probes.part(noises)
-        return slopes(self.probe, self.source.noise(noises), made, path, self._few)
+        self.slopes = slopes(self.probe, self.source.noise(noises), made, path, self._few)
+        return self.slopes
 
     def _few(self, x: Tensor) -> Tensor:
         return self.elements(x)[:, :FEWER]

@@ -36,6 +36,7 @@ class GrowingFit:
 
     noises: that it has been fitted to
     joint:  joint steps that were made
+    beside: samplers and their runs on all of these noises
 
     Arguments:
         told, whole, model_level: as for `calibrate`.
@@ -48,6 +49,7 @@ class GrowingFit:
         self.model_level = model_level
         self.noises = self.joint = 0
         self.last: _Fitted | None = None
+        self.beside: list[tuple[Multistep, Run]] = []
 
     def grown(
         self, starts: Sequence[Multistep], plan: Round, room: Callable[[int], bool]
@@ -74,6 +76,7 @@ class GrowingFit:
         begun = [
             _Fitted(*self.bench.greedy(self._known(start), noises, self.whole)) for start in starts
         ]
+        self.beside = [(one.sampler, one.made) for one in begun]
         return min(begun, key=lambda one: path.log_error(one.made.end))
 
     def _nearer(self, greedy: _Fitted, count: int) -> _Fitted:
@@ -82,6 +85,7 @@ class GrowingFit:
             return greedy
         more = self.bench.run(self.last.sampler, range(self.noises, count))
         last = replace(self.last, made=Run.joined([self.last.made, more]))
+        self.beside.append((last.sampler, last.made))
         path = self.bench.path_of(count)
         return min(last, greedy, key=lambda one: path.log_error(one.made.end))
 
@@ -104,6 +108,7 @@ class GrowingFit:
             if len({*above}) > 1:
                 continue  # its rows are for another switch
             made = bench.run(moved, range(count))
+            self.beside.append((moved, made))
             if path.log_error(made.end) < path.log_error(fitted.made.end):
                 return _Fitted(moved, made, move.total + length * step)
         return None
