@@ -188,6 +188,10 @@ class LocalLab:
         """Rows so far."""
         return self.rows
 
+    def fits(self, rows: int) -> bool:
+        """Tell whether so many more rows stay within the budget."""
+        return self.rows + rows <= self.budget
+
     def decide(self, choose: Callable[[int], T]) -> T:
         """What is chosen by the budget."""
         return choose(self.budget)

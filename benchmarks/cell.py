@@ -18,7 +18,6 @@ from torch import Tensor
 from ..optimizer import Known, Result, builtin_solver, optimize
 from ..optimizer.diffusion.coordinate import spread
 from ..optimizer.diffusion.solvers import DETERMINISTIC_TWIN
-from ..optimizer.fit.spectrum import output_variances
 from ..schedules.curves import time_uniform
 from .metrics import (
     end_point_errors,
@@ -26,6 +25,7 @@ from .metrics import (
     energy_distance,
     gaussian_kl,
     gaussian_w2,
+    output_variances,
     paired,
     sliced_w2,
 )

@@ -56,7 +56,8 @@ def main() -> None:
 @torch.no_grad()
 def path(sampler: Multistep, denoise: Denoiser, noise: Tensor) -> Tensor:
     """The states of a run on the way [n+1, B, elements], each over sqrt(1 + t²)."""
-    x, outputs, states = sampler.levels[0] * noise, [], []
+    x, states = sampler.levels[0] * noise, []
+    outputs: list[Tensor] = []
     for i, t in enumerate(sampler.levels):
         states.append((x / (1.0 + t * t) ** 0.5).flatten(1))
         if i < sampler.steps:
@@ -86,9 +87,15 @@ def draw_paths(axes: Axes, paths: dict[str, Tensor]) -> None:
     aside = astray / astray.norm()
     for name, states in paths.items():
         moved = states[:, k] - fine[0, k]
-        style = {"color": COLOURS[name], "marker": "o"} if name in COLOURS else {"color": "0.6"}
-        width = 1.5 if name in COLOURS else 5
-        axes.plot(moved @ along, moved @ aside, label=name, linewidth=width, **style)
+        known = name in COLOURS
+        axes.plot(
+            moved @ along,
+            moved @ aside,
+            label=name,
+            linewidth=1.5 if known else 5,
+            color=COLOURS.get(name, "0.6"),
+            marker="o" if known else "",
+        )
     axes.set(xlabel="from noise to image", ylabel="aside", title="the path of one seed")
     axes.legend()
 

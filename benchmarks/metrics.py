@@ -19,9 +19,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor
+
+from ..optimizer import SOLVERS, Denoiser
 
 __all__ = [
     "Energy",
@@ -34,6 +37,7 @@ __all__ = [
     "gaussian_w2",
     "median_distance",
     "mmd2",
+    "output_variances",
     "paired",
     "sliced_w2",
 ]
@@ -160,6 +164,20 @@ def sliced_w2(x: Tensor, y: Tensor, seed: int, directions: int = DIRECTIONS) -> 
     u = u / u.norm(dim=0)
     difference = (x @ u).sort(0).values - (y @ u).sort(0).values
     return float(difference.square().mean().sqrt())
+
+
+def output_variances(solver: str, denoise: Denoiser, sigmas: Tensor, dim: int) -> Tensor:
+    """Variance of every element that a solver makes of unit noise, [d], exact.
+
+    Where D is linear and acts on every element by itself, x_0 = Σ_k g_k e_k with e_0 the initial
+    noise and e_k the k-th fresh one, so Var x_0 = Σ_k g_k². Row k of one run has e_k = 1, all
+    others 0, and ends in g_k.
+    """
+    levels = sigmas.double()
+    rows = torch.eye(len(levels), dtype=torch.float64)[:, :, None].expand(-1, -1, dim)
+    drawn = count(1)
+    gains = SOLVERS[solver](denoise, levels[0] * rows[:, 0], levels, lambda: rows[:, next(drawn)])
+    return gains.square().sum(0)
 
 
 def gaussian_kl(true: Tensor, got: Tensor) -> float:

@@ -7,7 +7,7 @@ fit to one class. Held out are other noises of four other classes. Of a cell, wh
 scale, a number of steps and a seed that draws the classes, the noises and the calibrations,
 
     others   mean error on them over that of a sampler fitted to that class alone, geometric mean
-    single   the same of a sampler that was fitted to one class, the first of the four
+    single   the same of a sampler that was fitted to the first of the four alone
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,9 +12,10 @@ from comfy_api.latest import io
 from ..optimizer import Comparison
 from . import host
 from .inputs.choose import fingerprint
+from .inputs.compared import Named, Setting, Way, named_schedules, ways_of, with_attached
 from .inputs.guidance import guidance_scale, guided_model, linked_guider
 from .inputs.limits import within_limits
-from .inputs.schedule_list import named_schedules, parsed_names
+from .inputs.schedule_list import Entry, parsed_entries
 from .inputs.schema import (
     denoise_input,
     exact_inputs,
@@ -38,7 +40,7 @@ log = logging.getLogger("align_your_steps")
 
 
 class AYSCompare(io.ComfyNode):
-    """Rank schedules by how far few steps end from many steps of the same noise."""
+    """Rank schedules, and pairs of sampler and schedule, by how far they end from many steps."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -48,9 +50,9 @@ class AYSCompare(io.ComfyNode):
             display_name="Compare Schedules",
             category=host.scheduler_category(),
             description=(
-                "Ranks schedules for your model, prompt and sampler: the nearer the picture in few "
-                "steps is to the picture in many steps from the same noise, the better. Gives a "
-                "table, a plot and, with a VAE linked, the pictures side by side."
+                "Ranks schedules, or pairs of sampler and schedule, for your model and prompt: the "
+                "nearer the image in few steps is to that of the same seed in many steps, the "
+                "better. Gives a table, a plot and, with a VAE linked, the images side by side."
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The model that you sample with, with its LoRAs."),
@@ -75,29 +77,40 @@ class AYSCompare(io.ComfyNode):
                     tooltip="What to compare, separated by commas or lines: schedulers of KSampler "
                     "(simple, normal, karras, beta, ...), tables that NVIDIA published (SD1.5, "
                     "SDXL, DeepFloyd IF, SVD), names of schedules that you have saved, and 'auto': "
-                    "the one saved for this model that is nearest to these settings.",
+                    "the one saved for this model that is nearest to these settings. With a "
+                    "sampler before it, as in 'dpmpp_2m karras, euler normal, ays_model', each is "
+                    "run with its own, in as many model calls.",
                 ),
                 io.Int.Input(
                     "noises",
+                    display_name="seeds",
                     default=8,
                     min=1,
                     max=MOST_NOISES,
-                    tooltip="How many starting noises to measure on; the average counts. Each "
-                    "takes one many-step image and one image per schedule. More tell "
-                    "close schedules apart more surely.",
+                    tooltip="How many seeds to measure on; the average counts. Each takes one "
+                    "image in many steps and one image per schedule. More tell close schedules "
+                    "apart more surely.",
                 ),
                 seed_input(
-                    "Of the starting noises. The first one is the noise that KSampler "
-                    "makes from this seed: it is the one whose pictures are shown."
+                    "The first of the seeds that are measured on: the same as KSampler's, and the "
+                    "one whose images are shown."
                 ),
                 *exact_inputs(),
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="Link a VAE to see the pictures themselves: the first noise in many "
+                    tooltip="Link a VAE to see the images themselves: the first seed in many "
                     "steps, and with every schedule.",
                 ),
                 *sigmas_inputs(fewest=0),
+                io.Boolean.Input(
+                    "steps_needed",
+                    default=True,
+                    optional=True,
+                    tooltip="Also measure how many steps the others need to come as close as the "
+                    "best one, up to three times as many. Takes about as long again, or a few "
+                    "times as long with many schedules.",
+                ),
             ],
             outputs=[
                 io.Sigmas.Output(
@@ -114,7 +127,7 @@ class AYSCompare(io.ComfyNode):
                 ),
                 io.Image.Output(
                     display_name="images",
-                    tooltip="The pictures of the first noise side by side, the many-step one "
+                    tooltip="The images of the first seed side by side, the one in many steps "
                     "first. Without a VAE: the plot again.",
                 ),
             ],
@@ -137,7 +150,7 @@ class AYSCompare(io.ComfyNode):
         sigmas: some hosts hand over a growing list of inputs whether it is asked for or not
         """
         try:
-            parsed_names(schedules or "")  # None: linked, not yet known
+            parsed_entries(schedules or "")  # None: linked, not yet known
         except ValueError as error:
             return str(error)
         return True
@@ -146,7 +159,7 @@ class AYSCompare(io.ComfyNode):
     def fingerprint_inputs(cls, schedules: str | None = None, **_: Any) -> Any:
         """A cached output holds until a saved schedule that is compared changes."""
         try:
-            names = parsed_names(schedules or "")
+            names = [entry.schedule for entry in parsed_entries(schedules or "")]
         except ValueError:
             return ""
         hosts = {*host.scheduler_names(), host.SCHEDULER_NAME}
@@ -170,11 +183,12 @@ class AYSCompare(io.ComfyNode):
         guider: Any = None,
         sampler: Any = None,
         vae: Any = None,
+        steps_needed: bool = False,
         **sigmas: Any,
     ) -> io.NodeOutput:
         """Measure, rank, draw."""
-        names, linked = parsed_names(schedules), linked_sigmas(sigmas)
-        if not names and not linked:
+        entries, linked = parsed_entries(schedules), linked_sigmas(sigmas)
+        if not entries and not linked:
             raise ValueError(
                 "There is nothing to compare: write names into 'schedules', for example "
                 f"'{DEFAULT}', or link SIGMAS."
@@ -182,22 +196,21 @@ class AYSCompare(io.ComfyNode):
         cfg, denoise = float(cfg), float(denoise)
         guider = linked_guider(model, positive, negative, cfg, guider)
         measured_model = host.model_of(guider)
+        entries = with_attached(entries, measured_model)
+        if not linked and all(entry.sampler is not None for entry in entries):
+            # Nothing is run with the chosen one, which need not be one that can be judged.
+            sampler_name, sampler = str(entries[0].sampler), None
         judged = host.judged_sampler(sampler_name, sampler, twin_alone=True)
         guided = guided_model(guider, judged, latent_image, steps, denoise)
-        named = named_schedules(
-            names,
-            measured_model,
-            guided.levels,
-            steps,
-            denoise,
-            judged,
-            cfg=guidance_scale(guider),
-        )
+        start = host.start_level(guided.levels, steps, denoise)
+        setting = Setting(measured_model, guided.levels, denoise, guidance_scale(guider), start)
+        ways = ways_of(entries, guided, steps)
+        named = named_schedules(entries, setting, ways)
+        solvers = _solvers(entries, ways, named, guided)
         guided.sampler = judged = judged.with_fitted(named.fitted)
         warning = host.distilled_warning(guider, steps)
         if warning:
             log.warning(warning)
-        start = host.start_level(guided.levels, steps, denoise)
         found = compared(
             guided,
             {**named.schedules, **linked},
@@ -206,9 +219,12 @@ class AYSCompare(io.ComfyNode):
             seed,
             host.first_noise(measured_model, latent_image, seed),
             cls.hidden.unique_id,
+            solvers,
+            named.at if steps_needed else None,
         )
         pictures, missing = _pictures(found, guided, vae)
-        notes = [*named.notes, guided.note, _common_start(start, denoise), missing]
+        notes = [*named.notes, guided.note, *_notes(ways, judged)]
+        notes += [_common_start(start, denoise), missing]
         text = comparison_report(found, judged, noises, notes, named.left_out, warning)
         plot = plot_of(found)
         shown: dict[str, Any] = {"text": [text]}
@@ -219,6 +235,38 @@ class AYSCompare(io.ComfyNode):
         plot = BLANK if plot is None else plot
         images = plot if pictures is None else pictures
         return io.NodeOutput(found.best.candidate.sigmas, text, plot, images, ui=shown)
+
+
+def _solvers(
+    entries: Sequence[Entry],
+    ways: Mapping[str | None, Way | str],
+    named: Named,
+    guided: host.GuidedModel,
+) -> dict[str, host.HostSolver]:
+    """The runs of the schedules that have another sampler than the guided model, by name."""
+    made: dict[str | None, host.HostSolver] = {}
+    found = {}
+    for entry in entries:
+        way = ways[entry.sampler]
+        if isinstance(way, str) or entry.name not in named.schedules:
+            continue
+        if way.judged is not guided.sampler:
+            if entry.sampler not in made:
+                made[entry.sampler] = guided.solver(way.judged.with_fitted(named.fitted))
+            found[entry.name] = made[entry.sampler]
+    return found
+
+
+def _notes(ways: Mapping[str | None, Way | str], own: host.JudgedSampler) -> list[str]:
+    """What is particular about the samplers."""
+    notes = []
+    for way in ways.values():
+        if isinstance(way, str):
+            continue
+        notes.append(way.note)
+        if way.judged.name != own.name:
+            notes += [f"{way.judged.name}: {part}" for part in way.judged.note.split("; ")[:-1]]
+    return list(dict.fromkeys(notes))
 
 
 def _common_start(start: float, denoise: float) -> str:
@@ -234,7 +282,7 @@ def _common_start(start: float, denoise: float) -> str:
 def _pictures(
     found: Comparison, guided: host.GuidedModel, vae: Any
 ) -> tuple[torch.Tensor | None, str]:
-    """The pictures of the first noise, and a note if a VAE is linked and cannot make them."""
+    """The images of the first seed, and a note if a VAE is linked and cannot make them."""
     if vae is None:
         return None, ""
     try:

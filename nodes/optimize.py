@@ -28,7 +28,7 @@ from .inputs.schema import (
     supported,
 )
 from .inputs.task import Answer, Task
-from .pictures import plot_schedules
+from .pictures import below, plot_schedules
 from .pictures.curves import plotted
 from .pictures.picture_file import preview
 from .results.find import Past
@@ -36,6 +36,7 @@ from .results.fitted_sampler import sampled_levels
 from .results.measure import METHODS
 from .results.result import answers, joined
 from .results.saving import waiting
+from .results.seed_pictures import pictures_of_seed
 from .results.workflow_levels import carried_by, carry
 
 __all__ = ["AYSOptimize"]
@@ -105,7 +106,7 @@ class AYSOptimize(io.ComfyNode):
                     "is taken. For a surer choice, queue again with more minutes.",
                 ),
                 seed_input(
-                    "Of the noise that schedules are compared on. The same seed gives "
+                    "Where the seeds that are measured on begin. The same seed gives "
                     "the same schedule; there is no need to change it, unless several machines "
                     "measure one model: give each its own."
                 ),
@@ -166,6 +167,13 @@ class AYSOptimize(io.ComfyNode):
                     tooltip="What several machines have measured of this very model, prompts, cfg "
                     "and latent, from Merge AYS Profiles. Then no profile is measured here, and "
                     "its calls are spent on the rest.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Link a VAE to see what is gained: one seed with the best standard "
+                    "choice at these steps, with the result, and in many steps. Takes no model "
+                    "call.",
                 ),
                 *prompts_inputs(),
             ],
@@ -238,6 +246,7 @@ class AYSOptimize(io.ComfyNode):
         second_guider: Any = None,
         boundary_step: int = 0,
         profile: Any = None,
+        vae: Any = None,
         clip: Any = None,
         prompts: str = "",
     ) -> io.NodeOutput:
@@ -277,12 +286,15 @@ class AYSOptimize(io.ComfyNode):
         found = answers(tasks, past, progress)
         answer = joined(found)
         text = _text(answer, counts[len(found) :], model, host.model_of(guider))
+        seed_pictures, missing = pictures_of_seed(answer.saved, guided, vae)
+        text += f"\n\n{missing}" if missing else ""
         # The report is in the history too, for clients that link nothing to its output.
         more = [further.saved for further in found[1:]]
         shown: dict[str, Any] = {"text": [text], **carry(*place, answer.saved, more=more)}
         plot = plot_schedules(*plotted(answer.saved, tasks[0].given))
-        if plot is not None:
-            shown |= preview(plot, cls)
+        drawings = [image for image in (seed_pictures, plot) if image is not None]
+        if drawings:
+            shown |= preview(below(*drawings), cls)
         attached, second = _attached(model, second_guider, answer.saved, guided, request)
         return io.NodeOutput(attached, sampled_levels(answer.saved), text, second, ui=shown)
 

@@ -3,6 +3,7 @@
     optimize.py     the whole method: from a denoiser and a solver to a schedule, in four `stages`
     calibrate.py    the calibrated sampler: fitted, raced and judged
     calibrated_result.py the same as an optimisation: charged, recorded, told
+    compare_steps.py with how many steps the others come as close as the best
     compare.py      which of several given schedules comes closest to many steps
     problem.py      Problem: what never changes while they work
     plan.py         Plan: how the budget is shared
@@ -10,6 +11,7 @@
     stages.py       references, profile, candidates, choice
     result.py       Result: what was found and measured
     gain.py         how much smaller one choice's errors are than another's
+    steps_needed.py how many steps a standard choice needs to come as close
     step_counts.py  schedules for other step counts, without a call
     diffusion/      noise levels, noise, solvers, multistep samplers
     profile/        the profile, its KLUB, and the schedules it suggests

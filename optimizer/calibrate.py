@@ -10,6 +10,7 @@
 3. The fit (fit/growing_fit.py): greedy, then joint steps, which need as many noises as steps.
 4. The race (judging/race.py) of what the fit has left and the likeliest pairs, one of Euler's among
    them, on fresh noises.
+5. Where calls are left, the steps with which the best pair comes as close (steps_needed.py).
 
 All of it in rounds that grow: the first fits to three noises and races on three, each further one
 ends at three times the calls spent before, and the last takes all that are left. Nothing of a
@@ -23,17 +24,21 @@ All calls count: one for each row of each batch that the denoiser is given.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
 from .diffusion.multistep import Multistep
 from .fit.bench import Bench, Source, kept_elements, likeliest
 from .fit.growing_fit import GrowingFit
+from .fit.other_counts import with_counts
 from .judging.race import SMALLER, Calibrated, Race
 from .plan import FEWEST_RACED, MOST_RACED, PROBED, SCREENED_ON, CalibrationPlan, Grown, Round
 from .runs.finish import Ended
 from .runs.meter import NotFiniteError
+from .steps_needed import Longer, StepsNeeded, measured_steps, reserved
 
 __all__ = ["Calibrated", "Source", "calibrate"]
 
@@ -50,6 +55,7 @@ def calibrate(
     model_level: Callable[[float], float] = float,
     boundary: float = 0.0,
     plan: CalibrationPlan | None = None,
+    longer: Longer | None = None,
     earlier: Mapping[str, Multistep] | None = None,
     better: Callable[[Calibrated], None] = lambda _: None,
 ) -> Calibrated:
@@ -68,6 +74,7 @@ def calibrate(
         boundary: the EDM level at and below which another model answers, in a run of its own, which
             knows no earlier outputs; 0: there is one model.
         plan: in the place of the budget's own.
+        longer: gives a curve's levels at another number of steps, by its name.
         earlier: samplers of earlier results, which are raced too.
         better: called with the best so far, whenever more was compared.
 
@@ -79,20 +86,34 @@ def calibrate(
     kept = kept_elements(source.shape, elements)
     bench = Bench(source, kept, lowest, plan.reference, curves, boundary)
     fit = GrowingFit(bench, told, whole, model_level)
-    work = _Work(bench, plan, fit, Race(bench, earlier or {}, better))
+    work = _Work(bench, plan, fit, Race(bench, earlier or {}, better), longer)
+    needed = None
     try:
         work.do()
+        needed = work.needed()
     except (Ended, NotFiniteError) as error:
         if isinstance(error, NotFiniteError) and work.race.best is None:
             raise
-    return work.best
+    found = replace(work.best, needed=needed)
+    if found.name in found.pairs or not fit.beside:
+        return found
+    secants = bench.secants(fit.beside, fit.noises)
+    return replace(found, counts=with_counts(secants, found.sampler, bench.drawn, fit.known, whole))
 
 
 class _Work:
     """The rounds of a calibration."""
 
-    def __init__(self, bench: Bench, plan: CalibrationPlan, fit: GrowingFit, race: Race):
+    def __init__(
+        self,
+        bench: Bench,
+        plan: CalibrationPlan,
+        fit: GrowingFit,
+        race: Race,
+        longer: Longer | None,
+    ):
         self.bench, self.plan, self.fit, self.race = bench, plan, fit, race
+        self.longer = longer
         self.starts: list[Multistep] = []
         self.ranked: list[str] = []  # pairs, the likeliest first
         self.probed = 0
@@ -169,5 +190,18 @@ class _Work:
 
     def _more(self, calls: int, most: int) -> int:
         """Noises of the race that all calls allow, beside those that were raced."""
-        affordable = (calls - self.bench.source.spent) // self._raced()
+        cost, count, source = self._raced(), self.race.count, self.bench.source
+        kept = 0
+        if self.longer is not None:
+            kept = reserved(lambda rows: source.fits(rows - count * cost), cost, self.bench.steps)
+        affordable = (calls - source.spent - kept) // cost
         return max(0, min(affordable, most - self.race.count))
+
+    def needed(self) -> StepsNeeded | None:
+        """The steps with which the best pair comes as close, where calls are left."""
+        best = self.race.best
+        if self.longer is None or best is None or best.gain is None or not best.gain.claimed:
+            return None
+        ours = [best.errors[name] for name in best.fitted if math.isfinite(sum(best.errors[name]))]
+        steps, noises = self.bench.steps, self.race.noises
+        return measured_steps(self.bench, best.pair_name, ours, steps, noises, self.longer)

@@ -19,11 +19,13 @@ from .judging.select import Candidate, Score
 from .plan import CalibrationPlan
 from .problem import Problem
 from .profile.algorithm_1 import edm_schedule
+from .profile.candidates import checked_candidate
 from .result import Result
 from .runs.failures import reason
 from .runs.finish import Ended
 from .runs.runner import CONTINUED
-from .session import Lab, Session
+from .session import Known, Lab, Session
+from .steps_needed import Longer
 
 __all__ = ["calibrated"]
 
@@ -40,7 +42,7 @@ def calibrated(
     given: list[Candidate],
     left_out: dict[str, str],
     session: Session,
-    earlier: Sequence[Multistep] = (),
+    known: Known | None = None,
 ) -> Result:
     """Fit a whole sampler to the problem's denoiser, see calibrate.py.
 
@@ -48,7 +50,8 @@ def calibrated(
         given: curves to start from and to race against, with every textbook sampler.
         left_out: those of the caller's that cannot be used, with the reason.
         session: with the size of a batch, and what was spent to find it.
-        earlier: samplers fitted before, in EDM units; those that fit the problem are raced too.
+        known: of which the curves at other numbers of steps count, and samplers of before, which
+            are raced too.
 
     Raises ValueError for a budget that is too small.
     """
@@ -69,8 +72,9 @@ def calibrated(
         model_level=_model_level(problem),
         boundary=problem.solver.boundary,
         plan=plan,
-        earlier=dict(_usable(earlier, problem)),
+        earlier=dict(_usable(() if known is None else known.samplers, problem)),
         better=lambda best: lab.leader.lead(_winner(problem, best)),
+        longer=_longer(problem, known),
     )
     return _result(lab, found, plan, left_out)
 
@@ -110,6 +114,25 @@ def _model_level(problem: Problem) -> Callable[[float], float]:
     return nearest
 
 
+def _longer(problem: Problem, known: Known | None) -> Longer | None:
+    """EDM levels of a given curve at another number of steps; None where nobody knows them."""
+    given = None if known is None else known.longer
+    if given is None:
+        return None
+
+    def levels(name: str, steps: int) -> list[float] | None:
+        sigmas = given(name, steps)
+        if sigmas is None:
+            return None
+        try:
+            candidate = checked_candidate(name, sigmas, steps, problem.sigma_max)
+        except ValueError:
+            return None
+        return [float(t) for t in problem.edm(candidate)]
+
+    return levels
+
+
 def _result(lab: Lab, found: Calibrated, plan: CalibrationPlan, left_out: dict[str, str]) -> Result:
     problem = lab.problem
     raced = {**found.fitted, **found.pairs}
@@ -138,7 +161,10 @@ def _result(lab: Lab, found: Calibrated, plan: CalibrationPlan, left_out: dict[s
         resumable=True,
         solver_name=problem.solver.name,
         sampler=found.sampler,
+        counts=found.counts,
         plain=_candidate(problem, found.pair_name, found.pairs[found.pair_name], True),
+        needed=found.needed,
+        shown=found.shown,
     )
 
 
@@ -187,6 +213,10 @@ class _LabSource:
     def spent(self) -> int:
         """Calls so far, those of an interrupted calibration included."""
         return self._lab.ledger.made
+
+    def fits(self, rows: int) -> bool:
+        """Tell whether so many more calls may be made."""
+        return self._lab.ledger.fits(rows)
 
     def decide(self, choose: Callable[[int], T]) -> T:
         """What is chosen by the calls that may be made in all."""

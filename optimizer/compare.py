@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from .compare_steps import steps_to_match
 from .diffusion.coordinate import VE, Coordinate
 from .diffusion.solvers import Solver
 from .judging.judged_solver import JudgedSolver
@@ -36,6 +37,7 @@ from .runs.meter import NotFiniteError
 from .runs.ranks import OneProcess
 from .runs.runner import Runner
 from .session import Session
+from .steps_needed import StepsNeeded
 
 __all__ = ["Comparison", "compare", "most_calls"]
 
@@ -57,6 +59,9 @@ class Comparison:
     first_reference: and with many steps, [...]
     calls:           denoiser rows computed, by phase
     calls_per_step:  of the solver
+    other_calls:     of those that have another solver, by name
+    needed:          with how many steps others than the best come as close, by name; only what was
+                     measured
     reference_steps: steps of the reference runs
     reference_error: their own estimated RMS error; NaN if their calls pass through no meter
     """
@@ -69,6 +74,8 @@ class Comparison:
     calls_per_step: int
     reference_steps: int
     reference_error: float
+    other_calls: dict[str, int] = field(default_factory=dict)
+    needed: dict[str, StepsNeeded] = field(default_factory=dict)
 
     @property
     def best(self) -> Score:
@@ -84,6 +91,11 @@ class Comparison:
     def total_calls(self) -> int:
         """All denoiser rows computed."""
         return sum(self.calls.values())
+
+    def calls_of(self, score: Score) -> int:
+        """Denoiser calls of one run of a schedule."""
+        each = self.other_calls.get(score.candidate.name, self.calls_per_step)
+        return (len(score.candidate.sigmas) - 1) * each
 
     def behind(self, score: Score) -> tuple[float, float]:
         """Mean of the differences to the best, noise by noise, and its standard error.
@@ -121,6 +133,8 @@ def compare(
     coordinate: Coordinate = VE,
     session: Session | None = None,
     stop: Callable[[], bool] | None = None,
+    solvers: Mapping[str, Solver] | None = None,
+    longer: Callable[[str, int], object] | None = None,
 ) -> Comparison:
     """Rank schedules by the distance between their end points and those of many steps.
 
@@ -132,6 +146,12 @@ def compare(
         first_noise: [...] unit noise in place of the first of them.
         session: of which `progress`, `better` and `batch_size` count.
         stop: asked after every run: once it says yes, the comparison ends with what it has.
+        solvers: of schedules that are run with another solver than `solver`, by name. They come to
+            the same end points with more steps, and their calls pass through the same meter; they
+            may say `calls_per_step` (1 if not).
+        longer: gives the levels of a named schedule at another number of steps, None where nobody
+            knows them. With it, those behind the best are run with more steps, until they are as
+            close (compare_steps.py).
 
     A schedule whose run comes out as NaN or infinity is left out. Noises whose reference does end
     the comparison with those before.
@@ -165,12 +185,12 @@ def compare(
     )
     every = every_of_coarse(len(fine) - 1, steps)
     references = References(Runner(lab, batch, noises=noises, first=first_noise), fine, every)
-    race = _Race(references, running, left_out, stop or (lambda: False))
+    race = _Race(references, running, left_out, stop or (lambda: False), solvers or {})
     for number in range(-(-noises // batch)):
         race.run(number)
     if not race.running:
         raise lab.failed.error()
-    return Comparison(
+    found = Comparison(
         scores=sorted(race.running, key=lambda score: score.mean),
         left_out=left_out,
         first_ends=race.first_ends,
@@ -179,7 +199,23 @@ def compare(
         calls_per_step=problem.solver.calls_per_step,
         reference_steps=len(fine) - 1,
         reference_error=references.error,
+        other_calls={name: getattr(one, "calls_per_step", 1) for name, one in race.solvers.items()},
     )
+    if longer is None:
+        return found
+
+    def at(name: str, count: int) -> Candidate | None:
+        levels = longer(name, count)
+        if levels is None or len(torch.as_tensor(levels)) != count + 1:
+            return None
+        try:
+            return _comparable(name, levels, sigma_max)
+        except ValueError:
+            return None
+
+    race.running = found.scores
+    needed = steps_to_match(race, batch, at, lambda score: not found.as_good(score))
+    return replace(found, calls=lab.ledger.spent, needed=needed)
 
 
 def most_calls(
@@ -214,9 +250,10 @@ class _Race:
         running: list[Score],
         left_out: dict[str, str],
         stop: Callable[[], bool],
+        solvers: Mapping[str, Solver],
     ):
         self.references, self.running = references, running
-        self.left_out, self.stop = left_out, stop
+        self.left_out, self.stop, self.solvers = left_out, stop, solvers
         self.errors, self.lab = PairedErrors(references), references.runner.lab
         self.first_ends: dict[str, Tensor] = {}
 
@@ -266,7 +303,8 @@ class _Race:
     def _errors(self, candidate: Candidate, batch: int) -> list[float] | None:
         """Errors on a batch; None for a schedule whose runs fail, which is left out."""
         try:
-            ends, errors = self.errors.end_points(candidate.sigmas, batch)
+            solver = self.solvers.get(candidate.name)
+            ends, errors = self.errors.end_points(candidate.sigmas, batch, solver)
         except NotFiniteError as error:
             self.lab.failed.add(candidate.sigmas, error.levels)
             self.left_out[candidate.name] = reason(error.levels)

@@ -27,7 +27,7 @@ import numpy as np
 
 from .judging.select import LEAST, Score
 
-__all__ = ["Gain", "error_interval"]
+__all__ = ["Gain", "error_interval", "unseen", "unseen_logs"]
 
 LARGEST_LOG = 700.0  # logarithm of a number
 SURE = 8  # noises from which on a gain is told without "about"
@@ -75,7 +75,7 @@ class Gain:
         >>> Gain.of([[1.0, 1.0, 1.0], [5.0, 5.0, 5.0]], [[2.0, 2.0, 2.0]]).ratio
         0.5
         """
-        logs = (_unseen(_logs(ours)) - _unseen(_logs(theirs)))[after:]
+        logs = (unseen_logs(ours) - unseen_logs(theirs))[after:]
         count, mean = len(logs), float(logs.mean())
         low, high = 0.0, math.inf
         if count > 1:
@@ -90,7 +90,7 @@ class Gain:
         >>> Gain.of_means([[1.0, 3.0, 2.0]], [[4.0, 4.0, 4.0]]).ratio
         0.5
         """
-        a, b = (_unseen(np.asarray(values, dtype=np.float64)) for values in (ours, theirs))
+        a, b = (unseen(np.asarray(values, dtype=np.float64)) for values in (ours, theirs))
         count, ratio = len(a), float(_positive(a.sum()) / _positive(b.sum()))
         low, high = 0.0, math.inf
         if count > 1:
@@ -99,6 +99,11 @@ class Gain:
             half = _quantile(count) * float(squares * (count - 1) / count) ** 0.5
             low, high = max(0.0, ratio - half), ratio + half
         return Gain(ratio, low, high, float((a < b).mean()), count)
+
+
+def unseen_logs(errors: Sequence[Sequence[float]]) -> np.ndarray:
+    """Logarithms [N] of errors [A, N]: on every noise that of the one best on the others."""
+    return unseen(_logs(errors))
 
 
 def error_interval(score: Score) -> tuple[float, float] | None:
@@ -138,7 +143,7 @@ def _logs(errors: Sequence[Sequence[float]] | Sequence[float]) -> np.ndarray:
     return np.log(np.maximum(np.asarray(errors, dtype=np.float64), LEAST))
 
 
-def _unseen(values: np.ndarray) -> np.ndarray:
+def unseen(values: np.ndarray) -> np.ndarray:
     """The value [N], on every noise, of the one that is best on the others."""
     others = values.sum(1, keepdims=True) - values if values.shape[1] > 1 else values
     return np.take_along_axis(values, others.argmin(0)[None], 0)[0]

@@ -8,8 +8,7 @@
 
 For a stochastic solver the search is done with its deterministic twin, for a part of the budget;
 with the rest the solver itself is run with a shortlist, and the distribution of its samples chooses
-(distribution.py). At first order it is also run with a schedule that the spectrum of its samples
-tells (spectrum.py). Where the budget is too small for all that, the twin's errors choose.
+(distribution.py). Where the budget is too small for all that, the twin's errors choose.
 
 The budget counts denoiser rows (one sample at one level) and is never exceeded; plan.py shares it
 out. A limit (finish.py) may end it early: whatever it leaves, two references, one path and three
@@ -121,8 +120,7 @@ def optimize(
         lab = session.open(problem, budget, ranks, known)
         if problem.solver.name == CALIBRATED:
             check_calibration(method, ranks.size)
-            given = given_candidates(candidates, problem)
-            return calibrated(lab, *given, session, known.samplers)
+            return calibrated(lab, *given_candidates(candidates, problem), session, known)
         whole_plan = Plan.of(
             problem,
             lab.ledger.granted,

@@ -23,7 +23,6 @@ __all__ = [
     "FEWEST_BY_DISTRIBUTION",
     "FEWEST_NOISES",
     "FEWEST_RACED",
-    "FIRST_DISTRIBUTION_SHARE",
     "MOST_RACED",
     "PROBED",
     "PROFILE_LEVELS",
@@ -41,7 +40,6 @@ REFINEMENT_SHARE = 0.30  # for real runs on the noises that schedules are refine
 FIRST_ROUND_SHARE = 0.25  # of what is left, for running every candidate on the first fresh batch
 TWIN_SHARE = 0.5  # to plan the twin of a stochastic solver with that its own samples judge
 TWIN_SPENT = 0.4  # by it, at most: nothing is compared by the twin's errors
-FIRST_DISTRIBUTION_SHARE = 0.4  # of the calls left then, for the first of two rounds
 
 BATCHES = 4  # of the noises that schedules are refined on, at least
 FEWEST_BATCHES = 2  # which a limit must leave, or another plan is made
@@ -159,7 +157,7 @@ class Plan:
         if self.budget >= self.least:
             return self
         batch = self.least_batch
-        among = f" with {batch} noises at a time" if batch > 1 else ""
+        among = f" with {batch} seeds at a time" if batch > 1 else ""
         remedy = "Raise the budget, or use fewer processes." if batch > 1 else "Raise the budget."
         raise ValueError(
             f"The budget was {budget} calls: at {self.problem.steps} steps{among} at least "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from .diffusion.coordinate import Coordinate
 from .diffusion.multistep import Multistep
 from .diffusion.solvers import Solver, builtin_solver
+from .fit.other_counts import FittedCount
 from .fit.refine import settled
 from .fit.surrogate import Surrogate
 from .gain import Gain
@@ -23,6 +24,7 @@ from .profile.klub import klub
 from .profile.profile import Denoiser, Profile
 from .stages import Verdict
 from .step_counts import at_steps, drawn_through
+from .steps_needed import StepsNeeded
 
 __all__ = ["Result"]
 
@@ -55,8 +57,15 @@ class Result:
     solver_name:     of the built-in solver, or "calibrated"; None: it was the caller's
     sampler:         the calibrated one, in EDM units; None: the solver is a given one
     plain:           beside a calibrated sampler the best of the given curves, for other samplers
+    counts:          where it is a fitted one: it, and samplers whose weights alone were fitted to
+                     other numbers of steps, by that number, the nearest first
     resumable:       whether one that ended early can go on from its journal: not if there was so
                      little time that it was planned in another way, with smaller batches
+    needed:          the steps with which the best given pair of textbook sampler and curve comes as
+                     close as a fitted sampler; None: not measured
+    shown:           where the first of the noises that chose the winner ends, [...] in the model's
+                     own space and half precision: by name, of the reference as MANY. None of very
+                     large samples, and where a distribution of samples has judged
     """
 
     sigmas: Tensor
@@ -78,6 +87,9 @@ class Result:
     solver_name: str | None = None
     sampler: Multistep | None = None
     plain: Candidate | None = None
+    needed: StepsNeeded | None = None
+    shown: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    counts: dict[int, FittedCount] = field(default_factory=dict)
 
     def solver(self, denoise: Denoiser) -> Solver:
         """The Solver to run with `sigmas`, closed over a denoiser in EDM coordinates.
@@ -128,6 +140,7 @@ class Result:
             ended_early=lab.ledger.ended_early,
             resumable=plan.budget == whole_plan.budget,
             solver_name=plan.problem.solver.name,
+            shown=references.shown.ends if verdict.criterion == "paired error" else {},
         )
 
     def at_steps(self, steps: int) -> Tensor:

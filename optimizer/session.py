@@ -41,12 +41,15 @@ class Known:
     starts: EDM levels [n+1] by name from which Algorithm 1 starts beside EDM's; for the paper's
         method the first of them, of 10 steps, replaces EDM's.
     samplers: of earlier calibrations, in EDM units: another one races them too.
+    longer: gives the levels of a candidate, by its name, at another number of steps, in the host's
+        units; None, or None from it: nobody knows them.
     """
 
     profile: Profile | None = None
     samples: Tensor | None = None
     starts: Mapping[str, Levels] = field(default_factory=dict)
     samplers: Sequence[Multistep] = ()
+    longer: Callable[[str, int], object] | None = None
 
     def check(self, problem: Problem) -> None:
         """Raise ValueError for a profile that is not of this latent and these levels."""

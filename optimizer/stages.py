@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from .diffusion.coordinate import spread
 from .fit.pool import refined_pool, shortlist
-from .fit.spectrum import gaussian_candidate
 from .fit.surrogate import Surrogate, Track, joined, measured_slope
 from .gain import Gain
 from .judging.distribution import distribution_scores
@@ -262,14 +260,7 @@ def _by_distribution(likely: list[Candidate], references: References) -> Verdict
     """The verdict on a stochastic solver by the distribution of its own samples."""
     problem = references.runner.lab.problem
     fine = problem.fine_levels(distribution_reference_steps(problem.steps))
-
-    def design(ends: Tensor) -> Candidate:
-        coordinate, lowest = problem.coordinate, problem.t_min
-        return gaussian_candidate("ddim_stochastic", ends, likely, coordinate, lowest)
-
-    first_order = problem.solver.order == 1
-    runs = DistributionRuns(references, fine)
-    scores = distribution_scores(likely, runs, design if first_order else None)
+    scores = distribution_scores(likely, DistributionRuns(references, fine))
     winner = min(scores, key=lambda score: score.place)
     # What the surrogate knows is of the twin, which is not what chose.
     return Verdict.on(scores, winner, "law", len(fine) - 1, None)

@@ -33,7 +33,7 @@ def account(merged: Merged) -> str:
     for part, count in zip(merged.parts, merged.repeated, strict=True):
         if count:
             lines.append(
-                f"Note: {count} of the samples of '{part.name}' are from noises that another one "
+                f"Note: {count} of the samples of '{part.name}' are from seeds that another one "
                 "has too; they count once."
             )
     return "\n".join(lines)

@@ -132,7 +132,7 @@ def _check_own_noises(parts: Sequence[MeasuredProfile]) -> None:
         others = [o.name for o in parts if o is not part and not noises.isdisjoint(o.noises)]
         listed = " and ".join(f"'{name}'" for name in others)
         raise ValueError(
-            f"'{part.name}' was measured from the same noises as {listed} "
+            f"'{part.name}' was measured from the same seeds as {listed} "
             f"({seeds_text(part.noises)}), so it adds nothing: measure with another seed on the "
             "other machine, or leave it out."
         )

@@ -32,7 +32,7 @@ def from_ranges(ranges: Any, count: int) -> list[Noise]:
 
     Raises ValueError, as the end of a sentence about a result, for anything else.
     """
-    damaged = ValueError("does not say rightly from which noises it was measured: merge it again")
+    damaged = ValueError("does not say rightly from which seeds it was measured: merge it again")
     if not isinstance(ranges, list) or not all(
         isinstance(part, list) and len(part) == 3 and all(map(_is_count, part)) for part in ranges
     ):

@@ -10,7 +10,7 @@ What makes such numbers is the optimiser's, and what runs them is the host's sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -31,6 +31,9 @@ class CalibratedSampler:
     levels:  [n+1] strictly decreasing, ending in 0
     told:    [n] levels that the model is told, above 0
     weights: n rows; row i mixes 1 to i + 1 outputs, the newest first, and at most MOST_MIXED
+    weights_only: whether its weights alone were fitted, from what was measured for another number
+        of steps; otherwise it was fitted fully
+    restarts: none, or for i = 1 … n-1 the n - i rows of a run that begins at step i
 
     Raises ValueError for numbers that no sampler could use, also after rounding to float32.
 
@@ -41,12 +44,14 @@ class CalibratedSampler:
     levels: tuple[float, ...]
     told: tuple[float, ...]
     weights: tuple[tuple[float, ...], ...]
+    weights_only: bool = False
+    restarts: tuple[tuple[tuple[float, ...], ...], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", tuple(map(float, self.levels)))
         object.__setattr__(self, "told", tuple(map(float, self.told)))
-        rows = tuple(tuple(map(float, row)) for row in self.weights)
-        object.__setattr__(self, "weights", rows)
+        object.__setattr__(self, "weights", _floats(self.weights))
+        object.__setattr__(self, "restarts", tuple(map(_floats, self.restarts)))
         check_levels(self.levels)
         if self.levels[-1] != 0.0:
             raise ValueError(f"A sampler's levels must end in 0, not in {self.levels[-1]:g}.")
@@ -56,14 +61,22 @@ class CalibratedSampler:
                 f"A sampler of {n} steps needs {n} told levels and rows of weights, but has "
                 f"{len(self.told)} and {len(self.weights)}."
             )
-        if any(not 1 <= len(row) <= min(i + 1, MOST_MIXED) for i, row in enumerate(self.weights)):
+        if self.restarts and [len(rows) for rows in self.restarts] != [*range(n - 1, 0, -1)]:
             raise ValueError(
-                f"Row i of a sampler's weights must have 1 to i + 1 numbers, at most {MOST_MIXED}."
+                f"A sampler of {n} steps has {n - 1}, {n - 2}, ... rows for runs that begin at "
+                "step 1, 2, ..., or none at all."
             )
+        for rows in (self.weights, *self.restarts):
+            if any(not 1 <= len(row) <= min(i + 1, MOST_MIXED) for i, row in enumerate(rows)):
+                raise ValueError(
+                    "Row i of a sampler's weights must have 1 to i + 1 numbers, at most "
+                    f"{MOST_MIXED}."
+                )
         told = _rounded(self.told)
         if not (np.isfinite(told) & (told > 0.0)).all():
             raise ValueError("The levels that a model is told must be finite and above 0.")
-        if not np.isfinite(_rounded(tuple(chain.from_iterable(self.weights)))).all():
+        every = chain.from_iterable([*self.weights, *chain.from_iterable(self.restarts)])
+        if not np.isfinite(_rounded(tuple(every))).all():
             raise ValueError("A sampler's weights must be finite numbers.")
 
     @property
@@ -77,6 +90,12 @@ class CalibratedSampler:
             "levels": list(self.levels),
             "told": list(self.told),
             "weights": [list(row) for row in self.weights],
+            **({"weights_only": True} if self.weights_only else {}),
+            **(
+                {"restarts": [list(map(list, rows)) for rows in self.restarts]}
+                if self.restarts
+                else {}
+            ),
         }
 
     @classmethod
@@ -84,15 +103,22 @@ class CalibratedSampler:
         """The sampler that `to_dict` described; ValueError for anything else."""
         try:
             levels, told, weights = (data[key] for key in ("levels", "told", "weights"))
-            rows = [levels, told, *weights]
+            restarts, only = data.get("restarts", []), data.get("weights_only", False)
+            rows = [levels, told, *weights, *chain.from_iterable(restarts)]
         except (KeyError, TypeError) as error:
             raise ValueError("A saved sampler needs levels, told levels and weights.") from error
         if not all(isinstance(row, list) and all(map(_is_number, row)) for row in rows):
             raise ValueError("A saved sampler's levels and weights must be lists of numbers.")
+        if not isinstance(only, bool):
+            raise ValueError("A saved sampler's 'weights_only' must be true or false.")
         try:
-            return cls(tuple(levels), tuple(told), tuple(map(tuple, weights)))
+            return cls(tuple(levels), tuple(told), tuple(map(tuple, weights)), only, restarts)
         except OverflowError as error:  # an integer of hundreds of digits
             raise ValueError("A saved sampler's numbers must be finite.") from error
+
+
+def _floats(rows: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(map(float, row)) for row in rows)
 
 
 def _rounded(numbers: tuple[float, ...]) -> np.ndarray:

@@ -6,9 +6,8 @@ In the grid the size of the samples hides differences: with 128 noises and 384 f
 of a digit, many steps have a Fréchet distance of 8 from themselves; with 1,024 and 2,048, of 1.
 And five seeds are few where classes differ. So here are other seeds, whose noise no figure before
 was of: one for every class of digits, two for every photograph, as with one of them an interval
-held both a half and a draw. With them comes unguided ddim_stochastic, which had lost a cell before
-there was a schedule from the spectrum of its samples. Cells become lines of
-results/evidence/closer.jsonl, resumable as the grid's are.
+held both a half and a draw. With them comes unguided ddim_stochastic, which had lost a cell before.
+Cells become lines of results/evidence/closer.jsonl, resumable as the grid's are.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ from .model import (
 from .neighbours import accept_copies, register_names
 from .pair import GuidedPair, boundary_level, pair_levels, with_model
 from .pictures import decoded
-from .progress import Progress, show_text
+from .progress import Progress, calls_by_phase, show_text
 from .prompts import encoded
 from .routes import add_routes
 from .running import call_with_prompts, running_node
@@ -73,9 +73,11 @@ from .scheduler import (
     SCHEDULER_NAME,
     Measured,
     attach,
+    carries_sampler,
     register_scheduler,
     steps_of_the_first,
 )
+from .solver import HostSolver
 from .tensors import is_readable
 
 __all__ = [
@@ -83,6 +85,7 @@ __all__ = [
     "SCHEDULER_NAME",
     "GuidedModel",
     "GuidedPair",
+    "HostSolver",
     "JudgedSampler",
     "LatentUse",
     "Measured",
@@ -93,6 +96,8 @@ __all__ = [
     "attach",
     "boundary_level",
     "call_with_prompts",
+    "calls_by_phase",
+    "carries_sampler",
     "comparable_digest",
     "decoded",
     "distilled_warning",

@@ -152,6 +152,11 @@ def _line(
     if count == 0 or fitted == count:
         early = any(not step.whole for step in steps)
         begins = "; the run begins among them, so the first ones mix fewer outputs" if early else ""
+        if any(step.weights_only for step in steps):
+            return (
+                f"{name} samples {taken} with weights that were fitted from a measurement for "
+                f"another number of steps{begins}."
+            )
         return f"{name} samples {taken} as they were fitted{begins}."
     if fitted:
         return (

@@ -103,9 +103,9 @@ class GuidedModel:
         if self.watch.uncached is not self.guider:
             notes.append("The reference is computed without the model's cache of calls.")
         if self.watch.fitting.alone:
-            notes.append("Each noise was run alone: the model takes one latent at a time.")
+            notes.append("Each seed was run alone: the model takes one latent at a time.")
         elif self.rows_are_coupled:
-            notes.append("Each noise was run alone: together they would have come out otherwise.")
+            notes.append("Each seed was run alone: together they would have come out otherwise.")
         return " ".join(notes)
 
     # -- what probes find ---------------------------------------------------------------------
@@ -172,14 +172,20 @@ class GuidedModel:
             meter=self.meter,
         )
 
-    def solver(self) -> HostSolver:
-        """The Solver that is judged."""
-        judged, coordinate = self.sampler, self.levels.coordinate
+    def solver(self, other: JudgedSampler | None = None) -> HostSolver:
+        """The Solver that is judged, or that of another sampler.
+
+        Raises ValueError if its run adds fresh noise.
+        """
+        judged, coordinate = other or self.sampler, self.levels.coordinate
+        calls = self.calls_per_step
+        if judged is not self.sampler:
+            calls = probes.calls_per_step(self.given, self.levels, self.latent, judged)
         noisy = judged.stochastic
         return HostSolver(
             self.sample,
             judged.run,
-            self.calls_per_step,
+            calls,
             judged.order,
             own_level=edm_level if judged.half_log_snr else coordinate.level,
             stochastic=None if noisy is None else along(self.sample, noisy, coordinate),

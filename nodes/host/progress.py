@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -17,18 +18,19 @@ from torch import Tensor
 
 from ...optimizer import CONTINUED, Deadline
 
-__all__ = ["Progress", "finish_running", "show_text"]
+__all__ = ["Progress", "calls_by_phase", "finish_running", "show_text"]
 
 CALLS_BEFORE_ESTIMATE = 10
 BETWEEN_PREVIEWS = 1.0  # seconds, at least
 PREVIEW_SIZE = 512  # pixels: the host makes it so large
 SAID = "ays.said"  # the page's event of a text under a node
 PHASE_TEXTS = {
-    "reference": "many-step references",
+    "reference": "images in many steps",
+    "law reference": "images in many steps",
     "profile": "measuring the model",
+    "fit": "fitting the sampler",
     "refinement": "refining schedules",
-    "candidates": "comparing schedules",
-    "law reference": "comparing schedules",
+    "candidates": "comparing",
 }
 
 DrawPreview = Callable[[Tensor], Image | None]
@@ -195,6 +197,19 @@ def show_text(node_id: str | None, text: str, kind: str = "done") -> None:
         client = server.client_id  # None for a prompt of nobody's: told to all, shown by no page
         said = {"node": node_id, "prompt": prompt_id, "text": text, "kind": kind, "client": client}
         server.send_sync(SAID, said, client)
+
+
+def calls_by_phase(calls: Mapping[str, int]) -> str:
+    """Model calls by what they were made for, as people say it.
+
+    >>> calls_by_phase({"reference": 1650, "candidates": 80, "law reference": 50})
+    '1,780: images in many steps 1,700, comparing 80'
+    """
+    made: Counter[str] = Counter()
+    for phase, count in calls.items():
+        made[PHASE_TEXTS.get(phase, phase)] += count
+    parts = ", ".join(f"{phase} {count:,}" for phase, count in made.items() if count)
+    return f"{made.total():,}: {parts}" if parts else "0"
 
 
 def _duration(seconds: float) -> str:

@@ -31,6 +31,7 @@ from typing import Any
 from aiohttp import web
 
 from ...schedules.store.files import JSON, SAFETENSORS, Entry, content_of, one_line, slug
+from ...schedules.store.pictures import without_pictures
 from ...schedules.store.saved_schedule import MODEL, number
 from ...schedules.store.store import NameTakenError, UnknownNameError
 from ...schedules.to_text import paste_hint, paste_text
@@ -107,7 +108,7 @@ async def export_file(request: web.Request) -> web.Response:
     if suffix not in TYPES:
         raise ValueError(f"The format was '{suffix[1:]}': choose json or safetensors.")
     name = queried(request, "name", "")
-    data = await asyncio.to_thread(lambda: content_of(_loaded(name), suffix))
+    data = await asyncio.to_thread(lambda: content_of(without_pictures(_loaded(name)), suffix))
     headers = {"Content-Disposition": f'attachment; filename="{slug(name)}{suffix}"'}
     return web.Response(body=data, content_type=TYPES[suffix], headers=headers)
 

@@ -36,6 +36,7 @@ __all__ = [
     "add_name",
     "attach",
     "attached_schedule",
+    "carries_sampler",
     "register_scheduler",
     "steps_of_the_first",
 ]
@@ -86,6 +87,12 @@ def attach(
     setattr(model_sampling, ATTRIBUTE, attached)
     clone.add_object_patch("model_sampling", model_sampling)
     return clone
+
+
+def carries_sampler(model: Any) -> bool:
+    """Whether a fitted sampler is attached to a MODEL."""
+    attached = getattr(model.get_model_object("model_sampling"), ATTRIBUTE, None)
+    return isinstance(attached, dict) and bool(attached.get("samplers"))
 
 
 def steps_of_the_first(sigmas: Sequence[float], boundary: float) -> int:

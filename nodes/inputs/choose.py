@@ -196,7 +196,8 @@ def _with_others(
         if other.schedule.steps == count and other.schedule.levels != levels.get(count):
             levels[count] = other.schedule.levels
             lent.append(count)
-        if saved.samplers and (fitted := other.sampler_for(count)):
+        fitted = other.sampler_for(count) if saved.samplers else None
+        if fitted is not None and not (fitted.weights_only and count in samplers):
             samplers[count] = fitted
     schedule = replace(saved.schedule, others=tuple(levels.values())[:MAX_OTHERS])
     known = tuple(samplers.values())[:MAX_SAMPLERS]

@@ -1,6 +1,7 @@
-"""The schedules that a list of names stands for, to compare them.
+"""A list of schedules to compare, alone or each with a sampler, as it is written.
 
 Names are those of KSampler's schedulers, of the published tables, of saved schedules, and 'auto'.
+A sampler may stand before one: 'dpmpp_2m karras', 'dpmpp_2m + karras', 'dpmpp_2m with karras'.
 They stand between commas or on lines of their own. A saved name may hold commas itself: the longest
 name counts. Lists of saved results, to merge their profiles, are written in the same way.
 """
@@ -8,45 +9,45 @@ name counts. Lists of saved results, to merge their profiles, are written in the
 from __future__ import annotations
 
 import difflib
+import re
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TypeVar
 
-import torch
-
-from ...schedules import PRESETS, CalibratedSampler
+from ...schedules import PRESETS
 from ...schedules.store.files import LONGEST_NAME
 from .. import host
-from .choose import choose, published
 from .limits import checked_text, shortened
 from .schema import AUTO
 
-__all__ = ["Named", "named_schedules", "parsed_names", "parsed_results"]
+__all__ = ["Entry", "parsed_entries", "parsed_results"]
 
 MOST_NAMES = 24  # names: more would make neither a table nor a plot that can be read
 MOST_RESULTS = 200  # to merge at a time
 LISTED_NAMES = 90  # characters of saved names that an error shows
+PAIR = re.compile(r"([^\s+]+)(?:\s*\+\s*|\s+with\s+|\s+)(\S.*)")  # a sampler, and a schedule
+
+T = TypeVar("T")
+Find = Callable[[str], str | None]  # the known name that a text is
 
 
-@dataclass
-class Named:
-    """Schedules that names stand for.
+@dataclass(frozen=True)
+class Entry:
+    """A schedule to compare.
 
-    schedules: levels [n+1] by name
-    left_out:  names without levels, with the reason
-    notes:     which schedules 'auto' and saved names stand for
-    fitted:    the samplers that were fitted to some of the levels
+    name:     as it is shown
+    schedule: of which name
+    sampler:  that runs it; None: the one that is chosen for all
     """
 
-    schedules: dict[str, torch.Tensor] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    fitted: list[CalibratedSampler] = field(default_factory=list)
+    name: str
+    schedule: str
+    sampler: str | None = None
 
 
-def parsed_names(text: str) -> list[str]:
-    """The names in a text, each once.
+def parsed_entries(text: str) -> list[Entry]:
+    """The schedules that a text names, each once.
 
     Raises ValueError, in a sentence, for a name that nothing has, and for too many.
     """
@@ -54,12 +55,29 @@ def parsed_names(text: str) -> list[str]:
     saved = list(host.store().list())
     # The first spelling wins where two names differ in their case alone.
     known = [*host.scheduler_names(), host.SCHEDULER_NAME, *PRESETS, AUTO, *saved]
-    names = _names_in(text, known, lambda name: _unknown(name, known, saved))
-    if len(names) > MOST_NAMES:
+    samplers = {name.casefold(): name for name in host.sampler_names()}
+
+    def paired(find: Find, text: str) -> Entry | None:
+        name = find(text)
+        if name is not None:
+            return Entry(name, name)
+        pair = PAIR.fullmatch(text)
+        sampler = None if pair is None else samplers.get(pair[1].casefold())
+        schedule = None if pair is None else find(pair[2])
+        if sampler is None or schedule is None:
+            return None
+        return Entry(f"{sampler} {schedule}", schedule, sampler)
+
+    def unknown(name: str) -> str:
+        pair = PAIR.fullmatch(name)
+        return _unknown(pair[2] if pair and pair[1].casefold() in samplers else name, known, saved)
+
+    entries = _found_in(text, known, paired, unknown)
+    if len(entries) > MOST_NAMES:
         raise ValueError(
-            f"{len(names)} schedules were named: compare at most {MOST_NAMES} at a time."
+            f"{len(entries)} schedules were named: compare at most {MOST_NAMES} at a time."
         )
-    return names
+    return entries
 
 
 def parsed_results(text: str) -> list[str]:
@@ -69,7 +87,9 @@ def parsed_results(text: str) -> list[str]:
     """
     checked_text("results", text)
     saved = list(host.store().list())
-    names = _names_in(text, saved, lambda name: _no_result(name, saved))
+    names = _found_in(
+        text, saved, lambda find, name: find(name), lambda name: _no_result(name, saved)
+    )
     if len(names) > MOST_RESULTS:
         raise ValueError(
             f"{len(names)} results were named: merge at most {MOST_RESULTS} at a time, and what "
@@ -78,95 +98,37 @@ def parsed_results(text: str) -> list[str]:
     return names
 
 
-def _names_in(text: str, known: Sequence[str], unknown: Callable[[str], str]) -> list[str]:
-    """The known names in a text, each once. unknown: what to say of another one."""
+def _found_in(
+    text: str,
+    known: Sequence[str],
+    meant: Callable[[Find, str], T | None],
+    unknown: Callable[[str], str],
+) -> list[T]:
+    """What a text names, each once.
+
+    meant:   what a name stands for, by what finds a known one; None: for nothing
+    unknown: what to say of such a one
+    """
     folded = {name.casefold(): name for name in reversed(known)}
     exact = {name: name for name in known}
     most = 1 + max((name.count(",") for name in known), default=0)
+
+    def find(name: str) -> str | None:
+        return exact.get(name) or folded.get(name.casefold())
+
     found = []
     for line in text.splitlines():
         parts = [part for part in line.split(",") if part.strip()]
         while parts:
-            count, name = _longest(parts[:most], exact, folded)
-            if name is None:
+            for count in range(min(most, len(parts)), 0, -1):  # the longest name counts
+                one = meant(find, ",".join(parts[:count]).strip())
+                if one is not None:
+                    break
+            else:
                 raise ValueError(unknown(parts[0].strip()))
-            found.append(name)
+            found.append(one)
             parts = parts[count:]
     return list(dict.fromkeys(found))
-
-
-def named_schedules(
-    names: list[str],
-    model: Any,
-    levels: host.NoiseLevels,
-    steps: int,
-    denoise: float,
-    judged: host.JudgedSampler,
-    cfg: float | None = None,
-) -> Named:
-    """Schedule of each name on a model, at a number of steps, for a sampler and a cfg.
-
-    For a denoise below 1 each begins where the host's 'simple' does.
-    """
-    found = Named()
-    for name in names:
-        try:
-            sigmas = _levels(name, model, levels, steps, denoise, judged, cfg, found)
-        except ValueError as error:
-            found.left_out[name] = str(error).rstrip(".")
-            continue
-        if len(sigmas) != steps + 1:
-            found.left_out[name] = f"it gives {len(sigmas) - 1} steps where {steps} were asked for"
-            continue
-        if denoise < 1.0:
-            start = host.start_level(levels, steps, denoise)
-            if steps > 1 and float(sigmas[1]) >= start:
-                found.left_out[name] = f"at denoise {denoise:g} it begins far above the others"
-                continue
-            sigmas[0] = start
-        found.schedules[name] = sigmas
-    return found
-
-
-def _levels(
-    name: str,
-    model: Any,
-    levels: host.NoiseLevels,
-    steps: int,
-    denoise: float,
-    judged: host.JudgedSampler,
-    cfg: float | None,
-    found: Named,
-) -> torch.Tensor:
-    """Raises ValueError where a name has no levels for this model."""
-    if name == host.SCHEDULER_NAME or name in host.scheduler_names():
-        return host.host_schedule(
-            levels, name, steps, denoise, spare_level=judged.spare_level, sampler=judged.name
-        )
-    if name in PRESETS:
-        if levels.flow:
-            raise ValueError("the published tables are not for flow models")
-        total = steps if denoise >= 1.0 else int(steps / denoise)
-        return torch.tensor(published(levels, total)[name][-(steps + 1) :])
-    choice = choose(model, name, steps=steps, sampler=judged.name, cfg=cfg)
-    found.notes.append(choice.why)
-    own = choice.fitted(steps) if judged.is_calibrated else None
-    if own is not None and choice.measured.denoise == denoise:
-        found.fitted.append(own)
-        return torch.tensor(own.levels)
-    return torch.tensor(choice.sampled(steps, denoise, "keep steps"))
-
-
-def _longest(
-    parts: list[str], exact: dict[str, str], folded: dict[str, str]
-) -> tuple[int, str | None]:
-    """The longest known name at the start of parts, and how many of them it takes."""
-    for count in range(len(parts), 0, -1):
-        text = ",".join(parts[:count]).strip()
-        name = exact.get(text) or folded.get(text.casefold())
-        if name is not None:
-            return count, name
-    return 0, None
 
 
 def _unknown(name: str, known: Sequence[str], saved: Sequence[str]) -> str:
@@ -174,7 +136,8 @@ def _unknown(name: str, known: Sequence[str], saved: Sequence[str]) -> str:
     return (
         f"There is no schedule {shortened(name)}.{_meant(name, known)} Give '{AUTO}', a scheduler "
         f"of KSampler ({', '.join(host.scheduler_names())}, {host.SCHEDULER_NAME}), a published "
-        f"table ({', '.join(PRESETS)}) or the name of a saved schedule{have}."
+        f"table ({', '.join(PRESETS)}) or the name of a saved schedule{have}; a sampler may stand "
+        "before it, as in 'dpmpp_2m karras'."
     )
 
 

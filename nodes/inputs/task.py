@@ -36,10 +36,12 @@ class Task:
     @cached_property
     def given(self) -> dict[str, Tensor]:
         """The schedules that the user already has, at this number of steps."""
-        request, judged = self.request, self.guided.sampler
-        return given_schedules(
-            self.guided.levels, request.steps, request.denoise, judged.spare_level
-        )
+        return self.given_at(self.request.steps)
+
+    def given_at(self, steps: int) -> dict[str, Tensor]:
+        """The schedules that the user already has, at any number of steps."""
+        spare = self.guided.sampler.spare_level
+        return given_schedules(self.guided.levels, steps, self.request.denoise, spare)
 
     @cached_property
     def warning(self) -> str | None:

@@ -41,7 +41,7 @@ def draw_errors(
     curves = {name: schedules[name] for name in ranked if name in schedules}
     draw_levels(sheet, curves, {}, looks, TITLE, TITLE + LEVELS_HEIGHT)
     sheet.text(WIDTH / 2, TITLE + LEVELS_HEIGHT + TICKS + 4, "step", ha="center", color=FAINT)
-    sheet.text(MARGIN, first - 9, "error: distance to the many-step picture")
+    sheet.text(MARGIN, first - 9, "error: distance to the image in many steps")
 
     numbers = {name: number_text(*errors[name]) for name in ranked}
     right = WIDTH - MARGIN - max(map(text_width, numbers.values())) - GAP

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .schedules import ROW
-from .sheet import BACKGROUND, WIDTH, Sheet, drawn, shortened
+from .sheet import BACKGROUND, FAINT, WIDTH, Sheet, drawn, shortened
 
 __all__ = ["BLANK", "below", "picture_row"]
 
@@ -24,7 +24,8 @@ LEAST_DOTS = 2  # pixels a point, for names that can be read
 def picture_row(images: Mapping[str, Tensor]) -> Tensor:
     """An image [1, H, W, 3] of images [h, w, 3] in rows of at most three, each under its name.
 
-    Their pixels are kept as they are; small images are enlarged by a whole number, pixel by pixel.
+    Names may have several lines. Pixels are kept as they are; small images are enlarged by a whole
+    number, pixel by pixel.
     Where nothing can draw names there are none.
     """
     columns = min(len(images), MOST_COLUMNS)
@@ -36,7 +37,7 @@ def picture_row(images: Mapping[str, Tensor]) -> Tensor:
     gap = math.ceil(BETWEEN_IMAGES * columns * width / inner)
     page_width = columns * width + (columns + 1) * gap
     dots = page_width / WIDTH
-    name_height = math.ceil(ROW * dots)
+    name_height = math.ceil(ROW * max(name.count("\n") + 1 for name in images) * dots)
 
     places, bottom = [], 0
     for start in range(0, len(tiles), columns):
@@ -44,7 +45,7 @@ def picture_row(images: Mapping[str, Tensor]) -> Tensor:
         top = bottom + name_height
         places += [(gap + column * (width + gap), top, tile) for column, tile in enumerate(row)]
         bottom = top + max(tile.shape[0] for tile in row) + gap
-    page = _names(list(images), places, bottom, dots, width / dots)
+    page = _names(list(images), places, bottom, dots, name_height / dots, width / dots)
     for left, top, tile in places:
         page[0, top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return page
@@ -64,14 +65,21 @@ def below(*images: Tensor) -> Tensor:
 
 
 def _names(
-    names: list[str], places: list[tuple[int, int, Tensor]], height: int, dots: float, room: float
+    names: list[str],
+    places: list[tuple[int, int, Tensor]],
+    height: int,
+    dots: float,
+    above: float,
+    room: float,
 ) -> Tensor:
-    """The page, without the images yet."""
+    """The page, without the images yet; names begin so many points above an image."""
 
     def draw() -> Tensor:
         sheet = Sheet(height / dots, dots)
-        for name, (left, top, _) in zip(shortened(names, room), places, strict=True):
-            sheet.text(left / dots, top / dots - ROW / 2, name)
+        for name, (left, top, _) in zip(_lines(names, room), places, strict=True):
+            for row, line in enumerate(name):
+                style = {"color": FAINT} if len(name) > 1 and row == 0 else {}
+                sheet.text(left / dots, top / dots - above + ROW * (row + 0.5), line, **style)
         return sheet.image()
 
     page = drawn(draw)
@@ -79,6 +87,13 @@ def _names(
         colour = [int(BACKGROUND[place : place + 2], 16) / 255 for place in (1, 3, 5)]
         page = torch.tensor(colour).expand(1, height, round(WIDTH * dots), 3).clone()
     return page
+
+
+def _lines(names: list[str], room: float) -> list[list[str]]:
+    """The lines of names, each at most so many points wide; names of one line are told apart."""
+    if not any("\n" in name for name in names):
+        return [[name] for name in shortened(names, room)]
+    return [[shortened([line], room)[0] for line in name.split("\n")] for name in names]
 
 
 def _enlarged(image: Tensor, scale: int) -> Tensor:

@@ -8,22 +8,24 @@ from collections.abc import Mapping, Sequence
 from ...optimizer import Comparison
 from ...optimizer.judging.select import Score
 from .. import host
+from .shown_names import short_name
+from .summary import seeds, step_count, these_seeds
 
 __all__ = ["comparison_report", "verdict"]
 
-WIDEST_NAME = 40  # characters of a name in the table
-FEWEST_TO_TELL = 4  # noises on which a standard error says something
+NAME_WIDTH = 21  # characters of a name in the table, whose rows have 48: longer ones would wrap
+FEWEST_TO_TELL = 4  # seeds on which a standard error says something
 
 
 def verdict(found: Comparison) -> str:
     """Tell which schedule is closest, by how much, and whether that may be luck."""
     best, others = found.best, found.scores[1:]
-    text = f"Closest to the many-step picture: '{best.candidate.name}'."
+    text = f"Closest to the image in many steps: '{best.candidate.name}'."
     if not others:
         return f"{text} It is the only one that was compared."
     if found.noises < FEWEST_TO_TELL:
-        few = "one noise" if found.noises == 1 else f"{found.noises} noises"
-        return f"{text} On {few} this may be luck: give {FEWEST_TO_TELL} or more to be surer."
+        on = these_seeds(found.noises)
+        return f"{text} On {on} this may be luck: give {FEWEST_TO_TELL} or more to be surer."
     equal = [score for score in others if found.as_good(score)]
     behind = [score for score in others if score not in equal]
     if behind:
@@ -31,7 +33,7 @@ def verdict(found: Comparison) -> str:
         text += " It has " + " and ".join(_less(best, score) for score in shown) + "."
     if equal:
         names = _in_words([f"'{score.candidate.name}'" for score in equal])
-        text += f" As good, as far as {found.noises} noises can tell: {names}."
+        text += f" As good, as far as {seeds(found.noises)} can tell: {names}."
     return text
 
 
@@ -53,20 +55,20 @@ def comparison_report(
     """
     paragraphs = [
         verdict(found),
+        *_needed(found),
         "\n".join(["```", *_table(found), "```"]),
-        f"Error: how far the picture of {judged.name} is from the picture in "
-        f"{found.reference_steps} steps of the same noise (RMS per latent element), averaged over "
-        f"{found.noises} {'noise' if found.noises == 1 else 'noises'}; ± is one standard error. "
-        "Behind the best: the mean difference on the same noises; 'as good' if it is within two "
-        f"of its standard errors. The many-step picture's own error {_own(found)}",
+        _steps(found),
+        f"Error: how far the image is from that of the same seed in {found.reference_steps} steps "
+        f"(RMS per latent element), averaged over {seeds(found.noises)}. Behind: by how much more "
+        "than the best, on the same seeds; ± is one standard error of that; '=' if it is as good, "
+        "within two of them.",
+        f"The many-step image's own error {_own(found)}",
+        f"Model calls: {host.calls_by_phase(found.calls)}.",
         "sigmas of the best: "
         + ", ".join(f"{level:.4f}" for level in found.best.candidate.sigmas.tolist()),
-        f"Calls: {found.total_calls} ("
-        + ", ".join(f"{phase} {rows}" for phase, rows in found.calls.items())
-        + ").",
     ]
     if found.noises < noises:
-        paragraphs.insert(1, f"Ended early, after {found.noises} of {noises} noises.")
+        paragraphs.insert(1, f"Ended early, after {found.noises} of {seeds(noises)}.")
     if warning:
         paragraphs.append(f"Warning: {warning}")
     paragraphs += [f"Note: {note.rstrip('.')}." for note in [judged.note, *notes] if note]
@@ -75,29 +77,53 @@ def comparison_report(
     return "\n\n".join(paragraphs)
 
 
-def _table(found: Comparison) -> list[str]:
-    width = max(len("schedule"), *(len(_short(score)) for score in found.scores)) + 2
-    rows = [
-        f"{'#':>2}  {'schedule':<{width}}{'steps':>5}{'calls':>7}{'error':>10}{'±':>9}"
-        "   behind the best"
+def _needed(found: Comparison) -> list[str]:
+    """With how many steps the others come as close as the best; nothing where nobody knows."""
+    if not found.needed:
+        return []
+    noises = next(iter(found.needed.values())).noises
+    steps = len(found.best.candidate.sigmas) - 1
+    rows = []
+    for name, needed in found.needed.items():
+        count = step_count(needed.steps)
+        rows.append(f"- {name}: {count if needed.reached else f'more than {count}'}")
+    return [
+        f"As close as '{found.best.candidate.name}' with {step_count(steps)} are (measured on "
+        f"{seeds(noises)}):\n\n" + "\n".join(rows)
     ]
+
+
+def _steps(found: Comparison) -> str:
+    """The steps and the model calls of each; once where they are those of all."""
+    alike: dict[tuple[int, int], list[str]] = {}
+    for score in found.scores:
+        each = len(score.candidate.sigmas) - 1, found.calls_of(score)
+        alike.setdefault(each, []).append(score.candidate.name)
+    told = {
+        f"{step_count(steps)}, {calls} model call{'' if calls == 1 else 's'} an image": names
+        for (steps, calls), names in alike.items()
+    }
+    if len(told) == 1:
+        return f"Each has {next(iter(told))}."
+    return "; ".join(f"{what}: {', '.join(names)}" for what, names in told.items()) + "."
+
+
+def _table(found: Comparison) -> list[str]:
+    """Ranks, names, errors, and how far each is behind."""
+    rows = [f"{'#':>2} {'schedule':<{NAME_WIDTH}}{'error':>8}{'behind':>8}{'±':>8}"]
     for rank, score in enumerate(found.scores, start=1):
-        steps = len(score.candidate.sigmas) - 1
-        rows.append(
-            f"{rank:>2}  {_short(score):<{width}}{steps:>5}{steps * found.calls_per_step:>7}"
-            f"{score.mean:>10.4g}{_number(score.standard_error):>9}   {_behind(found, score)}"
-        )
+        name = short_name(score.candidate.name, NAME_WIDTH - 1)
+        rows.append(f"{rank:>2} {name:<{NAME_WIDTH}}{score.mean:>8.3g}{_behind(found, score)}")
     return rows
 
 
 def _behind(found: Comparison, score: Score) -> str:
+    """The difference to the best and its standard error, for the table."""
     if score is found.best:
-        return "the best"
+        return ""
     difference, standard_error = found.behind(score)
-    text = f"{difference:.3g} ± {_number(standard_error)}"
-    if found.noises > 1 and found.as_good(score):
-        text += ", as good"
-    return text
+    equal = "=" if found.noises > 1 and found.as_good(score) else ""
+    return f"{equal + f'{difference:.2g}':>8}{_number(standard_error):>8}"
 
 
 def _own(found: Comparison) -> str:
@@ -109,11 +135,6 @@ def _own(found: Comparison) -> str:
 def _less(best: Score, other: Score) -> str:
     share = 1.0 - best.mean / other.mean if other.mean > 0.0 else 0.0
     return f"{share:.0%} less error than '{other.candidate.name}'"
-
-
-def _short(score: Score) -> str:
-    name = score.candidate.name
-    return name if len(name) <= WIDEST_NAME else f"{name[: WIDEST_NAME - 1]}…"
 
 
 def _number(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,8 @@ import torch
 
 from ...optimizer import Comparison, Session, compare
 from ...optimizer.compare import most_calls
+from ...optimizer.compare_steps import most_calls_to_match
+from ...optimizer.steps_needed import FEWEST
 from .. import host
 from ..pictures import picture_row, plot_errors, preview_curve
 from .compare_report import verdict
@@ -25,17 +27,18 @@ def compared(
     seed: int,
     first_noise: torch.Tensor | None = None,
     node_id: str | None = None,
+    solvers: Mapping[str, host.HostSolver] | None = None,
+    longer: Callable[[str, int], torch.Tensor | None] | None = None,
 ) -> Comparison:
     """Run the comparison, with its progress under a node.
 
     start:       the level at which the schedules begin
     first_noise: [...] in place of the first
+    solvers:     of schedules that another sampler runs, by name
+    longer:      the levels of a schedule at another number of steps, to measure how many each needs
     """
-    solver, reference, elements = guided.solver(), guided.reference(), guided.elements
-    counts = [len(sigmas) - 1 for sigmas in schedules.values()]
-    total = most_calls(
-        counts or [1], noises, solver.calls_per_step, reference.order, reference.calls_per_step
-    )
+    elements, solvers = guided.elements, solvers or {}
+    total = _most_calls(guided, schedules, noises, solvers, longer is not None)
     with host.Progress(node_id, total) as progress:
         progress.part(0, draw=partial(preview_curve, muted=schedules))
         try:
@@ -54,6 +57,8 @@ def compared(
                     coordinate=guided.levels.coordinate,
                     session=Session(progress, progress.better, batch_size=batch_size),
                     stop=lambda: progress.finish_requested,
+                    solvers=solvers,
+                    longer=longer,
                 )
             )
         except BaseException as error:  # an interrupt is not an Exception on every host
@@ -61,6 +66,25 @@ def compared(
             raise
         progress.done(verdict(found))
     return found
+
+
+def _most_calls(
+    guided: host.GuidedModel,
+    schedules: Mapping[str, torch.Tensor],
+    noises: int,
+    solvers: Mapping[str, host.HostSolver],
+    further: bool,
+) -> int:
+    """Model calls of a comparison at most, those for further steps included."""
+    solver, reference = guided.solver(), guided.reference()
+    steps = {name: len(sigmas) - 1 for name, sigmas in schedules.items()}
+    each = {name: solvers.get(name, solver).calls_per_step for name in steps}
+    calls = solver.calls_per_step
+    counts = [-(-count * each[name] // calls) for name, count in steps.items()]
+    total = most_calls(counts or [1], noises, calls, reference.order, reference.calls_per_step)
+    if further and noises >= FEWEST and len(steps) > 1:
+        total += sum(most_calls_to_match(n, each[name], FEWEST) for name, n in steps.items())
+    return total
 
 
 def plot_of(found: Comparison) -> torch.Tensor | None:
@@ -73,7 +97,7 @@ def plot_of(found: Comparison) -> torch.Tensor | None:
 
 
 def pictures_of(found: Comparison, guided: host.GuidedModel, vae: Any) -> torch.Tensor:
-    """The first noise's pictures, [1, H, W, 3]: many steps first, then as ranked.
+    """The first seed's images, [1, H, W, 3]: many steps first, then as ranked.
 
     Raises ValueError for a VAE that fails.
     """

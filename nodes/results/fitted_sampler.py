@@ -10,23 +10,43 @@ import torch
 from torch import Tensor
 
 from ...optimizer import Result
+from ...optimizer.fit.other_counts import FittedCount
 from ...schedules import CalibratedSampler, SavedSchedule
 from .. import host
 
-__all__ = ["fitted_sampler", "sampled_levels", "with_samplers"]
+__all__ = ["fitted_sampler", "fitted_samplers", "sampled_levels", "with_samplers"]
+
+
+def fitted_samplers(result: Result, levels: host.NoiseLevels) -> tuple[CalibratedSampler, ...]:
+    """The samplers of a calibration in the host's units, that of its own steps first."""
+    sampler = result.sampler
+    assert sampler is not None
+    own, *others = result.counts.values() or [FittedCount(sampler, ())]
+    found = [_in_host_units(own, result, levels, result.sigmas.tolist())]
+    for one in others:
+        below = result.coordinate.level(np.array(one.sampler.levels[1:-1])).tolist()
+        sigmas = [float(result.sigmas[0]), *below, 0.0]
+        found.append(replace(_in_host_units(one, result, levels, sigmas), weights_only=True))
+    return tuple(found)
 
 
 def fitted_sampler(result: Result, levels: host.NoiseLevels) -> CalibratedSampler:
-    """The sampler of a calibration in the host's units; told levels stay within the model's."""
-    sampler = result.sampler
-    assert sampler is not None
-    sigmas = result.sigmas.tolist()
+    """The sampler of a calibration for its own steps."""
+    return fitted_samplers(result, levels)[0]
+
+
+def _in_host_units(
+    one: FittedCount, result: Result, levels: host.NoiseLevels, sigmas: Sequence[float]
+) -> CalibratedSampler:
+    """A sampler with its levels in the host's units; told levels stay within the model's."""
     told = [
         sigma if at == t else float(result.coordinate.level(np.array(at)))
-        for sigma, t, at in zip(sigmas, sampler.levels, sampler.told, strict=False)
+        for sigma, t, at in zip(sigmas, one.sampler.levels, one.sampler.told, strict=False)
     ]
     within = [min(max(s, levels.sigma_min), levels.sigma_max) for s in told]
-    return CalibratedSampler(tuple(sigmas), tuple(within), sampler.weights)
+    return CalibratedSampler(
+        tuple(sigmas), tuple(within), one.sampler.weights, restarts=one.restarts
+    )
 
 
 def sampled_levels(saved: SavedSchedule) -> Tensor:
@@ -37,8 +57,13 @@ def sampled_levels(saved: SavedSchedule) -> Tensor:
 
 
 def with_samplers(saved: SavedSchedule, more: Sequence[SavedSchedule]) -> SavedSchedule:
-    """A result with the samplers of others for their numbers of steps."""
-    samplers = {sampler.steps: sampler for one in [*more, saved] for sampler in one.samplers}
-    own = [samplers[sampler.steps] for sampler in saved.samplers]
-    further = [sampler for sampler in samplers.values() if sampler not in own]
-    return replace(saved, samplers=(*own, *further))
+    """A result with the samplers of others for their numbers of steps.
+
+    First its own, then those that were fitted fully, then those whose weights alone were.
+    """
+    own = next(iter(saved.samplers), None)
+    every = [sampler for one in [saved, *more] for sampler in one.samplers]
+    samplers = {} if own is None else {own.steps: own}
+    for sampler in sorted(every, key=lambda sampler: sampler.weights_only):
+        samplers.setdefault(sampler.steps, sampler)
+    return replace(saved, samplers=tuple(samplers.values()))

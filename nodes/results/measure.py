@@ -12,14 +12,16 @@ from ...optimizer.diffusion.multistep import Multistep
 from ...profiles import NOISES, as_ranges
 from ...schedules import Provenance, SavedSchedule, Schedule, Unfinished
 from ...schedules.store.nearest import CRITERION, GAIN, INTERVAL
+from ...schedules.store.pictures import TITLES
 from ...schedules.store.saved_schedule import MODEL
 from .. import host
 from ..inputs.candidates import starts
 from ..inputs.task import Task
 from ..pictures.curves import BEST_GIVEN
 from .early_results import account, early_request, how_it_ended
-from .fitted_sampler import fitted_sampler
+from .fitted_sampler import fitted_samplers
 from .report import report_text, snapped
+from .seed_pictures import as_tensors, kept_ends
 from .shown_names import schedule_of, shown_name
 from .summary import best_given, seeds, summary
 
@@ -48,18 +50,21 @@ def measured(
     others = _other_steps(result, request.denoise)
     plain = result.sigmas if result.plain is None else result.plain.sigmas
     fitted, said = result.sampler is not None, _summary(task, result)
+    ends = kept_ends(result)
+    profile = {} if result.profile is None else result.profile.to_tensors()
     return SavedSchedule(
         schedule=Schedule(tuple(plain.tolist()), name, _provenance(task, result), others),
         identity=request.identity,
         request=(early_request(request) if result.ended_early else request).as_json(),
-        tensors={} if result.profile is None else result.profile.to_tensors(),
+        tensors={**profile, **as_tensors(ends)},
         notes={
             "summary": said,
             "report": _report(task, result, said, early),
             **_figures(task, result),
             **(how_it_ended(progress) if result.ended_early else {}),
+            **({TITLES: list(ends)} if ends else {}),
         },
-        samplers=(fitted_sampler(result, task.guided.levels),) if fitted else (),
+        samplers=fitted_samplers(result, task.guided.levels) if fitted else (),
     )
 
 
@@ -80,6 +85,7 @@ def _optimised(
         samples=guided.latent.samples,
         starts=starts(levels, method, request.steps, request.denoise),
         samplers=earlier,
+        longer=lambda name, steps: task.given_at(steps).get(name),
     )
     session = Session(progress=progress, better=progress.better, journal=journal, finish=progress)
     return guided.fitted(

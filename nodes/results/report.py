@@ -14,12 +14,12 @@ from ...schedules import SavedSchedule
 from ...schedules.to_text import PLAIN, TOOLS, paste_hint, paste_text
 from .. import host
 from .shown_names import schedule_of, shown_name, table_name
-from .summary import seeds
+from .summary import best_given, seeds
 
 __all__ = ["for_other_tools", "report_text", "snapped"]
 
 ROWS = 20  # candidates listed
-WIDEST = 60  # characters of a row: a longer one is wrapped where text is shown plainly
+WIDEST = 48  # characters of a row: a longer one is wrapped where text is shown plainly
 NAMED_FAILURES = 5  # of those that failed in the same way
 
 
@@ -47,21 +47,14 @@ def report_text(
         paragraphs.append(_switch(result, boundary))
     if early:
         paragraphs.append(early)
-    if result.noises:
-        paragraphs += [
-            f"Best of the {len(result.scores)} that were compared: '{shown_name(result.method)}'. "
-            f"{_criterion(result)}",
-            "\n".join(["```", *_table(result), "```"]),
-        ]
-    paragraphs += [
-        *_levels(result),
-        f"Model calls: {result.total_calls} ("
-        + ", ".join(f"{phase} {rows}" for phase, rows in result.calls.items())
-        + ").",
-        *_profile(result, linked),
-    ]
     if warning:
         paragraphs.append(f"Warning: {warning}")
+    paragraphs += [
+        *(_compared(result) if result.noises else ()),
+        *_profile(result, linked),
+        f"Model calls: {host.calls_by_phase(result.calls)}.",
+        *_levels(result),
+    ]
     if result.coordinate.table is not None:
         paragraphs.append(f"Note: {snapped(result)}.")
     if judged.stochastic is not None and result.criterion != "law":
@@ -75,6 +68,13 @@ def report_text(
     if result.failed:
         paragraphs.append(_failed(result.failed))
     return "\n\n".join(paragraphs)
+
+
+def _compared(result: Result) -> tuple[str, str]:
+    """List what was compared, and tell which was best."""
+    best = f"Best of the {len(result.scores)} that were compared: '{shown_name(result.method)}'. "
+    table = "\n".join(["```", *_table(result), "```"])
+    return table, best + _criterion(result)
 
 
 def _switch(result: Result, boundary: float) -> str:
@@ -95,11 +95,24 @@ def _levels(result: Result) -> list[str]:
     plain = schedule_of(result.plain.name)
     return [
         found,
-        "These levels and the fitted steps belong together: another number of steps, another cfg "
-        "or denoise needs a fit of its own.",
+        *_counts(result),
+        "These levels and the fitted steps belong together: another cfg or denoise needs a fit of "
+        "its own.",
         f"Other samplers with scheduler {host.SCHEDULER_NAME} get the best standard schedule, "
         f"{plain}.",
         f"sigmas of {plain}: {_four_decimals(result.plain.sigmas)}",
+    ]
+
+
+def _counts(result: Result) -> list[str]:
+    """What is fitted to which numbers of steps."""
+    own, others = len(result.sigmas) - 1, sorted(result.counts.keys() - {len(result.sigmas) - 1})
+    if not others:
+        return [f"Fitted for {own} steps. Any other number of steps is sampled as dpmpp_2m does."]
+    return [
+        f"Fitted for {own} steps. For {', '.join(map(str, others))} steps only the weights were "
+        "fitted, from the same measurement; they were not compared with anything. Any other number "
+        "of steps is sampled as dpmpp_2m does."
     ]
 
 
@@ -108,14 +121,19 @@ def _four_decimals(sigmas: Tensor) -> str:
 
 
 def _profile(result: Result, linked: MeasuredProfile | None) -> list[str]:
-    """Number of samples of the profile, and where it comes from; nothing where there is none."""
+    """KLUB and the number of samples of the profile; nothing where there is none."""
     if result.profile is None:
         return []
+    bound = f"KLUB, the bound of the paper, is {result.klub(result.sigmas):.3g}"
+    given = best_given(result)
+    if given is not None and given is not result.error:
+        name = shown_name(given.candidate.name)
+        bound += f", of {name} {result.klub(given.candidate.sigmas):.3g}"
     count = result.profile.count
     samples = f"{count} sample{'' if count == 1 else 's'}"
     if linked is None:
-        return [f"Profile: {samples}."]
-    return [f"Profile: {samples}, those of '{linked.name}'; none was measured here."]
+        return [f"{bound}. Profile: {samples}."]
+    return [f"{bound}. Profile: {samples}, those of '{linked.name}'; none was measured here."]
 
 
 def _failed(failed: Mapping[str, str]) -> str:
@@ -169,8 +187,8 @@ def _criterion(result: Result) -> str:
         )
     mean = ", geometric mean" if result.noises > 1 else ""
     text = (
-        f"{figure}the distance per latent element to the image in {result.reference_steps} steps "
-        f"from the same seed (RMS{mean} over {count})."
+        f"{figure}how far the image is from that of the same seed in {result.reference_steps} "
+        f"steps (RMS per latent element{mean} over {count}); ± is one standard error."
     )
     if math.isnan(result.reference_error):
         return text
@@ -189,15 +207,14 @@ def _spread(score: Score, before: str = "") -> str:
 def _table(result: Result) -> list[str]:
     """The candidates and their scores, in rows of at most `WIDEST` characters."""
     what = "schedule" if result.sampler is None else "sampler, schedule"
-    scored = result.profile is not None  # KLUB is a matter of the profile
-    width = WIDEST - (32 if scored else 23)
-    klub = f"{'KLUB':>9}" if scored else ""
-    rows = [f"{what:<{width}}{'error':>9}{'±':>8}{'seeds':>6}{klub}"]
+    alike = len({len(score.errors) for score in result.scores}) == 1
+    width = WIDEST - (17 if alike else 23)
+    rows = [f"{what:<{width}}{'error':>9}{'±':>8}{'' if alike else ' seeds'}"]
     for score in result.scores[:ROWS]:
-        klub = f"{result.klub(score.candidate.sigmas):>9.3g}" if scored else ""
+        count = "" if alike else f"{len(score.errors):>6}"
         rows.append(
-            f"{table_name(score.candidate.name, width):<{width}}{score.figure:>9.3g}"
-            f"{_spread(score) or '?':>8}{len(score.errors):>6}{klub}"
+            f"{table_name(score.candidate.name, width - 1):<{width}}{score.figure:>9.3g}"
+            f"{_spread(score) or '?':>8}{count}"
         )
     if len(result.scores) > ROWS:
         rows.append(f"… and {len(result.scores) - ROWS} more")

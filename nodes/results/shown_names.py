@@ -54,12 +54,19 @@ def schedule_of(name: str) -> str:
 def table_name(name: str, longest: int) -> str:
     """The name of a candidate in a column.
 
-    >>> table_name("euler karras", 28), table_name("path p=0.75 order 2, through sigma_min", 28)
-    ('euler, karras', 'path p=0.75 order 2, throug…')
+    >>> table_name("euler karras", 28), table_name("unipc_2 AYS DeepFloyd IF", 28)
+    ('euler, karras', 'uni_pc_bh2 ord…DeepFloyd IF')
     """
     return short_name(shown_name(name).replace(WITH, ", "), longest)
 
 
 def short_name(name: str, longest: int) -> str:
-    """A name of at most so many characters."""
-    return name if len(name) <= longest else f"{name[: longest - 1].rstrip(' ,')}…"
+    """A name of at most so many characters: the middle makes room, for names differ at the ends.
+
+    >>> short_name("a very long name", 9)
+    'a ve…name'
+    """
+    if len(name) <= longest:
+        return name
+    end = (longest - 1) // 2
+    return f"{name[: longest - 1 - end].rstrip(' ,')}…{name[len(name) - end :].lstrip(' ,')}"

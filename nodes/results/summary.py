@@ -7,7 +7,7 @@ from ...optimizer.judging.select import Score
 from .. import host
 from .shown_names import shown_name
 
-__all__ = ["best_given", "gained", "seeds", "summary", "to_do"]
+__all__ = ["best_given", "gained", "seeds", "step_count", "summary", "to_do"]
 
 
 def summary(
@@ -37,7 +37,7 @@ def to_do(
     boundary: the level at and below which a second model answers, if there is one
     """
     count = len(result.sigmas) - 1
-    settings = [f"{count} step{'' if count == 1 else 's'}"]
+    settings = [step_count(count)]
     if cfg is not None and boundary is None:
         settings.append(f"cfg {cfg:g}")
     if denoise < 1.0:
@@ -85,8 +85,20 @@ def gained(result: Result) -> str:
         return f"Hardly less error than {best} (measured on {seeds(gain.noises)})."
     return (
         f"{about}{shares[0]} % less error than {best} (measured on {seeds(gain.noises)}; between "
-        f"{shares[1]} and {shares[2]} %)."
+        f"{shares[1]} and {shares[2]} %).{_steps_needed(result, given)}"
     )
+
+
+def _steps_needed(result: Result, given: Score) -> str:
+    """With how many steps the best standard choice comes as close; empty if nobody knows."""
+    needed = result.needed
+    if needed is None:
+        return ""
+    on = f"measured on {seeds(needed.noises)}"
+    name = shown_name(given.candidate.name)
+    if not needed.reached:
+        return f" Even {needed.steps} steps of {name} do not come as close ({on})."
+    return f" As close as {needed.steps} steps of {name} ({on})."
 
 
 def best_given(result: Result) -> Score | None:
@@ -102,6 +114,15 @@ def seeds(count: int) -> str:
     ('1 seed', '4 seeds')
     """
     return f"{count} seed{'' if count == 1 else 's'}"
+
+
+def step_count(count: int) -> str:
+    """A number of steps in words.
+
+    >>> step_count(1), step_count(8)
+    ('1 step', '8 steps')
+    """
+    return f"{count} step{'' if count == 1 else 's'}"
 
 
 def these_seeds(count: int) -> str:

@@ -38,12 +38,9 @@ SOLVER_NOISE = 2  # the noise stream of stochastic solvers
 CALIBRATED, LIKE_CALIBRATED = "calibrated", "dpmpp_2m"
 
 # The solver of the same order with its fresh noise switched off. Its errors find schedules for the
-# stochastic one; the distribution of its own samples (distribution.py) chooses among them and, for
-# ddim_stochastic, one that the samples' spectrum tells (spectrum.py). With 4,000 calls on exact
-# mixtures the energy distance, over that of the best fixed schedule in hindsight, was 1.15 for
-# dpmpp_2m_sde chosen so and 1.93 by the twin (32 cells; worst 4.0 and 251). On the digits network,
-# 5, 8 and 10 steps, that of ddim_stochastic over what the twin's choice gave was 0.89 (95 %:
-# 0.80-0.98) unguided, 0.97 (0.87-1.06) with cfg 3, 0.90 (0.82-0.99) with cfg 7 (five seeds).
+# stochastic one; the distribution of its own samples (distribution.py) chooses among them. With
+# 4,000 calls on exact mixtures the energy distance, over that of the best fixed schedule in
+# hindsight, was 1.15 for dpmpp_2m_sde chosen so and 1.93 by the twin (32 cells; worst 4.0 and 251).
 DETERMINISTIC_TWIN = {"ddim_stochastic": "euler", "dpmpp_2m_sde": "dpmpp_2m"}
 
 

@@ -7,5 +7,4 @@ refine.py       the inner levels of a schedule, by least squares
 surrogate.py    a free model of a solver's error, from reference runs
 correction.py   that model, put right by real runs
 pool.py         candidates ranked and refined on it
-spectrum.py     a stochastic solver's distribution in closed form on Gaussian data
 """

@@ -27,8 +27,12 @@ from torch import Tensor
 
 from ..diffusion.coordinate import spread
 from ..diffusion.multistep import TEXTBOOK, Multistep, textbook
+from ..judging.shown import MANY, Shown
 from ..runs.meter import NotFiniteError
+from ..step_counts import drawn_through
 from .multistep_fit import Linear, Path, Run, greedy, run, slopes, tangents
+from .other_counts import ELEMENTS as OF_OTHER_COUNTS
+from .other_counts import NOISES, Secants
 
 __all__ = ["Bench", "Source", "blocks", "diverse", "kept_elements", "likeliest"]
 
@@ -68,6 +72,9 @@ class Source(Protocol):
 
         Raises Ended where a limit leaves no more.
         """
+
+    def fits(self, rows: int) -> bool:
+        """Tell whether so many more calls may be made."""
 
     def decide(self, choose: Callable[[int], T]) -> T:
         """What is chosen by the calls that may be made in all, which a limit may have lessened."""
@@ -136,6 +143,8 @@ class Bench:
         self.path: Path | None = None
         self._probes: Run | None = None
         self.slopes = torch.empty(0)
+        self.shown = Shown()
+        self._known_ends: dict[int, Tensor] = {}
 
     def _fine(self, name: str, highest: float, count: int, **shape: float) -> Multistep:
         """A textbook sampler of many steps."""
@@ -212,24 +221,38 @@ class Bench:
 
     def reference_ends(self, noises: range) -> Tensor:
         """The references' end points [K, E]."""
-        end = self._ends("reference", self.reference, noises)
+        end = self._ends("reference", self.reference, noises, MANY)
         _check(end)
+        self._known_ends |= dict(zip(noises, end, strict=True))
         return end
+
+    def end(self, noises: range) -> Tensor:
+        """Those [K, E] of noises that have been raced."""
+        return torch.stack([self._known_ends[number] for number in noises])
 
     # -- runs -------------------------------------------------------------------------------
 
     def errors(self, sampler: Multistep, noises: range, end: Tensor) -> Tensor:
         """RMS errors [K] of a sampler; infinite where a run's end is no number."""
-        error = (self._ends("raced", sampler, noises) - end).square().mean(1).sqrt()
+        error = (
+            (self._ends("raced", sampler, noises, marked(sampler)) - end).square().mean(1).sqrt()
+        )
         return torch.where(error.isfinite(), error, math.inf).clamp_min(1e-12)
 
-    def _ends(self, key: str, sampler: Multistep, noises: range) -> Tensor:
-        """Where noises lead with a sampler [K, E]."""
+    def _ends(self, key: str, sampler: Multistep, noises: range, shown: str = "") -> Tensor:
+        """Where noises lead with a sampler [K, E].
+
+        shown: the name under which the first of them all is kept to be looked at
+        """
 
         def measure() -> dict[str, Tensor]:
-            return {"end": self.elements(sampler(self._rows, self.source.noise(noises)))}
+            x = sampler(self._rows, self.source.noise(noises))
+            return {"end": self.elements(x), **(self.shown.part(x) if shown else {})}
 
-        return self.once(key, noises, measure, sampler)["end"]
+        found = self.once(key, noises, measure, sampler)
+        if shown:
+            self.shown.keep(shown, found)
+        return found["end"]
 
     def _rows(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self.denoise(x, float(sigma[0]))
@@ -318,6 +341,23 @@ class Bench:
         made = self._probes.part(noises)
         self.slopes = slopes(self.probe, self.source.noise(noises), made, path, self._few)
         return self.slopes
+
+    def secants(self, beside: Sequence[tuple[Multistep, Run]], noises: int) -> Secants:
+        """What runs of so many noises beside the references tell of the denoiser."""
+        count = min(NOISES, noises)
+
+        def few(x: Tensor) -> Tensor:
+            return self.elements(x[:count])[:, :OF_OTHER_COUNTS]
+
+        runs = [(one, [*map(few, made.outputs)]) for one, made in beside]
+        unit = few(self.source.noise(range(count)))
+        part = self.path_of(count).part(count, OF_OTHER_COUNTS)
+        return Secants(part, unit, runs, self.probe.told, self.slopes, self.boundary)
+
+    def drawn(self, steps: int) -> list[list[float]]:
+        """The curves, drawn through another number of steps."""
+        curves = (np.array(levels) for levels in self.curves.values())
+        return [drawn_through(levels, steps, self.lowest).tolist() for levels in curves]
 
     def _few(self, x: Tensor) -> Tensor:
         return self.elements(x)[:, :FEWER]

@@ -74,7 +74,7 @@ class GrowingFit:
         """The greedy sampler of the best start."""
         path = self.bench.path_of(len(noises))
         begun = [
-            _Fitted(*self.bench.greedy(self._known(start), noises, self.whole)) for start in starts
+            _Fitted(*self.bench.greedy(self.known(start), noises, self.whole)) for start in starts
         ]
         self.beside = [(one.sampler, one.made) for one in begun]
         return min(begun, key=lambda one: path.log_error(one.made.end))
@@ -103,7 +103,7 @@ class GrowingFit:
             if length < 1.0 and not room(count * n):
                 continue
             moved = move.moved(fitted.sampler, length * step, bench.lowest, bench.boundary)
-            moved = self._known(moved)
+            moved = self.known(moved)
             above = (steps_above(one.levels, bench.boundary) for one in (moved, fitted.sampler))
             if len({*above}) > 1:
                 continue  # its rows are for another switch
@@ -113,7 +113,7 @@ class GrowingFit:
                 return _Fitted(moved, made, move.total + length * step)
         return None
 
-    def _known(self, sampler: Multistep) -> Multistep:
+    def known(self, sampler: Multistep) -> Multistep:
         """The sampler told levels that the model knows."""
         if not self.told:
             return sampler

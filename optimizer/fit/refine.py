@@ -8,9 +8,7 @@ mean of the norms |r_k| is brought down by Levenberg-Marquardt steps with weight
 so that the mean of norms falls and not the mean of squares, which rare outliers own.
 
 A Jacobian by real runs costs n(n-1)/2 calls a noise. The surrogate's costs none, and real runs,
-that cost n, put it right where it matters (correction.py), and Broyden's secants make it agree with
-the runs nearby where the solver is not quite the one it stands in for (Broyden 1965, "A class of
-methods for solving nonlinear simultaneous equations").
+which cost n, put it right where it matters (correction.py).
 
 Of how far runs end from their references a part is the same for all noises, their mean m. It moves
 the whole distribution of pictures, and is what few noises tell most surely of others. So real runs
@@ -40,11 +38,8 @@ CLOSEST = 0.2  # two levels never come closer than this part of the mean gap in 
 ENOUGH = 3e-3  # relative gain of an iteration below which it stops
 REACH = 0.4  # of log t: how far a round trusts the surrogate
 UNMOVED = 1e-5  # of log t: a schedule no further away than this is the same
-NEARBY = 1.0  # of log t: runs within it shape the secants
-SECANTS = 6  # runs, at most
 FOLLOWED = 12  # runs, at most; of heun, whose runs show half of what it meets, the best alone
 EMPHASIS = 1.0  # of what all noises share
-SECANT_RIDGE = 1e-2  # of the secants' normal equations
 
 Residuals = Callable[[np.ndarray], np.ndarray]  # schedules [S, n+1] -> [S, K, E]
 
@@ -224,7 +219,7 @@ class Refinement:
         return True
 
     def _around(self, best: np.ndarray, track: Track) -> Residuals:
-        """Residuals that are the real ones at the best schedule and nearly so at others nearby."""
+        """Residuals that are the real ones at the best schedule and nearly so at others run."""
         others = sorted((run for _, run in self.tried if run is not track), key=self.error)
         followed = 1 if self.surrogate.solver == "heun" else FOLLOWED
         following = Following(self.surrogate, [track, *others[: followed - 1]])
@@ -233,21 +228,4 @@ class Refinement:
             return emphasised(following.residuals(schedules))
 
         offset = self.residual(track) - expected(best[None])[0]
-        z = np.log(best[1:-1])
-        distances = [np.abs(np.log(other[1:-1]) - z).max(initial=0.0) for other, _ in self.tried]
-        near = [k for k, far in enumerate(distances) if UNMOVED < far < NEARBY][-SECANTS:]
-        if not near:
-            return lambda schedules: expected(schedules) + offset
-        nearby = np.stack([self.tried[k][0] for k in near])
-        real = np.stack([self.residual(self.tried[k][1]) for k in near])
-        missed = real - expected(nearby) - offset  # [h, K, E]
-        dz = np.log(nearby[:, 1:-1]) - z  # [h, m]
-        normal = dz @ dz.T
-        normal += SECANT_RIDGE * np.trace(normal) / len(normal) * np.eye(len(normal))
-        secants = np.einsum("hm,hke->mke", np.linalg.solve(normal, dz), missed)
-
-        def corrected(schedules: np.ndarray) -> np.ndarray:
-            moved = np.log(np.asarray(schedules)[:, 1:-1]) - z
-            return expected(schedules) + offset + np.tensordot(moved, secants, 1)
-
-        return corrected
+        return lambda schedules: expected(schedules) + offset

@@ -14,29 +14,22 @@ standard error is the jackknife's: with L_k the criterion without noise k,
 
 The end-point error of the deterministic twin, which is far less noisy, judges in its place where
 nothing else can be afforded.
-
-The candidates were found with that twin, which knows nothing of the variance that a schedule loses.
-So for a solver of first order there are two rounds: the end points of the first show the spectrum
-of the data, from which a schedule for the stochastic solver itself follows (spectrum.py); in the
-second, on fresh noise, it is compared with the best of the first.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ..plan import FEWEST_NOISES, FIRST_DISTRIBUTION_SHARE
 from .distribution_runs import DistributionRuns
 from .select import Candidate, Score
 
 __all__ = ["distribution_errors", "distribution_scores"]
 
 CHUNK = 2**16  # elements that are worked on at once
-FINALISTS = 4  # schedules of the first round that are compared in the second
 
 
 def distribution_errors(x: Tensor, y: Tensor) -> list[float]:
@@ -91,65 +84,20 @@ def _squares(x: Tensor, y: Tensor) -> Tensor:
     return torch.cat([squared(shift, sum_x, sum_y, count), without])
 
 
-def distribution_scores(
-    candidates: Sequence[Candidate],
-    runs: DistributionRuns,
-    design: Callable[[Tensor], Candidate] | None,
-) -> list[Score]:
-    """Compare candidates by the distribution of their samples until the budget is spent.
+def distribution_scores(candidates: Sequence[Candidate], runs: DistributionRuns) -> list[Score]:
+    """Compare candidates by the distribution of their samples, all on the same noises.
 
-    Arguments:
-        runs: the budget allows one batch at least.
-        design: a further candidate, from the end points [K, E] of fine runs; None: there is none,
-            and all are compared in one round.
-
-    Returns scores with `distribution_errors`. Those on most noises were compared with each other,
-    all on the same; the rest have dropped out before, on fewer.
-    """
-    first = 0 if design is None else _first_batches(candidates, runs)
-    if design is None or first * runs.runner.batch < FEWEST_NOISES:
-        return _compared(candidates, runs)[0]
-    scores, ends = _compared(candidates, runs, first)
-    known = torch.cat([*(end.to(ends) for end in runs.known), ends])
-    ranked = sorted(scores, key=lambda score: score.figure)
-    # The best given one stays in, whatever its place.
-    given = next((k for k, score in enumerate(ranked) if score.candidate.given), 0)
-    last = max(given, FINALISTS - 1)
-    kept = [*ranked[: FINALISTS - 1], *ranked[last : last + 1]]
-    finals, fresh = _compared([*(s.candidate for s in kept), design(known)], runs)
-    if len(fresh) <= len(ends):  # only where a limit has ended it
-        return scores
-    return [*finals, *ranked[FINALISTS - 1 : last], *ranked[last + 1 :]]
-
-
-def _first_batches(candidates: Sequence[Candidate], runs: DistributionRuns) -> int:
-    """Batches of noise of the first round."""
-    share = FIRST_DISTRIBUTION_SHARE / runs.cost([candidate.sigmas for candidate in candidates])
-    ledger = runs.runner.lab.ledger
-    return ledger.decide(lambda rows: int(share * (rows - ledger.made)))
-
-
-def _compared(
-    candidates: Sequence[Candidate], runs: DistributionRuns, most: int | None = None
-) -> tuple[list[Score], Tensor]:
-    """Scores of all candidates on the same noises, and the fine runs' end points.
-
-    most: batches, at most; None: until the budget is spent
+    The budget is spent, and allows one batch at least. Returns scores with `distribution_errors`.
     """
     references: list[Tensor] = []
     ends: list[list[Tensor]] = [[] for _ in candidates]
     schedules = [candidate.sigmas for candidate in candidates]
-    while len(references) != most:
-        measured = runs.ends(schedules)
-        if measured is None:
-            break
+    while (measured := runs.ends(schedules)) is not None:
         references.append(measured[0])
         for known, end in zip(ends, measured[1], strict=True):
             known.append(end)
-    if not references:
-        return [], torch.empty(0)
     y = torch.cat(references)
     return [
         Score(candidate, distribution_errors(torch.cat(x), y), additive=True)
         for candidate, x in zip(candidates, ends, strict=True)
-    ], y
+    ]

@@ -23,13 +23,12 @@ PATHS_HELD = 2**30  # bytes of Brownian paths that the noises run together may t
 class DistributionRuns:
     """Runs of a stochastic solver on batch after batch of noise, never used before.
 
-    fine:  levels of the runs that all others are compared with, ending in 0
-    known: end points [B, E] of the references, of earlier batches
+    fine: levels of the runs that all others are compared with, ending in 0
     """
 
     def __init__(self, references: References, fine: Tensor):
         self.fine = fine
-        self.known = references.ends
+        self._first = len(references.ends)
         self.runner = references.runner
         self._lab = references.runner.lab
         self._batches = 0
@@ -52,7 +51,7 @@ class DistributionRuns:
         self._lab.ledger.owe(self._owed)
         if not self._lab.ledger.fits(self._cost):
             return None
-        size, batch = self.runner.batch, len(self.known) + self._batches
+        size, batch = self.runner.batch, self._first + self._batches
         self._batches += 1
         failed, together = self._lab.failed, (self.fine, *schedules)
         own = range(size)[self._lab.ranks.rows(size)]

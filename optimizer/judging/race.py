@@ -15,15 +15,18 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ..diffusion.multistep import Multistep
 from ..fit.bench import Bench, blocks, marked
+from ..fit.other_counts import FittedCount
 from ..gain import Gain
 from ..runs.meter import NotFiniteError
+from ..steps_needed import StepsNeeded
+from .shown import MANY
 
 __all__ = ["SMALLER", "Calibrated", "Race", "first_raced"]
 
@@ -43,6 +46,10 @@ class Calibrated:
     errors:    of all that were raced, by name, one for each noise of the race; infinite ones where
                a run came out as NaN or infinity; empty: nothing was compared yet
     gain:      of the best stage of the fit over the best pair; None: all of one kind failed
+    needed:    steps with which the pair comes as close; None: not measured
+    shown:     where the first noise of the race ends, [...] by name, with the reference's as MANY
+    counts:    where a stage of the fit has won: this, and greedy samplers for other numbers of
+               steps, by that number, with weights for runs that begin inside the path
     """
 
     name: str
@@ -51,6 +58,9 @@ class Calibrated:
     pairs: dict[str, Multistep] = field(repr=False)
     errors: dict[str, list[float]] = field(repr=False)
     gain: Gain | None
+    needed: StepsNeeded | None = None
+    shown: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    counts: dict[int, FittedCount] = field(default_factory=dict, repr=False)
 
     @property
     def sampler(self) -> Multistep:
@@ -116,6 +126,11 @@ class Race:
         self._ends: dict[range, Tensor] = {}  # of the references
         self._errors: dict[tuple[str, range], Tensor] = {}
 
+    @property
+    def noises(self) -> range:
+        """Those that all who are in were run on."""
+        return range(self.first, self.first + self.count)
+
     def take_pairs(self, pairs: dict[str, Multistep]) -> None:
         """Let these pairs run, and no others."""
         for one in pairs.values():
@@ -161,5 +176,11 @@ class Race:
             name: torch.cat([self._error(one, part) for part in self._ends]).tolist()
             for name, one in raced.items()
         }
-        self.best = Calibrated.of(dict(self.fitted), dict(self.pairs), errors)
+        ends = self.bench.shown.ends
+        shown = {name: marked(one) for name, one in raced.items()}
+        shown = {MANY: MANY, **shown}
+        best = Calibrated.of(dict(self.fitted), dict(self.pairs), errors)
+        self.best = replace(
+            best, shown={name: ends[mark] for name, mark in shown.items() if mark in ends}
+        )
         self.better(self.best)

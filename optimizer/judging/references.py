@@ -10,14 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..diffusion.solvers import Solver
 from ..fit.surrogate import Track, integration_error, joined, measured_slope
 from ..plan import FEWEST, Plan
 from ..runs.failures import checked_end
 from ..runs.meter import NotFiniteError
 from ..runs.runner import Runner
 from .select import FINALISTS, Candidate
+from .shown import MANY, Shown
 
 __all__ = ["PairedErrors", "References", "refinement_track"]
+
+LARGEST = 2**18  # elements of samples whose end points are kept to be looked at
 
 
 class References:
@@ -26,6 +30,8 @@ class References:
     ends:  of every batch, the elements [B, E] that are compared
     whole: the end points [B, ...] of the tracked ones, until they are taken
     fine:  levels of the runs, ending in 0
+    shown: where the first noise after the tracked ones ends, if samples are not large: every
+           candidate's end is recorded
 
     Arguments:
         every: the coarse run beside a reference takes every so many-th level.
@@ -35,6 +41,7 @@ class References:
         self.runner, self.fine = runner, fine
         self.ends: list[Tensor] = []
         self.whole: list[Tensor] = []
+        self.shown, self.shown_batch = Shown(LARGEST), -1
         self._coarse = torch.cat([fine[:-1:every], fine[-1:]])
         self._errors: list[float] = []
 
@@ -60,9 +67,14 @@ class References:
 
         def measure() -> dict[str, Tensor]:
             end = self.runner.run("reference", problem.solver.reference, batch, self.fine)
-            return {"end": problem.compared(checked_end(end, self.fine))}
+            shown = self.shown.part(end) if batch == self.shown_batch else {}
+            return {"end": problem.compared(checked_end(end, self.fine)), **shown}
 
-        self.ends.append(self.runner.once("reference", batch, [self.fine], measure)["end"])
+        if self.shown_batch < 0:
+            self.shown_batch = batch
+        found = self.runner.once("reference", batch, [self.fine], measure)
+        self.ends.append(found["end"])
+        self.shown.keep(MANY, found)
 
     def add_tracked(self, check: Callable[[], None] | None = None) -> tuple[Track, Track] | None:
         """Compute them with what the runs visited, and a coarse run of the judged solver beside.
@@ -126,11 +138,16 @@ class PairedErrors:
             return None
 
         def measure() -> dict[str, Tensor]:
-            return {"errors": self.end_points(candidate.sigmas, batch)[1]}
+            ends, errors = self.end_points(candidate.sigmas, batch)
+            shown = batch == self._references.shown_batch
+            return {"errors": errors, **(self._references.shown.part(ends) if shown else {})}
 
         self._made += 1
         found = self._runner.tried("candidates", batch, candidate.sigmas, measure)
-        return infinite if found is None else found["errors"].tolist()
+        if found is None:
+            return infinite
+        self._references.shown.keep(candidate.name, found)
+        return found["errors"].tolist()
 
     def _add_reference(self, run: int) -> bool:
         """Add a reference if it fits with the runs on it, of so many rows each."""
@@ -150,13 +167,17 @@ class PairedErrors:
             ledger.owe(lambda: max(0, FEWEST - self._made) * once)
         return True
 
-    def end_points(self, sigmas: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+    def end_points(
+        self, sigmas: Tensor, batch: int, solver: Solver | None = None
+    ) -> tuple[Tensor, Tensor]:
         """End points [B, ...] of the judged solver, and their distances from the references [B].
+
+        solver: another one in its place, whose calls pass through the same meter
 
         Whatever is left of the budget. Raises NotFiniteError for a schedule that fails.
         """
         problem = self._lab.problem
-        end = self._runner.run("candidates", problem.solver.run, batch, sigmas)
+        end = self._runner.run("candidates", solver or problem.solver.run, batch, sigmas)
         end = checked_end(end, sigmas)
         known = self._references.ends[batch]
         reference = known[self._lab.ranks.rows(len(known))].to(end.device)

@@ -9,6 +9,7 @@ nearest.py      which of them `auto` takes
 changes.py      saving, adding, renaming and deleting, each whole or not at all
 unfinished.py   what interrupted optimisations had measured
 files.py        the files of a folder: listed, and read with nothing trusted
+pictures.py     end points of one seed in a result, which exported files leave out
 tensor_file.py  tensors and texts in a safetensors file
 json_text.py    JSON text, parsed in bounded memory
 version.py      the versions of the formats

@@ -181,7 +181,7 @@ def _size(entry: Entry | None) -> int:
     if entry is None:
         return _LEAST
     schedule = entry.saved.schedule
-    samplers = [(one.levels, one.told, one.weights) for one in entry.saved.samplers]
+    samplers = [(one.levels, one.told, one.weights, one.restarts) for one in entry.saved.samplers]
     content = schedule.levels, schedule.others, samplers, entry.saved.request, entry.saved.notes
     return _LEAST + size_in_memory(content)
 

@@ -73,11 +73,17 @@ class Asked:
             not is_whole(saved),
             plain and self.steps is None,
             min(self._steps_away(count) for count in steps_known(saved)),
+            self._by_weights_only(saved),
             self.sampler is not None and request.get("sampler") != self.sampler,
             plain,
             0.0 if self.cfg is None else away,
             self._steps_away(saved.schedule.steps),
         )
+
+    def _by_weights_only(self, saved: SavedSchedule) -> bool:
+        """Whether weights alone were fitted to these steps."""
+        fitted = None if self.steps is None else saved.sampler_for(self.steps)
+        return fitted is not None and fitted.weights_only
 
     def _steps_away(self, steps: int) -> float:
         return round(abs(math.log((self.steps or USUAL) / steps)), 9)

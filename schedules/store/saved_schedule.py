@@ -217,6 +217,7 @@ def samplers_from(content: object) -> tuple[CalibratedSampler, ...]:
         raise ValueError(f"a result has at most {MAX_SAMPLERS} samplers, not {len(content)}")
     for part in content:
         check_counts(part.get("levels"), [part.get("told"), part.get("weights")])
+        check_counts(part.get("levels"), part.get("restarts", []))
     return tuple(map(CalibratedSampler.from_dict, content))
 
 

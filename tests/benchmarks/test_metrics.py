@@ -12,12 +12,12 @@ from align_your_steps.benchmarks.metrics import (
     gaussian_kl,
     gaussian_w2,
     mmd2,
+    output_variances,
     paired,
     sliced_w2,
 )
 from align_your_steps.benchmarks.mixture import DiagonalGaussian
 from align_your_steps.optimizer import SOLVERS, builtin_solver
-from align_your_steps.optimizer.fit.spectrum import output_variances
 from torch.distributions import Independent, Normal, kl_divergence
 
 LEVELS = torch.tensor([10.0, 4.0, 1.5, 0.5, 0.1, 0.0])

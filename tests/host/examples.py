@@ -31,6 +31,7 @@ SEED = 42
 # Room in the page's units: for a prompt of several lines, a line that a node says, and a picture.
 PROMPT_ROOM, TEXT_ROOM, PICTURE_ROOM = 70, 70, 260
 RESULT_ROOM = TEXT_ROOM + PICTURE_ROOM
+FIT_ROOM = RESULT_ROOM + 160  # Optimize AYS says more, and shows more
 
 
 # Where the page can download the files that are named here, from those who publish them.
@@ -207,7 +208,7 @@ def optimize(**inputs: Any) -> Node:
         "budget": 1000,
         **inputs,
     }
-    return Node("AYSOptimize", settings, room=RESULT_ROOM)
+    return Node("AYSOptimize", settings, room=FIT_ROOM)
 
 
 def fitted(model: Node, optimizer: Node) -> tuple[Column, ...]:

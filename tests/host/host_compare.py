@@ -56,8 +56,9 @@ def main() -> None:
     import comfy.samplers
     import torch
     from align_your_steps.nodes import host
+    from align_your_steps.nodes.inputs.compared import Setting, named_schedules, ways_of
     from align_your_steps.nodes.inputs.guidance import guided_model
-    from align_your_steps.nodes.inputs.schedule_list import named_schedules
+    from align_your_steps.nodes.inputs.schedule_list import Entry
     from align_your_steps.nodes.results.comparison import compared
     from align_your_steps.optimizer.diffusion.noise import SELECTION, generators, unit_noise
     from align_your_steps.tests.host.test_pack import latents
@@ -72,9 +73,11 @@ def main() -> None:
         guided = guided_model(
             host.make_guider(model, positive, negative, CFG), judged, latent, STEPS, 1.0
         )
-        named = named_schedules(list(NAMES), model, guided.levels, STEPS, 1.0, judged)
-        first = host.first_noise(model, latent, SEED)
+        entries = [Entry(name, name) for name in NAMES]
         start = guided.levels.sigma_max
+        setting = Setting(model, guided.levels, 1.0, CFG, start)
+        named = named_schedules(entries, setting, ways_of(entries, guided, STEPS))
+        first = host.first_noise(model, latent, SEED)
         found = compared(guided, named.schedules, start, noises, SEED, first)
         return model, latent, guided, found
 

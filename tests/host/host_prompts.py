@@ -9,6 +9,7 @@ It prints JSON, for every kind of model of KINDS:
     rows       of a call at most, with alike starts, with several of them, and beside a ControlNet
     result     sampler -> [calls reported, rows counted]
     note       of the guided model
+    advanced   inputs of Optimize AYS that newer hosts show when asked for
     carried    options of an encoded text beside a prompt that has more than its text
     ours       number of different prompts of our own
     digests    of guiders: two with the same prompts, one with others, two with one prompt
@@ -39,6 +40,7 @@ def main() -> None:
     import torch
     from align_your_steps.nodes import host
     from align_your_steps.nodes.inputs.prompts import OUR_PROMPTS
+    from align_your_steps.nodes.optimize import AYSOptimize
     from align_your_steps.optimizer import optimize
     from align_your_steps.tests.host.test_pack.model import DigitCLIP, build
     from torch import Tensor
@@ -137,6 +139,7 @@ def main() -> None:
             "result": result,
             "note": note,
             "carried": carried,
+            "advanced": [one.id for one in AYSOptimize.define_schema().inputs if one.advanced],
             "ours": len({*OUR_PROMPTS}),
             "digests": [
                 host.guidance_digest(one)

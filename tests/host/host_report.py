@@ -16,6 +16,7 @@ from align_your_steps.optimizer import Gain, Result
 from align_your_steps.optimizer.diffusion.coordinate import VE
 from align_your_steps.optimizer.diffusion.multistep import textbook
 from align_your_steps.optimizer.judging.select import Candidate, Score
+from align_your_steps.optimizer.steps_needed import StepsNeeded
 from align_your_steps.tests.profiles.made import LEVELS, profile_of
 
 PAIRS = {
@@ -28,6 +29,14 @@ PLAIN = {"path p=0.75 order 2, through sigma_min": 0.1, "karras": 0.3, "beta": 0
 CASES: dict[str, dict[str, Any]] = {
     "fitted": {"ratios": [0.3, 0.35, 0.4, 0.38], "cfg": 3.0},
     "fitted, many seeds": {"ratios": [0.3, 0.35, 0.4, 0.38] * 3},
+    "fitted, steps known": {
+        "ratios": [0.3, 0.35, 0.4, 0.38] * 3,
+        "needed": StepsNeeded(14, True, 8),
+    },
+    "fitted, out of reach": {
+        "ratios": [0.3, 0.35, 0.4, 0.38] * 3,
+        "needed": StepsNeeded(21, False, 4),
+    },
     "fitted, open": {"ratios": [0.5, 1.4, 0.7], "cfg": 7.5},
     "fitted, none better": {"ratios": [1.2, 1.5], "cfg": 3.0, "denoise": 0.6},
     "fitted, one seed": {"ratios": [0.5], "cfg": 3.0},
@@ -42,7 +51,11 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def result(
-    of: dict[str, float] | None, ratios: list[float], *, ended_early: bool = False
+    of: dict[str, float] | None,
+    ratios: list[float],
+    *,
+    ended_early: bool = False,
+    needed: StepsNeeded | None = None,
 ) -> Result:
     """A result in which the first of the named errors is ours, by such ratios of it to theirs."""
     plain, named = of is not None, PAIRS if of is None else of
@@ -62,7 +75,7 @@ def result(
         left_out={},
         failed={"unipc_2 beta": "its run broke"},
         profile=profile_of(0, 5) if plain else None,
-        calls={"reference": 400, "candidates": 600},
+        calls={"reference": 1400, "fit": 20, "candidates": 600},
         noises=len(best.errors),
         criterion="paired error",
         gain=gain,
@@ -74,6 +87,7 @@ def result(
         resumable=True,
         sampler=None if plain else textbook("euler", sigmas.tolist()),
         plain=None if plain else scores[2].candidate,
+        needed=needed,
     )
 
 
@@ -89,9 +103,8 @@ def main() -> None:
     answer = {}
     for case, settings in CASES.items():
         told = {"of": None, **settings}
-        found = result(
-            told.pop("of"), told.pop("ratios"), ended_early=told.pop("ended_early", False)
-        )
+        more = {name: told.pop(name) for name in ("ended_early", "needed") if name in told}
+        found = result(told.pop("of"), told.pop("ratios"), **more)
         name = "dpmpp_2m" if found.sampler is None else "ays_model"
         judged: Any = SimpleNamespace(name=name, stochastic=None, note="a note")
         lines = summary(found, judged, **told)

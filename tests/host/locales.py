@@ -49,7 +49,7 @@ def _texts(info: dict[str, Any]) -> Texts:
         for name, (kind, options) in info["input"].get(group, {}).items():
             grown = options["template"]["names"] if kind == GROWING else []
             for input_name in [f"{name}.{each}" for each in grown] or [name]:
-                label = input_name.split(".")[-1]
+                label = options.get("display_name") or input_name.split(".")[-1]
                 inputs[input_name.replace(".", "_")] = _named(label, options["tooltip"])
     outputs = {}
     for number, kind in enumerate(info["output"]):

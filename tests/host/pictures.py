@@ -32,7 +32,7 @@ SETTINGS = {  # the page without what covers the canvas
 WINDOW = (1600, 1000)
 ROOM = (1480, 800)  # pixels of the window that the page's bars leave free, from CORNER on
 CORNER = (90, 180)
-CALL_MS = 4  # of a model call, so that there is a progress to be seen
+CALL_MS = 30  # of a model call, so that there is a progress to be seen
 
 # Put nodes (and the frames around all, if none is named) into the free part of the window, no
 # larger than `scale`, and return the size in pixels.
@@ -143,7 +143,6 @@ def use_pictures(studio: Studio) -> None:
     save(studio.photograph(), README / "2_link.png")
     studio.server.get(f"/ays_test/delay?ms={CALL_MS}")
     prompt = studio.opened.queue()
-    studio.opened.picture_width(ids["optimize"])  # of the best curve so far
     studio.opened.text(r"\bleft\b")
     save(studio.photograph([ids["optimize"]]), README / "3_wait.png")
     studio.server.wait(prompt, timeout=300)

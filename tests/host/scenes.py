@@ -6,6 +6,7 @@ Titles say what a node is: a test model is called so.
 from __future__ import annotations
 
 from align_your_steps.tests.host.examples import (
+    FIT_ROOM,
     PICTURE_ROOM,
     RESULT_ROOM,
     TEXT_ROOM,
@@ -17,7 +18,7 @@ from align_your_steps.tests.host.examples import (
 
 __all__ = ["COMPARE", "LOOK", "MACHINES", "MERGE", "USE"]
 
-STEPS, SCALE = 6, 7.0
+STEPS, SCALE = 6, 3.0
 NAME = "my schedule"
 MACHINES = ("machine 1", "machine 2")  # results that are merged
 PROMPTS = {
@@ -58,7 +59,7 @@ USE = Example(
         Column("Your model and prompts", MODEL),
         Column(
             "Optimise",
-            {"optimize": Node("AYSOptimize", {**GUIDED, **FITTED}, room=RESULT_ROOM)},
+            {"optimize": Node("AYSOptimize", {**GUIDED, **FITTED}, room=FIT_ROOM)},
         ),
         Column(
             "Use",

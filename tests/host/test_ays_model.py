@@ -325,4 +325,4 @@ def test_compare_runs_fitted_steps_where_they_were_fitted(server: ComfyServer) -
     assert next(iter(errors)) == "compared"
     others = [errors[name] for name in ("karras", "simple", "kl_optimal")]
     assert errors["compared"] < 0.7 * min(others)
-    assert "Closest to the many-step picture: 'compared'" in report(entry)
+    assert "Closest to the image in many steps: 'compared'" in report(entry)

@@ -135,7 +135,7 @@ def test_without_matplotlib_every_result_is_there(
     server = new_server(packs=(OUR_PACK, TEST_PACK, pack))
     told = {node: server.run(graph)["outputs"] for node, graph in graphs().items()}
     assert "choose scheduler ays_model" in told["optimize"]["optimize"]["text"][0]
-    assert "Closest to the many-step picture" in told["compare"]["compare"]["text"][0]
+    assert "Closest to the image in many steps" in told["compare"]["compare"]["text"][0]
     (text,) = told["plot"]["plot"]["text"]
     assert text.startswith("There is no picture, because matplotlib is missing or broken")
     assert text.endswith("sigmas 1: 3 steps, 14.6 … 0.5, 0.")

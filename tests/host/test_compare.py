@@ -23,7 +23,7 @@ from torch import Tensor
 SCRIPT = Path(__file__).with_name("host_compare.py")
 STEPS = 6
 NAMES = "simple, normal, karras, beta"
-ROW = re.compile(r"^ *(\d+)  (.+?)  +(\d+) +(\d+) +(\S+) +(\S+)   (.+)$")
+ROW = re.compile(r"^ *(\d+) (.+?) +(\d\S*)((?: +\S+ +\S+)?)$")
 
 
 def compare_graph(base: Graph | None = None, **inputs: Any) -> Graph:
@@ -62,7 +62,8 @@ def table(entry: dict[str, Any]) -> dict[str, float]:
     found = [ROW.match(line) for line in report(entry).splitlines()]
     rows = [row.groups() for row in found if row]
     assert [int(row[0]) for row in rows] == list(range(1, len(rows) + 1))
-    return {row[1].strip(): float(row[4]) for row in rows}
+    assert max(len(line) for line in report(entry).split("```")[1].splitlines()) <= 48
+    return {row[1].strip(): float(row[2]) for row in rows}
 
 
 def scheduled(name: str, steps: int = STEPS, denoise: float = 1.0) -> dict[str, Any]:
@@ -166,7 +167,7 @@ def test_schedulers_and_sigmas_are_ranked_as_ksampler_paints(server: ComfyServer
         assert errors[name] == pytest.approx(float((end - many).square().mean().sqrt()), rel=0.02)
     best = next(iter(errors))
     assert errors[best] == min(errors.values())
-    assert report(entry).startswith(f"Closest to the many-step picture: '{best}'.")
+    assert report(entry).startswith(f"Closest to the image in many steps: '{best}'.")
     own = "exponential" if best == "sigmas 1" else best
     levels = {"best": scheduled(own), "sigmas": show("best")}
     expected = server.run({**model_graph("eps", denoiser="digits"), **levels})
@@ -201,7 +202,7 @@ def test_a_saved_schedule_is_compared_by_its_name_with_commas(server: ComfyServe
     server.run(optimize_graph(model=model, **settings))
     before = compare_graph(schedules=f"karras, {name}, beta")
     entry = server.run(before)
-    assert set(table(entry)) == {"karras", name, "beta"}
+    assert set(table(entry)) == {"karras", "mine, for…6 steps", "beta"}
     assert f"Note: saved: {name}" in report(entry)
 
     server.get("/ays_test/reset")
@@ -224,6 +225,8 @@ def test_a_saved_schedule_is_compared_by_its_name_with_commas(server: ComfyServe
         ("", "There is nothing to compare: write names into 'schedules'"),
         (", ".join(f"{name}, {name.upper()}" for name in ("simple", "x")), "no schedule 'x'"),
         ("ays_model", "No schedule can be compared"),
+        ("dpmpp_2m karas", "There is no schedule 'karas'. Did you mean 'karras'?"),
+        ("dpmpp karras", "There is no schedule 'dpmpp karras'"),
     ],
 )
 def test_what_cannot_be_compared_at_all_is_said_in_a_sentence(
@@ -257,12 +260,58 @@ def test_a_part_of_the_path_is_compared_from_one_level(
         assert "SD1.5" in table(entry)
 
 
+def test_pairs_are_compared_at_equal_model_calls(server: ComfyServer) -> None:
+    names = "dpmpp_2m karras, Euler + karras\nheun with normal, karras, lcm normal"
+    entry = server.run(compare_graph(schedules=names, noises=1))
+    errors, text = table(entry), report(entry)
+    assert {"dpmpp_2m karras", "euler karras", "heun normal", "karras"} <= errors.keys()
+    assert errors["karras"] == errors["dpmpp_2m karras"] != errors["euler karras"]
+    assert "6 steps, 6 model calls an image: " in text
+    assert "3 steps, 6 model calls an image: heun normal" in text
+    assert "Note: heun calls the model 2 times a step, so it has 3 steps for as many calls." in text
+    assert "Not compared: lcm normal, because " in text
+    many = server.latent(server.run(image_graph("karras", steps=150)), "save")
+    for name, steps in (("euler karras", STEPS), ("heun normal", 3)):
+        sampler, scheduler = name.split()
+        graph = image_graph(scheduler, steps=steps)
+        graph["sample"]["inputs"]["sampler_name"] = sampler
+        end = server.latent(server.run(graph), "save")
+        assert errors[name] == pytest.approx(float((end - many).square().mean().sqrt()), rel=0.02)
+
+
+def test_a_calibrated_sampler_is_one_of_the_pairs(server: ComfyServer) -> None:
+    settings = {"cfg": 2.0, "steps": STEPS, "sampler_name": "ays_model", "budget": 1200}
+    graph = optimize_graph(model=model_graph("eps", denoiser="digits"), **settings)
+    names = "dpmpp_2m ays_model, euler normal, ays_model"
+    compare = compare_graph(schedules=names, noises=8, steps_needed=True, model=["optimize", 0])
+    compare |= {name: graph[name] for name in ("optimize",)}
+    entry = server.run(compare)
+    errors, text = table(entry), report(entry)
+    assert next(iter(errors)) == "ays_model", "fitted to this very model"
+    assert "6 steps, 6 model calls an image" in text
+    told = re.search(r"As close as 'ays_model' with 6 steps are \(measured on (\d+) seeds", text)
+    assert told is not None and int(told.group(1)) >= 4
+    assert re.search(r"^- euler normal: (more than )?\d+ steps$", text, re.MULTILINE)
+    assert "- dpmpp_2m ays_model" not in text, "levels of one result have one number of steps"
+
+
+def test_no_further_steps_are_run_unless_they_are_asked_for(server: ComfyServer) -> None:
+    server.get("/ays_test/reset")
+    without = server.run(compare_graph(seed=31))
+    rows = network_rows(server)
+    assert "As close as" not in report(without)
+    server.get("/ays_test/reset")
+    entry = server.run(compare_graph(seed=31, steps_needed=True))
+    assert network_rows(server) > rows
+    assert table(entry) == table(without)
+
+
 def test_stochastic_samplers_are_compared_by_their_twin(server: ComfyServer) -> None:
     entry = server.run(compare_graph(sampler_name="dpmpp_2m_sde", noises=2))
     assert "Note: judged with its fresh noise switched off; the reference" in report(entry)
 
 
-def test_finishing_early_ranks_on_the_noises_done(server: ComfyServer) -> None:
+def test_finishing_early_ranks_on_the_seeds_done(server: ComfyServer) -> None:
     server.get("/ays_test/reset")
     server.get("/ays_test/delay?ms=5")
     prompt = server.queue(compare_graph(noises=100, seed=77))
@@ -271,7 +320,7 @@ def test_finishing_early_ranks_on_the_noises_done(server: ComfyServer) -> None:
     assert server.post("/ays/finish", {}) == {"finishing": True}
     entry = server.wait(prompt)
     server.get("/ays_test/reset")
-    done = re.search(r"Ended early, after (\d+) of 100 noises", report(entry))
+    done = re.search(r"Ended early, after (\d+) of 100 seeds", report(entry))
     assert done is not None
     noises = int(done.group(1))
     assert 4 <= noises < 100

@@ -247,4 +247,4 @@ def test_the_report_says_what_is_particular_about_the_guidance(server: ComfyServ
     graph["optimize"]["inputs"]["model"] = ["cache", 0]
     text = report(server.run(graph))
     assert "without the model's cache of calls" in text
-    assert "Each noise was run alone" in text
+    assert "Each seed was run alone" in text

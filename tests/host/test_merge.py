@@ -117,7 +117,7 @@ def test_a_result_with_a_merged_profile_is_merged_without_counting_twice(
     other = {"sampler_name": "euler", "steps": STEPS + 2, "method": "paper (KLUB)"}
     graph = optimize_graph(name="from both", seed=104, profile=["merge", 0], **other)
     assert len(shown(farm.run(graph | merge_graph(BOTH)))) == STEPS + 3
-    with pytest.raises(PromptError, match=f"'{ONE}' was measured from the same noises as 'from b"):
+    with pytest.raises(PromptError, match=f"'{ONE}' was measured from the same seeds as 'from b"):
         farm.run(merge_graph(f"{ONE}, from both"))
     third = measure(farm, "a third", seed=105)
     entry = farm.run(merge_graph("a third, from both"))

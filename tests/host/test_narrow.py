@@ -10,7 +10,7 @@ from align_your_steps.tests.host.test_compare import compare_graph, report, tabl
 from align_your_steps.tests.host.test_latents import masked
 from align_your_steps.tests.host.test_nodes import optimize_graph, sampled, shown
 
-ALONE = "Each noise was run alone: the model takes one latent at a time."
+ALONE = "Each seed was run alone: the model takes one latent at a time."
 KINDS = ["an engine", "a check", "a shape", "an index", "nothing yet"]
 # cfg, and the rows of a call for one latent: with guidance the host asks for both prompts at once.
 SCALES = [(1.0, 1), (3.0, 2)]
@@ -75,4 +75,4 @@ def test_a_second_model_may_be_the_narrow_one(server: ComfyServer) -> None:
 def test_what_wraps_a_network_may_be_narrow_too(server: ComfyServer) -> None:
     for kind in KINDS:
         graph = narrow(compared(3.0), "compare", kind, 2, wrapped=True)
-        assert "Each noise was run alone" in report(server.run(graph))
+        assert "Each seed was run alone" in report(server.run(graph))

@@ -55,7 +55,7 @@ def test_axes_are_labelled(found: dict[str, Any]) -> None:
     flow = set(plots["flow"]["texts"])
     assert {"noise level (sigma)", "step size: sigma − next sigma", "shift 3"} <= flow
     assert "final 0 not shown" not in flow
-    assert "error: distance to the many-step picture" in plots["errors of 5 curves"]["texts"]
+    assert "error: distance to the image in many steps" in plots["errors of 5 curves"]["texts"]
     assert "6 others" in plots["one long name"]["texts"]
 
 

@@ -59,6 +59,35 @@ def test_note_tells_of_the_prompts(row: Any) -> None:
     assert row["note"] == "3 prompts took turns, seed by seed."
 
 
+WIDGETS = {"INT", "FLOAT", "STRING", "COMBO"}
+# Workflows keep widgets' values by their place: those of version 0.2 have these.
+OF_0_2 = [
+    "cfg", "sampler_name", "steps", "denoise", "budget", "minutes", "seed", "method", "reuse",
+    "name", "more_steps", "boundary_step",
+]  # fmt: skip
+
+
+def test_new_widgets_come_last_so_that_older_workflows_keep_their_values(
+    server: ComfyServer,
+) -> None:
+    given = server.object_info("AYSOptimize")["input"]
+    inputs = {**given["required"], **given["optional"]}
+    widgets = [
+        name for name, (kind, *_) in inputs.items() if isinstance(kind, list) or kind in WIDGETS
+    ]
+    assert widgets[: len(OF_0_2)] == OF_0_2
+    assert widgets[-1] == "prompts"
+    assert inputs["sampler_name"][1]["default"] == "ays_model"
+    assert inputs["budget"][1]["default"] == 1000
+
+
+def test_inputs_that_ksampler_has_not_are_advanced(server: ComfyServer, row: Any) -> None:
+    given = server.object_info("AYSOptimize")["input"]
+    own = {**given["required"], **given["optional"]}.keys()
+    theirs = server.object_info("KSampler")["input"]["required"].keys() - {"seed"}
+    assert {*row["advanced"]} == own - theirs
+
+
 def with_clip(graph: Graph, texts: str | None = None) -> Graph:
     """The same with a CLIP linked to Optimize AYS, and texts."""
     graph = {**graph, "clip": {"class_type": "AYSTestCLIP", "inputs": {}}}

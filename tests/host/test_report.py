@@ -23,6 +23,16 @@ SAID = {
         f"{TWICE}.",
         f"64 % less error than {UNIPC} (measured on 12 seeds; between 61 and 67 %).",
     ),
+    "fitted, steps known": (
+        f"{TWICE}.",
+        f"64 % less error than {UNIPC} (measured on 12 seeds; between 61 and 67 %). As close as 14 "
+        "steps of uni_pc_bh2 with AYS DeepFloyd IF (measured on 8 seeds).",
+    ),
+    "fitted, out of reach": (
+        f"{TWICE}.",
+        f"64 % less error than {UNIPC} (measured on 12 seeds; between 61 and 67 %). Even 21 steps "
+        "of uni_pc_bh2 with AYS DeepFloyd IF do not come as close (measured on 4 seeds).",
+    ),
     "fitted, open": (
         f"{TWICE}, cfg 7.5.",
         f"On these 3 seeds nothing is certainly better than {UNIPC}; a larger budget may tell.",
@@ -96,14 +106,17 @@ def test_the_report_begins_with_the_summary_and_names_nothing_from_inside(
     report = told["report"]
     assert tuple(report.split("\n\n")[:2]) == SAID[case]
     assert not [word for word in UNSAID if word in report]
+    assert ("KLUB, the bound of the paper, is" in report) == case.startswith("plain")
     assert ("Profile: " in report) == case.startswith("plain")
+    calls = "2,020: images in many steps 1,400, fitting the sampler 20, comparing 600"
+    assert f"Model calls: {calls}." in report
     assert ("The many-step image's own error is about" in report) == case.startswith("plain")
     assert "Out of the comparison: uni_pc_bh2 order 2 with beta (its run broke)." in report
 
 
 def test_the_table_fits_into_a_narrow_window(told: dict[str, str], case: str) -> None:
     rows = told["report"].split("```")[1].strip().splitlines()
-    assert max(map(len, rows)) <= 60
+    assert max(map(len, rows)) <= 48
     shown = [row.split("  ")[0] for row in rows]
     if case.startswith("fitted"):
         assert shown[:3] == ["sampler, schedule", "ays_model, refined", "ays_model, fitted"]

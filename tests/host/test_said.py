@@ -277,7 +277,7 @@ def test_a_name_that_nothing_has_is_said_in_the_node_and_the_old_verdict_goes(
 ) -> None:
     page.load(compare("simple, karras"), centre=NODE)
     assert run(page, server) == "success"
-    says(page, "Closest to the many-step picture")
+    says(page, "Closest to the image in many steps")
     page.picture_width(NODE)
     page.page.wait_for_timeout(AFTER)
     assert "Closest" in said(page)

@@ -22,6 +22,8 @@ from align_your_steps.optimizer.diffusion.multistep import (
     textbook,
 )
 from align_your_steps.optimizer.diffusion.solvers import reference_solver
+from align_your_steps.optimizer.judging import shown
+from align_your_steps.optimizer.judging.shown import MANY
 from align_your_steps.optimizer.optimize import check_calibration
 from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from align_your_steps.tests.optimizer.test_finish import At
@@ -57,9 +59,9 @@ class Counted:
 
 
 def found(denoise: Any = DATA.denoise, steps: int = 5, **settings: Any) -> Result:
-    given = {"budget": 1000, "candidates": curves(steps), "seed": 1, **settings}
+    given = {"solver": "calibrated", "budget": 1000, "candidates": curves(steps), "seed": 1}
     ends = {"sigma_max": HIGH, "sigma_min": LOW}
-    return optimize_flat(denoise, (16,), solver="calibrated", steps=steps, **ends, **given)
+    return optimize_flat(denoise, (16,), steps=steps, **ends, **{**given, **settings})
 
 
 def errors(solver: Any, sigmas: Any) -> Tensor:
@@ -154,6 +156,26 @@ def test_interrupted_calibration_goes_on_where_it_was(part: float) -> None:
     assert again.sampler == expected.sampler
     assert again.calls == expected.calls
     assert second.rows < whole.rows
+    assert again.shown.keys() == expected.shown.keys()
+    for name, end in expected.shown.items():
+        assert torch.equal(again.shown[name], end)
+
+
+@pytest.mark.parametrize("solver", ["calibrated", "dpmpp_2m"])
+def test_one_noises_end_points_are_kept_to_be_looked_at(solver: str) -> None:
+    result = found(solver=solver)
+    assert MANY in result.shown
+    for score in result.scores:
+        off = result.shown[score.candidate.name].double() - result.shown[MANY].double()
+        assert float(off.square().mean().sqrt()) == pytest.approx(score.errors[0], abs=2e-3)
+
+
+def test_of_very_large_latents_none_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = found()
+    monkeypatch.setattr(shown.Shown.__init__, "__defaults__", (15,))  # a sample has 16
+    result = found()
+    assert result.shown == {}
+    assert result.sampler == expected.sampler
 
 
 def test_limit_leaves_out_joint_steps_and_the_result_says_so() -> None:

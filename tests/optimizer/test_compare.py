@@ -283,3 +283,76 @@ def test_a_flow_schedule_keeps_its_first_level_of_one() -> None:
     assert all(float(score.candidate.sigmas[0]) == 1.0 for score in found.scores)
     assert all(0.0 < score.mean < 1.0 for score in found.scores)
     assert math.isnan(found.reference_error)
+
+
+def test_schedules_may_have_solvers_of_their_own() -> None:
+    euler = builtin_solver("euler", DATA.denoise)
+    both = {"karras": GIVEN["karras"], "euler karras": GIVEN["karras"]}
+    found = errors_of(compared(schedules=both, solvers={"euler karras": euler}))
+    assert found["karras"] == errors_of(compared())["karras"]
+    alone = compared(solver="euler", schedules={"karras": GIVEN["karras"]})
+    # Euler's own comparison has longer references.
+    np.testing.assert_allclose(found["euler karras"], errors_of(alone)["karras"], rtol=0.02)
+
+
+def test_calls_are_those_of_each_ones_solver() -> None:
+    heun = builtin_solver("heun", DATA.denoise)
+    given = {"karras": GIVEN["karras"], "heun karras": hand_made(3, TABLE)["karras"]}
+
+    class TwoCalls:
+        calls_per_step = 2
+
+        def __call__(self, noise: Tensor, sigmas: Tensor, seed: int) -> Tensor:
+            return heun(noise, sigmas, seed)
+
+    found = compared(schedules=given, solvers={"heun karras": TwoCalls()})
+    assert {s.candidate.name: found.calls_of(s) for s in found.scores} == {
+        "karras": 6,
+        "heun karras": 6,
+    }
+
+
+def test_steps_that_come_as_close_as_the_best_are_measured() -> None:
+    def longer(name: str, steps: int) -> object:
+        return hand_made(steps, TABLE)[name] if name != "simple" else None
+
+    found = compared(noises=8, seed=1, longer=longer)
+    assert found.needed
+    assert found.best.candidate.name not in found.needed and "simple" not in found.needed
+    behind = [s.candidate.name for s in found.scores if not found.as_good(s)]
+    assert set(found.needed) <= set(behind)
+    target = found.best.mean
+    for name, needed in found.needed.items():
+        assert needed.noises in (4, 8)
+
+        def error(steps: int, name: str = name, noises: int = needed.noises) -> float:
+            one = {name: hand_made(steps, TABLE)[name]}
+            return compared(noises=noises, seed=1, schedules=one).best.mean
+
+        assert 6 < needed.steps <= 18
+        if needed.reached:
+            # The error to reach is that of the best on the other noises: a little above its own.
+            assert error(needed.steps) < 1.5 * target
+            if needed.steps > 7:
+                assert error(needed.steps - 1) > 0.9 * target
+        else:
+            assert error(18) > 0.9 * target
+
+
+def test_no_steps_are_told_on_few_noises_or_after_the_end() -> None:
+    def longer(name: str, steps: int) -> object:
+        return hand_made(steps, TABLE)[name]
+
+    assert compared(noises=3, longer=longer).needed == {}
+    asked: list[None] = []
+    whole = compared(noises=8, stop=lambda: bool(asked.append(None)))
+    before = len(asked)
+    asked.clear()
+
+    def stop() -> bool:
+        asked.append(None)
+        return len(asked) > before
+
+    ended = compared(noises=8, longer=longer, stop=stop)
+    assert ended.needed == {}
+    assert errors_of(ended) == errors_of(whole)

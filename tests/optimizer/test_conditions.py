@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,18 +14,26 @@ from align_your_steps.optimizer import Conditions, Result
 from align_your_steps.optimizer.diffusion.multistep import textbook
 from align_your_steps.optimizer.diffusion.noise import SELECTION, generators, unit_noise
 from align_your_steps.optimizer.diffusion.solvers import CALIBRATED
-from align_your_steps.optimizer.judging.race import first_raced
 from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from torch import Tensor
 
 DIM, SEED, HIGH, LOW = 12, 3, 15.0, 0.05
-RACED = first_raced({})
-NUMBERS = [*range(256), *range(RACED, RACED + 64)]  # of noises
-NOISE = unit_noise(generators(SEED, SELECTION, NUMBERS), (DIM,))
 ALIKE = Mixture.random(DIM, 5, seed=1, std=0.3)
 APART = 8.0  # of the conditions' means
 KARRAS = [*np.linspace(HIGH ** (1 / 7), LOW ** (1 / 7), 5) ** 7, 0.0]
 GIVEN = {"exponential": [*np.geomspace(HIGH, LOW, 6)[:-1], 0.0], "karras": KARRAS}
+
+
+class Told(Conditions):
+    """Conditions that keep the numbers of the noises that they are told."""
+
+    numbers: list[int]
+
+    @contextmanager
+    def of(self, noises: Iterable[int]) -> Iterator[None]:
+        self.numbers = [*noises]
+        with super().of(self.numbers):
+            yield
 
 
 class Prompted:
@@ -33,7 +43,7 @@ class Prompted:
     """
 
     def __init__(self, count: int):
-        self.conditions = Conditions(count)
+        self.conditions = Told(count)
         self.seen: set[tuple[int, int]] = set()
         self.means = APART * torch.eye(DIM)[:count]
         self.at_the_end = 0
@@ -41,20 +51,20 @@ class Prompted:
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         rows, level = torch.tensor(self.conditions.rows), float(sigma[0])
         assert len(rows) == len(x)
-        known = self._numbers(x / HIGH) if level > 0.9 * HIGH else []
-        if known:
-            self.seen |= {*zip(known, rows.tolist(), strict=True)}
+        if level > 0.9 * HIGH:
+            self._look_at(x / HIGH)
         if level <= 1.1 * LOW:
             assert torch.equal(torch.cdist(x, self.means.to(x)).argmin(1), rows)
             self.at_the_end += len(x)
         mean = self.means.to(x)[rows]
         return mean + ALIKE.denoise(x - mean, sigma)
 
-    def _numbers(self, unit: Tensor) -> list[int]:
-        """The noises' numbers; none where these are moved ones, or none of them."""
-        apart = (unit[:, None] - NOISE).norm(dim=2)
-        near = float(apart.amin(1).max()) < 1e-3
-        return [NUMBERS[k] for k in apart.argmin(1).tolist()] if near else []
+    def _look_at(self, unit: Tensor) -> None:
+        """Note rows that are the noises they are said to be, at which runs begin."""
+        numbers = self.conditions.numbers
+        noise = unit_noise(generators(SEED, SELECTION, numbers), (DIM,))
+        if torch.allclose(unit.float(), noise, atol=1e-3):
+            self.seen |= {*zip(numbers, self.conditions.rows, strict=True)}
 
 
 def found(denoise: Any, solver: str, **settings: Any) -> Result:

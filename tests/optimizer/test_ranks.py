@@ -291,7 +291,7 @@ def test_ranks_with_other_arguments_are_told(job: str, pair: Any) -> None:
 def test_too_small_a_budget_is_refused_everywhere(pair: Any) -> None:
     for found in of(pair[1], "too little"):
         assert found["error"] == "ValueError"
-        assert "with 2 noises at a time" in found["message"]
+        assert "with 2 seeds at a time" in found["message"]
         assert "fewer processes" in found["message"]
 
 

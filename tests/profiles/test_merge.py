@@ -120,7 +120,7 @@ def test_the_same_seed_adds_nothing_however_it_was_rounded() -> None:
     )
     for other in (shifted, replace(shifted, profile=noisy), made(0, 9, name="a longer one")):
         for parts in ([made(0, 5), made(3), other], [other, made(3), made(0, 5)]):
-            with pytest.raises(ValueError, match=r"from the same noises as .* \(seed 0\)"):
+            with pytest.raises(ValueError, match=r"from the same seeds as .* \(seed 0\)"):
                 merge(parts, "all")
 
 
@@ -131,7 +131,7 @@ def test_noises_that_two_merged_profiles_share_count_once() -> None:
     assert_same(merged.whole.profile, merge([a, b, c], "abc").whole.profile)
     assert sorted(merged.repeated) == [0, 4]
     assert "4 of the samples of" in account(merged)
-    with pytest.raises(ValueError, match="'seed 1' was measured from the same noises as 'ab'"):
+    with pytest.raises(ValueError, match="'seed 1' was measured from the same seeds as 'ab'"):
         merge([ab, a], "again")
 
 
@@ -314,7 +314,7 @@ def test_a_result_that_does_not_say_its_seed_is_refused(seed: Any) -> None:
 def test_noises_that_cannot_be_those_of_the_samples_are_refused(ranges: Any) -> None:
     result = saved(1, 5)
     json.dumps(ranges)  # as a file may hold it
-    with pytest.raises(ValueError, match="does not say rightly from which noises"):
+    with pytest.raises(ValueError, match="does not say rightly from which seeds"):
         MeasuredProfile.of(replace(result, notes={"noises": ranges}), "it")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from align_your_steps.optimizer.diffusion.multistep import textbook
@@ -92,3 +93,33 @@ def test_mask_needs_told_levels_that_are_the_levels_and_a_whole_last_row(
 
 def test_textbook_step_is_told_its_level() -> None:
     assert planned([2.0, 1.0], []) == [Step(2.0, (1.0,))]
+
+
+RESTARTS = (
+    ((1.2,), (1.4, -0.3), (1.6, -0.7, 0.2)),
+    ((1.25,), (1.45, -0.45)),
+    ((1.0,),),
+)
+
+
+@pytest.mark.parametrize("at", range(1, 4))
+def test_run_that_begins_inside_has_the_weights_that_were_fitted_to_that(at: int) -> None:
+    steps = planned(FITTED.levels[at:], [replace(FITTED, restarts=RESTARTS)])
+    assert tuple(step.row for step in steps) == RESTARTS[at - 1]
+    assert all(step.fitted and step.whole for step in steps)
+
+
+def test_eight_steps_at_denoise_half_are_the_last_of_sixteen() -> None:
+    """KSampler asks for 16 levels and runs the last 8."""
+    levels = tuple(float(16 - i) for i in range(17))
+    rows = tuple(tuple((1.0 + i / 100,) for _ in range(16 - i)) for i in range(1, 16))
+    known = CalibratedSampler(levels, levels[:-1], ((1.5,),) * 16, True, rows)
+    steps = planned(levels[8:], [FITTED, known])
+    assert [step.row for step in steps] == [(1.08,)] * 8
+    assert all(step.weights_only for step in steps)
+
+
+def test_mask_needs_whole_last_rows_of_runs_that_begin_inside_too() -> None:
+    sampler = CalibratedSampler((9.0, 3.0, 0.0), (9.0, 3.0), ((1.2,), (1.5, -0.5)))
+    assert keeps(replace(sampler, restarts=(((1.0,),),)))
+    assert not keeps(replace(sampler, restarts=(((1.1,),),)))

@@ -216,3 +216,43 @@ def test_samplers_written_by_hand_need_no_version() -> None:
     by_hand = {"levels": [14.6, 4.0, 1.0, 0.5, 0.1, 0.0], "samplers": [GOOD]}
     assert from_json(json.dumps(by_hand).encode(), "x").samplers == ONE.samplers[:1]
     assert from_json(to_json_bytes(ONE), "x").samplers == ONE.samplers
+
+
+# -- other numbers of steps, and runs that begin inside -------------------------------------
+
+SMALL = CalibratedSampler((9.0, 3.0, 0.0), (9.0, 3.0), ((1.2,), (1.5, -0.5)))
+
+
+def test_what_is_said_of_a_sampler_comes_back() -> None:
+    sampler = replace(SMALL, weights_only=True, restarts=(((1.1,),),))
+    assert CalibratedSampler.from_dict(json.loads(json.dumps(sampler.to_dict()))) == sampler
+
+
+def test_older_samplers_were_fitted_fully_and_are_written_as_before() -> None:
+    plain = SMALL.to_dict()
+    assert plain.keys() == {"levels", "told", "weights"}
+    assert not CalibratedSampler.from_dict(plain).weights_only
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"weights_only": 1},
+        {"weights_only": None},
+        {"restarts": None},
+        {"restarts": 5},
+        {"restarts": "ab"},
+        {"restarts": [5]},
+        {"restarts": [[5]]},
+        {"restarts": [["5"]]},
+        {"restarts": [[[True]]]},
+        {"restarts": [[[1.0]], [[1.0]]]},
+        {"restarts": [[[1.0, 2.0]]]},
+        {"restarts": [[[]]]},
+        {"restarts": [[[1e300]]]},
+        {"restarts": [[[10**400]]]},
+    ],
+)
+def test_what_is_said_of_a_sampler_is_not_trusted(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="sampler"):
+        CalibratedSampler.from_dict({**SMALL.to_dict(), **wrong})
