@@ -50,6 +50,7 @@ class GrowingFit:
         self.noises = self.joint = 0
         self.last: _Fitted | None = None
         self.beside: list[tuple[Multistep, Run]] = []
+        self._stuck = 0  # noises with which a joint step has led nowhere
 
     def grown(
         self, starts: Sequence[Multistep], plan: Round, room: Callable[[int], bool]
@@ -64,7 +65,10 @@ class GrowingFit:
             yield "greedy", best.sampler
             self.last, self.noises = self._nearer(best, plan.noises), plan.noises
         made = 0
-        while made < plan.joint and (step := self._stepped(self.last, room)) is not None:
+        while made < plan.joint and self._stuck < self.noises:
+            step = self._stepped(self.last, room)
+            if step is None:
+                break
             self.last, made = step, made + 1
             self.joint += 1
         if self.joint and self.last.total is not None:
@@ -111,6 +115,7 @@ class GrowingFit:
             self.beside.append((moved, made))
             if path.log_error(made.end) < path.log_error(fitted.made.end):
                 return _Fitted(moved, made, move.total + length * step)
+        self._stuck = count
         return None
 
     def known(self, sampler: Multistep) -> Multistep:
