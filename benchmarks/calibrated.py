@@ -3,6 +3,7 @@
     python -m align_your_steps.benchmarks.calibrated mixtures --budgets 500 1000 4000
     python -m align_your_steps.benchmarks.calibrated flow | half | networks | pictures | interval
     python -m align_your_steps.benchmarks.calibrated overhead --budgets 4000
+    python -m align_your_steps.benchmarks.calibrated ended --budgets 1000 4000 --runs 4
     python -m align_your_steps.benchmarks.calibrated mixtures --of tuning
 
 A cell is a problem, a number of steps and a budget, of which every call of a calibration counts:
@@ -41,7 +42,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -52,6 +53,7 @@ from ..optimizer.calibrate import Calibrated, calibrate
 from ..optimizer.diffusion.coordinate import spread
 from ..optimizer.diffusion.multistep import TEXTBOOK, Multistep, textbook
 from ..optimizer.diffusion.noise import SELECTION, generators, unit_noise
+from ..optimizer.runs.finish import Ended
 from ..schedules.curves import flow_table, simple
 from .edm import CLASSES, guided
 from .metrics import end_point_errors, energy_distance, frechet_distance
@@ -61,6 +63,8 @@ from .problems import TABLE, digits_mixture
 from .record import RESULTS, read_lines
 
 __all__ = ["FRESH", "SEEN", "TEST", "TUNING", "Bench", "Case", "Cells", "LocalLab", "main"]
+
+T = TypeVar("T")
 
 HELD_OUT = 3_000_003  # a stream that no calibration draws from
 FINE = 200  # steps of the references that all are compared with
@@ -72,6 +76,7 @@ SCALES = (1.0, 3.0, 7.0)
 FRESH_NOISES = 1000  # that an interval is to cover the gain on
 PICTURE_STEPS = (8, 12, 14, 16)  # of a calibrated sampler, and of the pairs that it is as good as
 SCREENED = 12  # pairs
+SHARES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)  # of the calls, after which a calibration is ended
 SLOW = 0.02  # seconds of a batched call that an overhead is reported for
 
 
@@ -146,6 +151,7 @@ class LocalLab:
     """A calibration's surroundings without a host: counts rows, keeps to a budget, recalls nothing.
 
     rounded: precision that outputs are rounded to; None: as they are
+    limit:   rows after which it ends
     """
 
     def __init__(
@@ -157,7 +163,9 @@ class LocalLab:
         dtype: torch.dtype = torch.float64,
         rounded: torch.dtype | None = None,
         batch_size: int = 16,
+        limit: float = math.inf,
     ):
+        self.limit = limit
         self.model, self.shape, self.seed, self.budget = denoise, shape, seed, budget
         self.dtype, self.rounded, self.batch_size = dtype, rounded, batch_size
         self.rows = 0
@@ -169,13 +177,24 @@ class LocalLab:
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The model's answer; every row is counted."""
+        if self.rows + len(x) > self.limit:
+            raise Ended
         self.rows += len(x)
         D = self.model(x, sigma)
         return D if self.rounded is None else D.to(self.rounded).to(D)
 
+    @property
+    def spent(self) -> int:
+        """Rows so far."""
+        return self.rows
+
     def fits(self, rows: int) -> bool:
-        """Whether so many more rows stay within the budget."""
+        """Tell whether so many more rows stay within the budget."""
         return self.rows + rows <= self.budget
+
+    def decide(self, choose: Callable[[int], T]) -> T:
+        """What is chosen by the budget."""
+        return choose(self.budget)
 
     def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Measured anew."""
@@ -252,10 +271,15 @@ class Bench:
         return name, pairs[name]
 
     def calibrated(
-        self, steps: int, budget: int, seed: int = 0, rounded: torch.dtype | None = None
+        self,
+        steps: int,
+        budget: int,
+        seed: int = 0,
+        rounded: torch.dtype | None = None,
+        limit: float = math.inf,
     ) -> tuple[Calibrated, int]:
-        """A calibration, and the calls that it took."""
-        lab = LocalLab(self.denoise, self.shape, seed, budget, self.dtype, rounded)
+        """A calibration, ended after so many calls, and the calls that it took."""
+        lab = LocalLab(self.denoise, self.shape, seed, budget, self.dtype, rounded, limit=limit)
         found = calibrate(lab, self.curves(steps), budget=budget, lowest=self.ends[1])
         assert lab.rows <= budget, f"{lab.rows} calls were made of {budget}."
         return found, lab.rows
@@ -272,6 +296,17 @@ class Bench:
             "ratio": float(ours.mean() / best.mean()),
             "median": float((ours / best).median()),
             "improved": float((ours < best).double().mean()),
+            **self.told(found, ours),
+        }  # fmt: skip
+
+    def ended(self, steps: int, budget: int, seed: int, share: float) -> dict[str, Any]:
+        """One cell of a calibration that a user ends after a share of its calls."""
+        found, calls = self.calibrated(steps, budget, seed, limit=share * budget)
+        best, ours = self.best(steps)[1], self.errors(found.sampler)
+        return {
+            "calls": calls,
+            "ratio": float(ours.mean() / best.mean()),
+            "typical": float((ours / best).log().mean().exp()),
             **self.told(found, ours),
         }  # fmt: skip
 
@@ -493,6 +528,32 @@ def _half(values: np.ndarray) -> float:
     return float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / len(values) ** 0.5)
 
 
+# -- ended early ----------------------------------------------------------------------------
+
+
+def ended(cells: Cells, benches: Sequence[Bench], given: argparse.Namespace) -> None:
+    """Calibrations ended after shares of their calls: are they ever worse, and better with more?"""
+    for budget in given.budgets:
+        for share in SHARES:
+            found = []
+            for bench in benches:
+                for steps in given.steps or STEPS:
+                    for run in range(given.runs):
+                        seed = bench.seed + 1000 * run
+                        of = f"{share:.0%} of {budget}"
+                        key = f"ended {bench.name} seed {seed}, {steps} steps, {of}"
+                        measure = partial(bench.ended, steps, budget, seed, share)
+                        found.append(cells.of(key, measure))
+            ratio, typical = (
+                math.exp(np.mean([math.log(cell[key]) for cell in found]))
+                for key in ("ratio", "typical")
+            )
+            worse = [cell["worse_z"] for cell in found]
+            print(f"{share:.0%} of {budget}: ratio {ratio:.3f}, seed by seed {typical:.3f}, worse "
+                  f"than the raced pair by 3 standard errors in {sum(z > 3.0 for z in worse)} of "
+                  f"{len(found)} (most {max(worse):.1f})", flush=True)  # fmt: skip
+
+
 # -- overhead -------------------------------------------------------------------------------
 
 
@@ -525,12 +586,14 @@ def overhead(budget: int, steps: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    kinds = ("mixtures", "networks", "flow", "half", "interval", "pictures", "overhead")
+    kinds = ("mixtures", "networks", "flow", "half", "interval", "pictures", "overhead", "ended")
     parser.add_argument("what", choices=kinds)
     parser.add_argument("--of", choices=LISTS, default="fresh", help="the list of mixtures")
     parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS)
     parser.add_argument("--steps", type=int, nargs="+", default=None)
-    parser.add_argument("--runs", type=int, default=200, help="of interval")
+    parser.add_argument(
+        "--runs", type=int, default=200, help="of interval; of ended, of every problem"
+    )
     parser.add_argument("--noises", type=int, default=None, help="held out, of a mixture")
     parser.add_argument("--cases", type=int, default=None, help="the first so many of the list")
     parser.add_argument("--networks", nargs="+", default=("digits", "patches"))
@@ -563,6 +626,9 @@ def _mixtures(cells: Cells, given: argparse.Namespace) -> None:
     noises = given.noises or (FRESH_NOISES if given.what == "interval" else NOISES)
     cases = LISTS[given.of][: given.cases]
     benches = [mixture(case, noises, flow=given.what == "flow") for case in cases]
+    if given.what == "ended":
+        ended(cells, benches, given)
+        return
     if given.what == "interval":
         intervals(cells, benches, given.budgets[0], given.runs)
         return

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,14 +22,19 @@ from .profile.algorithm_1 import edm_schedule
 from .profile.candidates import checked_candidate
 from .result import Result
 from .runs.failures import reason
+from .runs.finish import Ended
 from .runs.runner import CONTINUED
 from .session import Known, Lab, Session
 from .steps_needed import Longer
 
 __all__ = ["calibrated"]
 
-PHASES = {"path": "reference", "reference": "reference", "probe": "fit", "greedy": "fit"}
-PHASES |= {"tangents": "fit", "joint": "fit"}  # by the first word of a measurement; others compare
+T = TypeVar("T")
+
+# By the first word of a measurement; others compare.
+PHASES = {"path": "reference", "check": "reference", "reference": "reference"}
+PHASES |= dict.fromkeys(("probe", "greedy", "tangents", "run"), "fit")
+NEARLY = 1e-3  # relative, between the highest levels of two samplers of one model
 
 
 def calibrated(
@@ -42,7 +50,8 @@ def calibrated(
         given: curves to start from and to race against, with every textbook sampler.
         left_out: those of the caller's that cannot be used, with the reason.
         session: with the size of a batch, and what was spent to find it.
-        known: of which the curves at other numbers of steps count.
+        known: of which the curves at other numbers of steps count, and samplers of before, which
+            are raced too.
 
     Raises ValueError for a budget that is too small.
     """
@@ -63,9 +72,26 @@ def calibrated(
         model_level=_model_level(problem),
         boundary=problem.solver.boundary,
         plan=plan,
+        earlier=dict(_usable(() if known is None else known.samplers, problem)),
+        better=lambda best: lab.leader.lead(_winner(problem, best)),
         longer=_longer(problem, known),
     )
     return _result(lab, found, plan, left_out)
+
+
+def _usable(samplers: Sequence[Multistep], problem: Problem) -> Iterator[tuple[str, Multistep]]:
+    """Those of earlier samplers that can be run, by name."""
+    kept = problem.elements is not None
+    for number, one in enumerate(samplers, 1):
+        same = one.steps == problem.steps and one.levels[-1] == 0.0
+        near = abs(one.levels[0] / problem.t_max - 1.0) < NEARLY
+        keeps = one.told == one.levels[:-1] and abs(sum(one.weights[-1]) - 1.0) < NEARLY
+        if same and near and (keeps or not kept):
+            yield f"earlier {number}", replace(one, levels=(problem.t_max, *one.levels[1:]))
+
+
+def _winner(problem: Problem, found: Calibrated) -> Candidate:
+    return _candidate(problem, found.name, found.sampler, found.name in found.pairs)
 
 
 def _edm_curve(problem: Problem) -> np.ndarray:
@@ -113,7 +139,7 @@ def _result(lab: Lab, found: Calibrated, plan: CalibrationPlan, left_out: dict[s
     scores = [
         Score(_candidate(problem, name, raced[name], name in found.pairs), errors)
         for name, errors in found.errors.items()
-    ]
+    ] or [Score(_winner(problem, found))]  # it ended before anything was compared
     winner = next(score for score in scores if score.candidate.name == found.name)
     lab.leader.lead(winner.candidate)
     return Result(
@@ -174,22 +200,35 @@ class _LabSource:
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D [B, ...] at one EDM level, charged to the phase at hand."""
         self._lab.ask()
+        if self._lab.ledger.left < len(x):
+            self._lab.ledger.cut_short()
+            raise Ended
         solver, own = self._lab.problem.solver, islice(self._rows, len(x))
         with self._lab.ledger.charging(self._phase), solver.conditions.of(own):
             D = solver.denoise(x, sigma)
         self._lab.tell(self._phase)
         return D
 
+    @property
+    def spent(self) -> int:
+        """Calls so far, those of an interrupted calibration included."""
+        return self._lab.ledger.made
+
     def fits(self, rows: int) -> bool:
-        """Tell whether so many more calls may be spent."""
+        """Tell whether so many more calls may be made."""
         return self._lab.ledger.fits(rows)
+
+    def decide(self, choose: Callable[[int], T]) -> T:
+        """What is chosen by the calls that may be made in all."""
+        return self._lab.ledger.decide(choose)
 
     def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return what `measure` finds, or had found once before."""
         self._phase = PHASES.get(key.split()[0], "candidates")
         self._stage += 1
         record, run = self._lab.record, f"{key}, batch {self.batch_size}"
-        known = record.recall(self._stage, run)
+        stage = hashlib.blake2b(run.encode(), digest_size=16).hexdigest()
+        known = record.recall(self._stage, run, stage)
         if known is None:
             with self._lab.problem.solver.meter.forgetful():
                 return dict(record.make(self._phase, run, measure))

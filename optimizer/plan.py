@@ -22,12 +22,15 @@ __all__ = [
     "FEWEST",
     "FEWEST_BY_DISTRIBUTION",
     "FEWEST_NOISES",
+    "FEWEST_RACED",
     "MOST_RACED",
     "PROBED",
     "PROFILE_LEVELS",
     "SCREENED_ON",
     "CalibrationPlan",
+    "Grown",
     "Plan",
+    "Round",
     "distribution_reference_steps",
 ]
 
@@ -51,6 +54,11 @@ FEWEST_NOISES = 8  # on fewer than these a standard deviation says too little
 RACE_SHARE = 0.28  # at least: what the fit leaves goes to the race
 FEWEST_RACED, MOST_RACED = 3, 20  # noises
 MOST_ROUNDS, MOST_FITTED = 4, 32  # joint steps, and noises that they are made from
+FIRST_FITTED = 3  # noises of the first round
+GROWTH = 3.0  # calls after a round, over those before
+LAST = 0.5  # of all calls: a round that would come so far is the last one, and takes them all
+LITTLE = 0.1  # of all calls: with no more left there is no other round
+AT_ONCE = 1.6  # times the first round's calls: with fewer than these there is but one round
 MORE_NOISES = 2  # noises for every joint step but the first, which needs as many as steps
 PROBED = 4  # noises that slopes are measured on
 TRIES = 1.5  # runs that try a joint step, on average: the whole one, and a shorter one
@@ -209,6 +217,44 @@ def _distribution_fits(problem: Problem, rows: int) -> bool:
 
 
 @dataclass(frozen=True)
+class Round:
+    """A round of a calibration.
+
+    noises:  that the fit is made on then
+    joint:   joint steps
+    race:    noises that were raced then
+    calls:   of all rounds up to its end
+    screens: whether pairs are screened
+    is_last: whether it takes all calls that are left
+    """
+
+    noises: int
+    joint: int
+    race: int
+    calls: int
+    screens: bool = False
+    is_last: bool = False
+
+
+@dataclass(frozen=True)
+class Grown:
+    """What the rounds so far have done.
+
+    spent:    calls
+    noises:   that the fit is made on
+    joint:    joint steps that were made
+    raced:    noises of the race
+    screened: whether pairs were screened
+    """
+
+    spent: int
+    noises: int = 0
+    joint: int = 0
+    raced: int = 0
+    screened: bool = False
+
+
+@dataclass(frozen=True)
 class CalibrationPlan:
     """Shares of the budget of a calibrated sampler.
 
@@ -284,3 +330,46 @@ class CalibrationPlan:
     def tangents_cost(steps: int) -> int:
         """Calls of all derivatives, a noise."""
         return steps + DIRECTIONS * (steps - 1)
+
+    def next_round(self, calls: int, steps: int, done: Grown) -> Round | None:
+        """The next round where so many calls may be made in all; None: there is none."""
+        if not done.noises:
+            first = min(FIRST_FITTED, self.noises)
+            cost = first * (self.reference + 2 * steps)
+            cost += FEWEST_RACED * (self.reference + (self.pairs + 1) * steps)
+            cost += self.checked * (self.reference + self.reference // 2)
+            if AT_ONCE * cost > calls:
+                return Round(self.noises, self.rounds, self.race, calls, is_last=True)
+            return Round(first, 0, FEWEST_RACED, cost)
+        if calls - done.spent < LITTLE * calls:
+            return None
+        is_last = GROWTH * done.spent > LAST * calls
+        target = calls if is_last else int(GROWTH * done.spent)
+        screens = self.screened > 0 and not done.screened and target >= SCREENING * steps
+        ours = 2 + min(1, done.joint)  # greedy, joint, and what the round before has left
+        raced = self.reference + (self.pairs + ours) * steps
+        race = min(MOST_RACED, int(RACE_SHARE * target / raced))
+        race = max(done.raced, race)
+        left = target - done.spent - (race - done.raced) * raced - done.raced * 2 * steps
+        left -= max(0, PROBED - done.noises) * steps
+        if screens:
+            left -= self.screening_cost(self.screened, steps) + done.raced * self.pairs * steps
+        rounds = []
+        for joint in range(MOST_ROUNDS + 1):
+            for fewer in range(2):  # noises of the race than its share
+                more = left + fewer * raced if race - fewer >= max(FEWEST_RACED, done.raced) else 0
+                new = self.reference + (steps if done.joint else 0)
+                each = (self.starts if is_last else 1) * steps + joint * self.round_cost(steps)
+                noises = min(MOST_FITTED, (more + done.noises * new) // (each + new))
+                enough = steps + MORE_NOISES * (done.joint + joint - 1) if joint else 0
+                again = joint > 0 and joint * self.round_cost(steps) * done.noises <= more
+                if noises <= done.noises and again:
+                    noises = done.noises
+                if noises >= max(enough, done.noises + (not again)):
+                    rounds.append(Round(noises, joint, race - fewer, target, screens, is_last))
+                    break
+        if rounds:
+            return rounds[-1]
+        if race > done.raced:
+            return Round(done.noises, 0, race, target, screens, is_last)
+        return None

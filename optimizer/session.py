@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .diffusion.multistep import Multistep
 from .judging.select import Candidate
 from .problem import Problem
 from .profile.klub import Levels
@@ -39,6 +40,7 @@ class Known:
     samples: x_0 [N, ...] to measure the profile on; None: the end points of the reference runs.
     starts: EDM levels [n+1] by name from which Algorithm 1 starts beside EDM's; for the paper's
         method the first of them, of 10 steps, replaces EDM's.
+    samplers: of earlier calibrations, in EDM units: another one races them too.
     longer: gives the levels of a candidate, by its name, at another number of steps, in the host's
         units; None, or None from it: nobody knows them.
     """
@@ -46,6 +48,7 @@ class Known:
     profile: Profile | None = None
     samples: Tensor | None = None
     starts: Mapping[str, Levels] = field(default_factory=dict)
+    samplers: Sequence[Multistep] = ()
     longer: Callable[[str, int], object] | None = None
 
     def check(self, problem: Problem) -> None:

@@ -98,6 +98,8 @@ def account(
 
 def _compared(result: Result, given: Mapping[str, Any]) -> str:
     """Count the standard choices that were among those that were compared."""
+    if not result.noises:
+        return "nothing was compared"
     compared = len(result.scores)
     had = sum(score.candidate.given for score in result.scores)
     if result.sampler is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from ...optimizer import Gain, Known, Result, Session, error_interval, optimize
+from ...optimizer.diffusion.multistep import Multistep
 from ...profiles import NOISES, as_ranges
 from ...schedules import Provenance, SavedSchedule, Schedule, Unfinished
 from ...schedules.store.nearest import CRITERION, GAIN, INTERVAL
@@ -30,12 +32,18 @@ LONGEST_MODEL = 48  # characters of a name that are made from the model's
 OTHER_STEPS = (4, 5, 6, 8, 10, 12, 15, 20, 25, 30)  # saved with every result
 
 
-def measured(task: Task, progress: host.Progress, journal: Unfinished | None) -> SavedSchedule:
+def measured(
+    task: Task,
+    progress: host.Progress,
+    journal: Unfinished | None,
+    earlier: Sequence[Multistep] = (),
+) -> SavedSchedule:
     """Run the optimisation that a task asks for; nothing is saved yet.
 
     journal: where what is measured is kept until it is finished
+    earlier: samplers of earlier results, which a calibration races too
     """
-    result = _optimised(task, progress, journal)
+    result = _optimised(task, progress, journal, earlier)
     request = task.request
     early = account(result, request.budget, task.given, progress, journal is not None)
     name = task.name or f"{_model(task)}{request.sampler} {request.steps} steps{_cfg(task)}"
@@ -60,7 +68,12 @@ def measured(task: Task, progress: host.Progress, journal: Unfinished | None) ->
     )
 
 
-def _optimised(task: Task, progress: host.Progress, journal: Unfinished | None) -> Result:
+def _optimised(
+    task: Task,
+    progress: host.Progress,
+    journal: Unfinished | None,
+    earlier: Sequence[Multistep],
+) -> Result:
     """The optimiser's run, in batches that fit into memory."""
     guided, request = task.guided, task.request
     levels, method = guided.levels, METHODS[request.method]
@@ -71,6 +84,7 @@ def _optimised(task: Task, progress: host.Progress, journal: Unfinished | None) 
         profile=None if task.profile is None else task.profile.profile,
         samples=guided.latent.samples,
         starts=starts(levels, method, request.steps, request.denoise),
+        samplers=earlier,
         longer=lambda name, steps: task.given_at(steps).get(name),
     )
     session = Session(progress=progress, better=progress.better, journal=journal, finish=progress)
@@ -152,9 +166,9 @@ def _summary(task: Task, result: Result) -> str:
 
 def _figures(task: Task, result: Result) -> dict[str, Any]:
     """Notes of a result for those who use it."""
-    figures = {
+    figures: dict[str, Any] = {
         "method": shown_name(result.method),
-        "error": result.error.figure,
+        **({"error": result.error.figure} if result.noises else {}),
         CRITERION: result.criterion,
         INTERVAL: error_interval(result.error),
         GAIN: _gain(result.gain),

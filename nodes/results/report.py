@@ -50,9 +50,7 @@ def report_text(
     if warning:
         paragraphs.append(f"Warning: {warning}")
     paragraphs += [
-        "\n".join(["```", *_table(result), "```"]),
-        f"Best of the {len(result.scores)} that were compared: '{shown_name(result.method)}'. "
-        f"{_criterion(result)}",
+        *(_compared(result) if result.noises else ()),
         *_profile(result, linked),
         f"Model calls: {host.calls_by_phase(result.calls)}.",
         *_levels(result),
@@ -70,6 +68,13 @@ def report_text(
     if result.failed:
         paragraphs.append(_failed(result.failed))
     return "\n\n".join(paragraphs)
+
+
+def _compared(result: Result) -> tuple[str, str]:
+    """List what was compared, and tell which was best."""
+    best = f"Best of the {len(result.scores)} that were compared: '{shown_name(result.method)}'. "
+    table = "\n".join(["```", *_table(result), "```"])
+    return table, best + _criterion(result)
 
 
 def _switch(result: Result, boundary: float) -> str:

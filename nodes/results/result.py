@@ -11,6 +11,7 @@ from ...schedules import Unfinished
 from .. import host
 from ..inputs.task import Answer, Task
 from ..pictures import preview_curve
+from .earlier import earlier_samplers
 from .early_results import early_request
 from .find import Past, lines, renamed
 from .fitted_sampler import with_samplers
@@ -64,7 +65,7 @@ def _new(task: Task, past: Past, progress: host.Progress) -> Answer:
     """The result of a task, measured now and saved."""
     unfinished = _unfinished(task, afresh=past.again)
     try:
-        saved = measured(task, progress, unfinished)
+        saved = measured(task, progress, unfinished, earlier_samplers(task, past.store))
     except BaseException as error:  # an interrupt is not an Exception on every host
         resume = "; queue the same again to continue" if unfinished is not None else ""
         progress.stopped(str(error) or f"Stopped{resume}.")
@@ -91,7 +92,10 @@ def _unfinished(task: Task, *, afresh: bool) -> Unfinished | None:
     """
     if not task.request.is_comparable:
         return None
-    unfinished = Unfinished(host.unfinished_folder(), task.request.as_json())
+    request = task.request.as_json()
+    if task.guided.sampler.is_calibrated:
+        del request["budget"]  # a larger one goes on from where a smaller one was
+    unfinished = Unfinished(host.unfinished_folder(), request)
     if afresh:
         unfinished.discard()
         return None

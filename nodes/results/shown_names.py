@@ -7,6 +7,7 @@ where that one is of another order, its order stands beside it.
 from __future__ import annotations
 
 from ...optimizer.diffusion.multistep import TEXTBOOK
+from ...optimizer.judging.race import SMALLER
 from .. import host
 
 __all__ = ["schedule_of", "short_name", "shown_name", "table_name"]
@@ -30,8 +31,10 @@ def shown_name(name: str) -> str:
     sampler, _, curve = name.partition(" ")
     if curve and sampler in TEXTBOOK:
         return f"{SAMPLERS.get(sampler, sampler)}{WITH}{curve}"
-    if name == "greedy":
-        return f"{host.SAMPLER_NAME}, fitted"
+    if name in ("greedy", SMALLER):
+        return f"{host.SAMPLER_NAME}, fitted{' first' if name == SMALLER else ''}"
+    if sampler == "earlier" and curve.isdigit():
+        return f"{host.SAMPLER_NAME}, of an earlier result"
     if sampler == "joint" and curve.isdigit():
         return f"{host.SAMPLER_NAME}, refined"
     name = name.replace(", refined on the surrogate", ", refined")

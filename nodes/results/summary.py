@@ -62,6 +62,11 @@ def gained(result: Result) -> str:
     """
     gain, given, winner = result.gain, best_given(result), result.error
     more = "more time" if result.ended_early else "a larger budget"
+    if not winner.errors:
+        return (
+            f"Ended before anything could be compared, so {host.SCHEDULER_NAME} gives you a "
+            f"standard choice, {shown_name(winner.candidate.name)}; more time may find better."
+        )
     if winner.candidate.given:
         name = shown_name(winner.candidate.name)
         return (

@@ -1,6 +1,8 @@
 """Fitting: a schedule's levels, or a whole sampler, to what a denoiser really does.
 
 multistep_fit.py levels, told levels and weights of a multistep sampler
+bench.py        what a calibration runs: references, a linear model, textbook pairs
+growing_fit.py  a sampler fitted to more and more noises
 refine.py       the inner levels of a schedule, by least squares
 surrogate.py    a free model of a solver's error, from reference runs
 correction.py   that model, put right by real runs

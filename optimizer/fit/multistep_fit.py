@@ -121,6 +121,17 @@ class Run:
     outputs: list[Tensor]
     end: Tensor
 
+    def part(self, noises: range) -> Run:
+        """The run of some of the noises."""
+        rows = slice(noises.start, noises.stop)
+        return Run([D[rows] for D in self.outputs], self.end[rows])
+
+    @staticmethod
+    def joined(runs: Sequence[Run]) -> Run:
+        """The run of the noises of several."""
+        outputs = [torch.cat(parts) for parts in zip(*(one.outputs for one in runs), strict=True)]
+        return Run(outputs, torch.cat([one.end for one in runs]))
+
 
 def run(denoise: At, sampler: Multistep, noise: Tensor, elements: Elements) -> Run:
     """Run a sampler from unit noise [K, ...]: n calls a noise."""

@@ -12,9 +12,13 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Deadline", "Finish"]
+__all__ = ["Deadline", "Ended", "Finish"]
 
 RECENT = 0.5  # the weight of what was timed before, at every new timing
+
+
+class Ended(Exception):
+    """A limit leaves no more calls: what was measured so far counts."""
 
 
 class Finish(Protocol):

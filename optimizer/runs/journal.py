@@ -3,6 +3,8 @@
 An optimisation is a fixed sequence of runs: given its inputs, the next one depends on what was
 found before, and on nothing else. So what is found is recorded, and an optimisation that begins
 again with equal inputs asks for the same runs in the same order and is answered from the record.
+Stages of a calibration have names that tell all they depend on: they are found in any order, and by
+a calibration with another budget.
 
 Runs come in stages, each on one batch of noise. Those of one stage share calls (meter.py) and
 Brownian paths. So a stage is recorded as a whole when the next one begins: one that was broken off
@@ -55,17 +57,22 @@ class Stages:
     def __init__(self, journal: Journal | None):
         self.journal = journal
         self.number = 0
+        self._name = ""
         self.asked = 0
         self.known: Mapping[str, Tensor] = {}
         self.fresh: dict[str, Tensor] = {}
 
-    def begin(self) -> None:
-        """End the current stage, which records it, and begin the next."""
+    def begin(self, name: str = "") -> None:
+        """End the current stage, which records it, and begin the next.
+
+        name: of letters and digits, of a stage that depends on no other; empty: its number
+        """
         if self.journal is None:
             return
         if self.fresh:
             self.journal.put(self._name, self.fresh)
         self.number += 1
+        self._name = name or f"{self.number:05d}"
         self.asked = 0
         self.fresh = {}
         self.known = self.journal.get(self._name) or {}
@@ -93,10 +100,6 @@ class Stages:
     def drop(self) -> None:
         """Record nothing of the current stage: it was cut short."""
         self.fresh = {}
-
-    @property
-    def _name(self) -> str:
-        return f"{self.number:05d}"
 
 
 def digest_of_runs(shape: Sequence[int], schedules: Sequence[Tensor]) -> str:

@@ -33,13 +33,15 @@ class Record:
         self._stage: int | None = None
         self._ledger, self._ranks, self._about = ledger, ranks, about
 
-    def recall(self, batch: int, run: str) -> Mapping[str, Tensor] | None:
+    def recall(self, batch: int, run: str, stage: str = "") -> Mapping[str, Tensor] | None:
         """Recall what the next measurement on a batch had found, its rows charged again.
 
         None if it is not known. Another batch than before begins another stage.
+
+        stage: its name, if it depends on no other one
         """
         if batch != self._stage:
-            self._stages.begin()
+            self._stages.begin(stage)
             self._stage = batch
         known = self._stages.recall(self._about + run)
         if known is not None:
