@@ -33,6 +33,7 @@ class Step:
     fitted: whether they are those of a fitted sampler
     whole:  whether all outputs are there that the weights were fitted to
     weights_only: whether nothing but weights was fitted to this number of steps
+    begun:  whether the run has begun inside the sampler's path
     """
 
     told: float
@@ -40,6 +41,7 @@ class Step:
     fitted: bool = False
     whole: bool = False
     weights_only: bool = False
+    begun: bool = False
 
 
 def planned(levels: Sequence[float], samplers: Sequence[CalibratedSampler]) -> list[Step]:
@@ -78,7 +80,12 @@ def _with(levels: Sequence[float], sampler: CalibratedSampler) -> list[Step]:
         alone = len(places) > 1 and not goes_on and not goes_on_after
         if whole or not alone:  # one among others misses what is before it
             steps[i] = Step(
-                sampler.told[place], _folded(row, history), True, whole, sampler.weights_only
+                sampler.told[place],
+                _folded(row, history),
+                True,
+                whole,
+                sampler.weights_only,
+                place + 1 > history,
             )
     return steps
 

@@ -151,7 +151,8 @@ def _line(
     name, taken = f"'{SAMPLER_NAME}'", "1 step" if count == 1 else f"{count} steps"
     if count == 0 or fitted == count:
         early = any(not step.whole for step in steps)
-        begins = "; the run begins among them, so the first ones mix fewer outputs" if early else ""
+        begins = "; the run begins among them" if any(step.begun for step in steps) else ""
+        begins += ", so the first ones mix fewer outputs" if early else ""
         if any(step.weights_only for step in steps):
             return (
                 f"{name} samples {taken} with weights that were fitted from a measurement for "
