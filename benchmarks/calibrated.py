@@ -323,7 +323,7 @@ def network(name: str, scale: float, seed: int = 0) -> Bench:
     ends = (TABLE.sigma_max, TABLE.sigma_min)
     return Bench(
         f"{name} cfg {scale:g}", denoise, trained.shape, stable_diffusion, ends, seed,
-        trained.noises, torch.float32, rows=16 if name == "patches" else 64, screened=True,
+        trained.noises, torch.float32, rows=64 if name == "digits" else 16, screened=True,
     )  # fmt: skip
 
 

@@ -1,10 +1,11 @@
-"""How the denoisers of `digits/` and `patches/` are trained, and what their losses are beside."""
+"""How the trained denoisers come to be, and what their losses are beside."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -31,6 +32,8 @@ def fit(
     decay: float = 0.998,
     every: int = 200,
     tell: Callable[[int, float, nn.Module], None] | None = None,
+    kept: Path | None = None,
+    half: bool = False,
 ) -> list[tuple[int, float]]:
     """Minimise E [(1 + t²)/t² · mean (D(x_t, t | label) - x_0)²], EDM's weight for data of std 1.
 
@@ -42,6 +45,8 @@ def fit(
         decay: of the average, for every step.
         every: so many steps one loss is noted.
         tell: called then with the step, the running loss and the averaged model.
+        kept: a file where all is kept then, and from which an interrupted training goes on.
+        half: whether convolutions are in bfloat16, where that is faster.
 
     Returns (step, running loss), a line each.
     """
@@ -50,14 +55,13 @@ def fit(
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     warm_up = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=200)
     slow = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    running, curve = 1.0, []
-    for step in range(1, steps + 1):
-        x_0, label = draw(batch)
-        label = label * (torch.rand(batch, 1) > DROPPED)
-        sigma = draw_levels(batch)
-        t = sigma[:, None, None, None]
-        D = model(x_0 + t * torch.randn_like(x_0), sigma, label)
-        loss = ((D - x_0).square() * (1.0 + t**-2)).mean()  # (1 + t²)/t² = 1 + t^-2
+    parts = {
+        "model": model, "average": average, "optimizer": optimizer, "warm_up": warm_up,
+        "slow": slow,
+    }  # fmt: skip
+    first, running, curve = _go_on(kept, parts)
+    for step in range(first, steps + 1):
+        loss = _weighted_loss(model, *draw(batch), half)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -70,9 +74,41 @@ def fit(
             print(f"step {step:5d}  loss {running:.4f}", flush=True)
             if tell is not None:
                 tell(step, running, average.module)
+            _keep(kept, parts, {"step": step, "running": running, "curve": curve})
     model.load_state_dict(average.module.state_dict())
     model.eval()
     return curve
+
+
+def _weighted_loss(model: nn.Module, x_0: Tensor, label: Tensor, half: bool) -> Tensor:
+    """EDM's loss of a batch at random levels, some of its labels dropped."""
+    label = label * (torch.rand(len(label), 1) > DROPPED)
+    sigma = draw_levels(len(x_0))
+    t = sigma[:, None, None, None]
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        D = model(x_0 + t * torch.randn_like(x_0), sigma, label)
+    return ((D - x_0).square() * (1.0 + t**-2)).mean()  # (1 + t²)/t² = 1 + t^-2
+
+
+def _go_on(kept: Path | None, parts: dict[str, Any]) -> tuple[int, float, list[tuple[int, float]]]:
+    """The first step to do, the running loss and the curve: of a kept training, or of a new one."""
+    if kept is None or not kept.exists():
+        return 1, 1.0, []
+    done = torch.load(kept, weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(done[name])
+    torch.set_rng_state(done["random"])
+    return done["step"] + 1, done["running"], done["curve"]
+
+
+def _keep(kept: Path | None, parts: dict[str, Any], progress: dict[str, Any]) -> None:
+    """Write all that a training needs to go on; the file is whole at any time."""
+    if kept is None:
+        return
+    state = {name: part.state_dict() for name, part in parts.items()}
+    whole = kept.with_suffix(".part")
+    torch.save({**state, **progress, "random": torch.get_rng_state()}, whole)
+    whole.replace(kept)
 
 
 def draw_levels(count: int) -> Tensor:

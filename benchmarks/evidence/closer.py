@@ -5,9 +5,9 @@
 In the grid the size of the samples hides differences: with 128 noises and 384 fine-step pictures
 of a digit, many steps have a Fréchet distance of 8 from themselves; with 1,024 and 2,048, of 1.
 And five seeds are few where classes differ. So here are other seeds, whose noise no figure before
-was of: one for every class of digits, two for every photograph, as with one of them an interval
-held both a half and a draw. With them comes unguided ddim_stochastic, which had lost a cell before.
-Cells become lines of results/evidence/closer.jsonl, resumable as the grid's are.
+was of: one for every class of digits and emoji, two for every photograph, as with one of them an
+interval held both a half and a draw. With them comes unguided ddim_stochastic, which had lost a
+cell before. Cells become lines of results/evidence/closer.jsonl, resumable as the grid's are.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ __all__ = ["ALSO", "NOISES", "SEEDS", "SOLVER", "STEPS", "TRUTHS", "main"]
 
 SOLVER, STEPS = "dpmpp_2m", (5, 8)
 ALSO = {("digits", 1.0): ("ddim_stochastic",)}  # beside SOLVER, by network and guidance
-SEEDS = {"digits": range(10, 10 + CLASSES), "patches": range(10, 10 + 2 * CLASSES)}
-NOISES = {"digits": 1024, "patches": 256}  # held-out noises
-TRUTHS = {"digits": 2048, "patches": 512}  # fine-step pictures
+SEEDS = {
+    "digits": range(10, 10 + CLASSES),
+    "patches": range(10, 10 + 2 * CLASSES),
+    "emoji": range(10, 10 + CLASSES),
+}
+NOISES = {"digits": 1024, "patches": 256, "emoji": 256}  # held-out noises
+TRUTHS = {"digits": 2048, "patches": 512, "emoji": 512}  # fine-step pictures
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..digits.data import digits
 from ..digits.network import load_digits
 from ..edm import EDMDenoiser, channels_last
+from ..emoji.network import load_emoji
 from ..patches.data import crops
 from ..patches.network import load_patches
 from ..peers import OSS_NOISES
@@ -24,7 +26,7 @@ class Network:
     """A network, and the grid of cells that it is measured on.
 
     load:    the trained model
-    real:    pictures of a class that training has not seen, [N, C, H, W]
+    real:    pictures of a class that training has not seen, [N, C, H, W]; none: too few
     noises:  held-out initial noises that schedules are compared on
     truths:  fine-step pictures that distributions are compared with
     oss_noises: on which OSS searches, one by one
@@ -50,6 +52,10 @@ def _real_patches(label: int) -> Tensor:
     return crops(256, 12, held_out=True, photograph=label)[0]
 
 
+def _real_emoji(_: int) -> Tensor:
+    return torch.empty(0, 3, 32, 32)  # a dozen of a class at most are too few for a covariance
+
+
 def _digits() -> EDMDenoiser:
     return channels_last(load_digits())
 
@@ -69,5 +75,8 @@ NETWORKS = {
     # 32 x 32 takes eight times as long: fewer cells.
     "patches": Network(
         (3, 32, 32), load_patches, _real_patches, SOLVERS[:2], (1.0, 3.0), (5, 8, 10), 64, 192, 4
+    ),
+    "emoji": Network(
+        (3, 32, 32), load_emoji, _real_emoji, SOLVERS[:2], (1.0, 3.0), (5, 8, 10), 64, 192, 4
     ),
 }

@@ -155,13 +155,13 @@ def draw_needs(path: Path, lines: Lines) -> None:
     _keep(figure, path)
 
 
-def draw_losses(path: Path, curve: Lines) -> None:
-    """Loss of the patches' denoiser while it is trained."""
+def draw_losses(path: Path, name: str, curve: Lines) -> None:
+    """Loss of a denoiser while it is trained."""
     figure = Figure(figsize=(7, 4), dpi=100, layout="constrained")
     axes = figure.subplots()
     steps = [line["step"] for line in curve]
     axes.plot(steps, [line["loss"] for line in curve], label="training, weighted over all levels")
     axes.plot(steps, [line["held_out"] for line in curve], label="held out, at level 0.5")
-    axes.set(xlabel="step", ylabel="loss", yscale="log", title="patches")
+    axes.set(xlabel="step", ylabel="loss", yscale="log", title=name)
     axes.legend()
     _keep(figure, path)

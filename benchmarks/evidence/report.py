@@ -14,7 +14,8 @@ import numpy as np
 
 from ..compare import geometric_mean
 from ..edm import CLASSES
-from ..patches.train import CURVE
+from ..emoji.train import CURVE as EMOJI_CURVE
+from ..patches.train import CURVE as PATCHES_CURVE
 from ..record import read_lines, table
 from .arena import FIXED, MEASURES, OURS, PEERS
 from .closer import NOISES, SEEDS, SOLVER, STEPS, TRUTHS
@@ -90,9 +91,11 @@ def main(output: Path = OUTPUT) -> None:
     transfer = read_lines(output / "transfer.jsonl")
     if transfer:
         parts += ["## From one setting to another", TRANSFER, *_transfer(transfer)]
-    if CURVE.exists():
-        draw_losses(output / "training.png", json.loads(CURVE.read_text()))
-        parts += ["## Training", TRAINING, "![The loss curve](training.png)"]
+    parts += ["## Training", TRAINING]
+    for name, curve in (("patches", PATCHES_CURVE), ("emoji", EMOJI_CURVE)):
+        picture = f"training_{name}.png"
+        draw_losses(output / picture, name, json.loads(curve.read_text()))
+        parts.append(f"![The loss curve of {name}]({picture})")
     text = "\n\n".join(parts) + "\n"
     (output / "report.md").write_text(text)
     print(text)
@@ -130,8 +133,8 @@ TRANSFER = (
     "mean over the seeds, interval); last row: the best fixed schedule of the column in hindsight."
 )
 TRAINING = (
-    "The running training loss of the patches' denoiser (EDM's weighting), and the loss of the "
-    "averaged weights at level 0.5 on the held-out fifths of the photographs."
+    "The running training loss (EDM's weighting), and the loss of the averaged weights at level "
+    "0.5 on images that training has not seen."
 )
 
 

@@ -18,6 +18,7 @@ from align_your_steps.tests.host.server import (
     HostError,
     PromptError,
 )
+from PIL import Image
 from torch import Tensor
 
 PREDICTIONS = ["eps", "v", "edm", "flow"]
@@ -156,6 +157,28 @@ def test_ksampler_runs_the_digits_network(server: ComfyServer, prediction: str) 
     assert latent.shape == (1, 1, 8, 8)
     assert latent.isfinite().all()
     assert 0.3 < latent.std() < 2.0  # the data's own is about 1
+
+
+@pytest.mark.parametrize("prediction", ["eps", "flow"])
+def test_ksampler_paints_an_emoji(server: ComfyServer, prediction: str) -> None:
+    graph = ksampler_graph(prediction, denoiser="emoji")
+    graph["positive"]["inputs"]["label"] = 1  # a heart
+    graph["latent"]["inputs"] |= {"width": 256, "height": 256}
+    graph["sample"]["inputs"] |= {"cfg": 3.0}
+    graph["vae"] = {"class_type": "AYSTestEmojiVAE", "inputs": {}}
+    decoded = {"samples": ["sample", 0], "vae": ["vae", 0]}
+    graph["decoded"] = {"class_type": "VAEDecode", "inputs": decoded}
+    graph["shown"] = {"class_type": "PreviewImage", "inputs": {"images": ["decoded", 0]}}
+    entry = server.run(graph)
+    latent = server.latent(entry, "save")
+    assert latent.shape == (1, 3, 32, 32)
+    assert latent.std() > 0.3
+    (shown,) = entry["outputs"]["shown"]["images"]
+    with Image.open(server.base / shown["type"] / shown["subfolder"] / shown["filename"]) as file:
+        picture = file.convert("L")
+    assert picture.size == (256, 256)
+    corners = [picture.getpixel(at) for at in ((2, 2), (253, 2), (2, 253))]
+    assert min(corners) > 230  # emoji are on white
 
 
 def test_recorded_levels_are_those_of_the_sampler(server: ComfyServer) -> None:

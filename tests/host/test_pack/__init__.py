@@ -21,7 +21,7 @@ from .latents import (
 from .listening import AYSTestTrespass
 from .model import AYSTestCLIP, AYSTestConditioning, AYSTestModel, AYSTestPatch
 from .narrow import AYSTestNarrow
-from .vae import AYSTestDigitsVAE
+from .vae import AYSTestDigitsVAE, AYSTestEmojiVAE
 
 
 class TestExtension(ComfyExtension):
@@ -37,6 +37,7 @@ class TestExtension(ComfyExtension):
             AYSTestConditioning,
             AYSTestDigitsVAE,
             AYSTestEmbedding,
+            AYSTestEmojiVAE,
             AYSTestGuider,
             AYSTestLatent,
             AYSTestLatentModel,

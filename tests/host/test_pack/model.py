@@ -109,7 +109,7 @@ PREDICTIONS = {
 }
 # The highest EDM level at which the denoiser is asked: exact, or trained no further. A flow model
 # starts at an infinite one.
-HIGHEST = {"gaussian mixture": 1e4, "digits": 80.0}
+HIGHEST = {"gaussian mixture": 1e4, "digits": 80.0, "emoji": 80.0}
 CLASSES = 10
 COMPONENTS = 8
 
@@ -208,6 +208,12 @@ class OneChannel(comfy.latent_formats.LatentFormat):
     latent_channels = 1
 
 
+class ThreeChannels(comfy.latent_formats.LatentFormat):
+    """Latents [B, 3, H, W], unscaled: the pictures themselves, in colour."""
+
+    latent_channels = 3
+
+
 class Config(comfy.supported_models_base.BASE):
     """The least that the host wants to know about a model."""
 
@@ -217,13 +223,20 @@ class Config(comfy.supported_models_base.BASE):
     memory_usage_factor = 0.01
 
 
+class ColourConfig(Config):
+    """The same for latents of three channels."""
+
+    latent_format = ThreeChannels
+
+
 def load(name: str, seed: int) -> torch.nn.Module:
     """The denoiser of that name."""
     if name == "gaussian mixture":
         return MixtureDenoiser(seed)
     from align_your_steps.benchmarks.digits.network import load_digits
+    from align_your_steps.benchmarks.emoji.network import load_emoji
 
-    return load_digits()
+    return load_digits() if name == "digits" else load_emoji()
 
 
 def build(
@@ -231,13 +244,13 @@ def build(
     prediction: str,
     seed: int,
     shift: float,
-    config_class: Any = Config,
+    config_class: Any = None,
     network_class: Any = Network,
     model_class: Any = comfy.model_base.BaseModel,
 ) -> Any:
     """A MODEL of the host around the denoiser of that name."""
     kind = PREDICTIONS[prediction]
-    config = config_class({})
+    config = (config_class or (ColourConfig if name == "emoji" else Config))({})
     config.sampling_settings = {**kind.settings, **({"shift": shift} if kind.shifted else {})}
     config.set_inference_dtype(torch.float32, None)
     network = network_class(load(name, seed), HIGHEST[name])
@@ -266,7 +279,7 @@ class AYSTestModel(io.ComfyNode):
             node_id="AYSTestModel",
             category="tests",
             inputs=[
-                io.Combo.Input("denoiser", options=["gaussian mixture", "digits"]),
+                io.Combo.Input("denoiser", options=list(HIGHEST)),
                 io.Combo.Input("prediction", options=list(PREDICTIONS)),
                 io.Int.Input("seed", default=0, min=0, max=65535, control_after_generate=False),
                 io.Float.Input("shift", default=1.0, min=0.01, max=100.0),
