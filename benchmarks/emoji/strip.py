@@ -22,7 +22,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ...optimizer.multistep import Multistep
+from ...optimizer.diffusion.multistep import Multistep
 from ..calibrated import Bench, network
 from ..record import RESULTS
 from .data import NAMES, to_pixels

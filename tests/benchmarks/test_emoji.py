@@ -11,8 +11,8 @@ from align_your_steps.benchmarks.emoji.data import augmented, emoji, to_pixels
 from align_your_steps.benchmarks.emoji.network import WEIGHTS, EmojiDenoiser, load_emoji
 from align_your_steps.benchmarks.evidence.features import classifier
 from align_your_steps.benchmarks.training import fit, loss_at
-from align_your_steps.optimizer.coordinate import spread
-from align_your_steps.optimizer.multistep import textbook
+from align_your_steps.optimizer.diffusion.coordinate import spread
+from align_your_steps.optimizer.diffusion.multistep import textbook
 from PIL import Image
 
 WHITE = (1.0 - data.PIXEL_MEAN) / data.PIXEL_STD
