@@ -14,7 +14,7 @@ import numpy as np
 from .gain import unseen
 from .judging.select import Candidate, Score
 from .runs.meter import NotFiniteError
-from .steps_needed import FEWEST, StepsNeeded, most_calls, steps_needed
+from .steps_needed import FEWEST_CLOSE, StepsNeeded, most_calls, steps_needed
 
 __all__ = ["most_calls_to_match", "steps_to_match"]
 
@@ -39,9 +39,9 @@ def steps_to_match(
     """
     scores = race.running
     noises = len(scores[0].errors)
-    if noises < FEWEST or len(scores) < 2:
+    if noises < FEWEST_CLOSE or len(scores) < 2:
         return {}
-    batches = -(-FEWEST // batch)
+    batches = -(-FEWEST_CLOSE // batch)
     some = min(noises, batches * batch)
     target = float(unseen(np.array([score.errors for score in scores]))[:some].mean())
     found = {}
@@ -67,4 +67,4 @@ def steps_to_match(
 
 def most_calls_to_match(steps: int, calls_per_step: int, batch: int) -> int:
     """Denoiser rows that this takes at most for one schedule."""
-    return most_calls(steps) * calls_per_step * -(-FEWEST // batch) * batch
+    return most_calls(steps) * calls_per_step * -(-FEWEST_CLOSE // batch) * batch

@@ -19,8 +19,8 @@ from .gain import unseen_logs
 from .judging.select import LEAST
 
 __all__ = [
-    "FEWEST",
-    "SURE",
+    "FEWEST_CLOSE",
+    "SURE_OF_RACE",
     "Longer",
     "StepsNeeded",
     "measured_steps",
@@ -31,9 +31,9 @@ __all__ = [
 
 Longer = Callable[[str, int], Sequence[float] | None]  # a named curve's EDM levels at other steps
 
-FEWEST, MOST = 4, 8  # noises
+FEWEST_CLOSE, MOST_NEEDED = 4, 8  # noises
 TIMES = 3  # the steps of the fit, at most
-SURE = 12  # noises of a race, which go before
+SURE_OF_RACE = 12  # noises of a race, which go before
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def reserved(fits: Callable[[int], bool], cost: int, steps: int) -> int:
     fits: whether so many calls may be spent
     cost: of a noise of the race
     """
-    calls = FEWEST * most_calls(steps)
-    return calls if fits(SURE * cost + calls) else 0
+    calls = FEWEST_CLOSE * most_calls(steps)
+    return calls if fits(SURE_OF_RACE * cost + calls) else 0
 
 
 class Bench(Protocol):
@@ -132,10 +132,10 @@ def measured_steps(
     ours:   errors of the stages of the fit, one for each noise of the race
     noises: of the race
     """
-    count = min(len(noises), MOST)
-    while count >= FEWEST and not bench.source.fits(count * most_calls(steps)):
+    count = min(len(noises), MOST_NEEDED)
+    while count >= FEWEST_CLOSE and not bench.source.fits(count * most_calls(steps)):
         count -= 1
-    if count < FEWEST:
+    if count < FEWEST_CLOSE:
         return None
     some, end = noises[:count], bench.end(noises)[:count]
     target = float(unseen_logs(ours)[:count].mean())

@@ -17,14 +17,14 @@ from ...optimizer import Conditions
 
 __all__ = ["Prompts", "encoded", "named"]
 
-POSITIVE, FURTHER = "positive", "ays prompt "
+POSITIVE, PROMPT_KEY = "positive", "ays prompt "
 # Of the linked prompt's options, what says where or when in the picture it holds.
 OF_A_PART = {"area", "mask", "mask_strength", "set_area_to_bounds", "strength", "gligen"}
 
 
 def named(prompts: Sequence[Any]) -> dict[str, Any]:
     """Further positive prompts by the names that a guider holds them under."""
-    return {f"{FURTHER}{number}": prompt for number, prompt in enumerate(prompts, start=1)}
+    return {f"{PROMPT_KEY}{number}": prompt for number, prompt in enumerate(prompts, start=1)}
 
 
 def encoded(clip: Any, texts: Sequence[str], like: Any) -> list[Any]:
@@ -60,7 +60,7 @@ class Prompts:
 
     def __init__(self, guider: Any, conditions: Conditions | None = None):
         conds = getattr(guider, "original_conds", {})
-        further = {name: cond for name, cond in conds.items() if name.startswith(FURTHER)}
+        further = {name: cond for name, cond in conds.items() if name.startswith(PROMPT_KEY)}
         self._rest = {name: cond for name, cond in conds.items() if name not in further}
         self._prompts = [self._rest.get(POSITIVE), *further.values()]
         self.conditions = conditions or Conditions(len(self._prompts))
@@ -79,7 +79,7 @@ class Prompts:
         guider.original_conds = {
             **self._rest,
             POSITIVE: self._prompts[numbers[0]],
-            **{f"{FURTHER}{number}": self._prompts[number] for number in beside},
+            **{f"{PROMPT_KEY}{number}": self._prompts[number] for number in beside},
         }
 
     def answered(self, guider: Any, x: Tensor, ask: Callable[[Any], Tensor]) -> Tensor:
@@ -95,7 +95,7 @@ class Prompts:
         first, parts = guider.conds[POSITIVE], []
         try:
             for number in numbers:
-                guider.conds[POSITIVE] = guider.conds[f"{FURTHER}{number}"]
+                guider.conds[POSITIVE] = guider.conds[f"{PROMPT_KEY}{number}"]
                 parts.append(ask((rows == number).nonzero().flatten().to(x.device)))
         finally:
             guider.conds[POSITIVE] = first

@@ -20,7 +20,7 @@ from .schedule_list import Entry
 
 __all__ = ["Named", "Setting", "Way", "named_schedules", "ways_of", "with_attached"]
 
-SAME_LIMIT = 3  # order of the reference that all samplers of one limit share
+SHARED_ORDER = 3  # order of the reference that all samplers of one limit share
 
 
 @dataclass
@@ -116,7 +116,9 @@ def ways_of(
         try:
             same = name == own.name and own.options == host.comparable_digest(None)
             judged = own if same else host.judged_sampler(name, twin_alone=True)
-            if judged is not own and {judged.reference_order, own.reference_order} != {SAME_LIMIT}:
+            if judged is not own and {judged.reference_order, own.reference_order} != {
+                SHARED_ORDER
+            }:
                 raise ValueError(f"it comes to another image in many steps than {own.name}")
             found[name] = way(judged)
         except ValueError as error:

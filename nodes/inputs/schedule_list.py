@@ -29,7 +29,7 @@ LISTED_NAMES = 90  # characters of saved names that an error shows
 PAIR = re.compile(r"([^\s+]+)(?:\s*\+\s*|\s+with\s+|\s+)(\S.*)")  # a sampler, and a schedule
 
 T = TypeVar("T")
-Find = Callable[[str], str | None]  # the known name that a text is
+FindName = Callable[[str], str | None]  # the known name that a text is
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def parsed_entries(text: str) -> list[Entry]:
     known = [*host.scheduler_names(), host.SCHEDULER_NAME, *PRESETS, AUTO, *saved]
     samplers = {name.casefold(): name for name in host.sampler_names()}
 
-    def paired(find: Find, text: str) -> Entry | None:
+    def paired(find: FindName, text: str) -> Entry | None:
         name = find(text)
         if name is not None:
             return Entry(name, name)
@@ -101,7 +101,7 @@ def parsed_results(text: str) -> list[str]:
 def _found_in(
     text: str,
     known: Sequence[str],
-    meant: Callable[[Find, str], T | None],
+    meant: Callable[[FindName, str], T | None],
     unknown: Callable[[str], str],
 ) -> list[T]:
     """What a text names, each once.

@@ -11,7 +11,7 @@ import torch
 from ...optimizer import Comparison, Session, compare
 from ...optimizer.compare import most_calls
 from ...optimizer.compare_steps import most_calls_to_match
-from ...optimizer.steps_needed import FEWEST
+from ...optimizer.steps_needed import FEWEST_CLOSE
 from .. import host
 from ..pictures import picture_row, plot_errors, preview_curve
 from .compare_report import verdict
@@ -82,8 +82,8 @@ def _most_calls(
     calls = solver.calls_per_step
     counts = [-(-count * each[name] // calls) for name, count in steps.items()]
     total = most_calls(counts or [1], noises, calls, reference.order, reference.calls_per_step)
-    if further and noises >= FEWEST and len(steps) > 1:
-        total += sum(most_calls_to_match(n, each[name], FEWEST) for name, n in steps.items())
+    if further and noises >= FEWEST_CLOSE and len(steps) > 1:
+        total += sum(most_calls_to_match(n, each[name], FEWEST_CLOSE) for name, n in steps.items())
     return total
 
 

@@ -15,7 +15,7 @@ from ..inputs.task import Task
 
 __all__ = ["earlier_samplers"]
 
-MOST = 2  # samplers: each takes a run of every noise of the race
+MOST_EARLIER = 2  # samplers: each takes a run of every noise of the race
 FREE = {"budget", "seed", ENDED_EARLY}  # in which the requests of such results may differ
 
 
@@ -31,7 +31,7 @@ def earlier_samplers(task: Task, store: Store) -> tuple[Multistep, ...]:
         one = _in_edm(sampler, task.guided.levels.coordinate)
         if one not in found:
             found.append(one)
-    return tuple(found[:MOST])
+    return tuple(found[:MOST_EARLIER])
 
 
 def _saved(request: Mapping[str, Any], store: Store) -> Iterator[CalibratedSampler]:

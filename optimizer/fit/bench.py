@@ -31,8 +31,7 @@ from ..judging.shown import MANY, Shown
 from ..runs.meter import NotFiniteError
 from ..step_counts import drawn_through
 from .multistep_fit import Linear, Path, Run, greedy, run, slopes, tangents
-from .other_counts import ELEMENTS as OF_OTHER_COUNTS
-from .other_counts import NOISES, Secants
+from .other_counts import ELEMENTS_OF_COUNTS, NOISES, Secants
 
 __all__ = ["Bench", "Source", "blocks", "diverse", "kept_elements", "likeliest"]
 
@@ -347,11 +346,11 @@ class Bench:
         count = min(NOISES, noises)
 
         def few(x: Tensor) -> Tensor:
-            return self.elements(x[:count])[:, :OF_OTHER_COUNTS]
+            return self.elements(x[:count])[:, :ELEMENTS_OF_COUNTS]
 
         runs = [(one, [*map(few, made.outputs)]) for one, made in beside]
         unit = few(self.source.noise(range(count)))
-        part = self.path_of(count).part(count, OF_OTHER_COUNTS)
+        part = self.path_of(count).part(count, ELEMENTS_OF_COUNTS)
         return Secants(part, unit, runs, self.probe.told, self.slopes, self.boundary)
 
     def drawn(self, steps: int) -> list[list[float]]:

@@ -36,11 +36,16 @@ from .multistep_fit import Linear, Path, greedy
 __all__ = ["COUNTS", "NOISES", "FittedCount", "Secants", "fitted_count", "restarts", "with_counts"]
 
 COUNTS = (*range(4, 13), 16)  # numbers of steps that are fitted beside that which was asked for
-NOISES, ELEMENTS = 12, 1024  # that are fitted to, at most
+NOISES, ELEMENTS_OF_COUNTS = 12, 1024  # that are fitted to, at most
 FEWER = 256  # elements that starts are compared on
 NEAREST = 6  # pairs (u, v) that are used at a level
-RIDGE, FADE = 0.1, 0.25  # at a pair's own level; the distance in log t over which it grows e-fold
-DIGITS = 6  # after the point of a weight: that is less than these are good for, and short to write
+SECANT_PULL, FADE = (
+    0.1,
+    0.25,
+)  # at a pair's own level; the distance in log t over which it grows e-fold
+WEIGHT_DIGITS = (
+    6  # after the point of a weight: that is less than these are good for, and short to write
+)
 START = "unipc_2"  # whose weights a fit is drawn toward
 
 Rows = tuple[tuple[float, ...], ...]
@@ -121,7 +126,7 @@ class Secants:
         ]
         away = [abs(math.log(t / level)) for t, _, _ in alike]
         nearest = np.argsort(away, kind="stable")[:NEAREST]
-        ridge = torch.tensor([RIDGE * math.exp(away[k] / FADE) for k in nearest]).double()
+        ridge = torch.tensor([SECANT_PULL * math.exp(away[k] / FADE) for k in nearest]).double()
         if not len(nearest):
             return state, state, state, ridge
         u, missed = (torch.stack([alike[k][part] for k in nearest], 1) for part in (1, 2))
@@ -183,7 +188,7 @@ def restarts(secants: Secants, sampler: Multistep, whole: bool) -> tuple[Rows, .
 def _greedy(secants: Secants, start: Multistep, unit: Tensor, whole: bool) -> Multistep:
     """The greedy fit from states, its weights with few digits."""
     found, _ = greedy(secants, start, unit, secants.path, _same, whole, secants.boundary)
-    rows = [tuple(round(b, DIGITS) for b in row) for row in found.weights]
+    rows = [tuple(round(b, WEIGHT_DIGITS) for b in row) for row in found.weights]
     if whole:
         rows[-1] = (1.0 - sum(rows[-1][1:]), *rows[-1][1:])
     return replace(found, weights=tuple(rows))

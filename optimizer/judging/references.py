@@ -21,7 +21,7 @@ from .shown import MANY, Shown
 
 __all__ = ["PairedErrors", "References", "refinement_track"]
 
-LARGEST = 2**18  # elements of samples whose end points are kept to be looked at
+LARGEST_KEPT = 2**18  # elements of samples whose end points are kept to be looked at
 
 
 class References:
@@ -41,7 +41,7 @@ class References:
         self.runner, self.fine = runner, fine
         self.ends: list[Tensor] = []
         self.whole: list[Tensor] = []
-        self.shown, self.shown_batch = Shown(LARGEST), -1
+        self.shown, self.shown_batch = Shown(LARGEST_KEPT), -1
         self._coarse = torch.cat([fine[:-1:every], fine[-1:]])
         self._errors: list[float] = []
 

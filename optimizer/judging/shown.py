@@ -14,7 +14,7 @@ from torch import Tensor
 __all__ = ["MANY", "Shown"]
 
 MANY = "many steps"  # the name of the reference's
-LARGEST = 2**21  # elements of a latent: 81 frames of 832 x 480 have as many
+LARGEST_SHOWN = 2**21  # elements of a latent: 81 frames of 832 x 480 have as many
 
 
 class Shown:
@@ -24,7 +24,7 @@ class Shown:
         largest: elements; of larger latents nothing is kept.
     """
 
-    def __init__(self, largest: int = LARGEST):
+    def __init__(self, largest: int = LARGEST_SHOWN):
         self.ends: dict[str, Tensor] = {}
         self._largest = largest
 

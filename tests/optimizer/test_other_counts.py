@@ -7,7 +7,7 @@ import pytest
 import torch
 from align_your_steps.optimizer.diffusion.multistep import TEXTBOOK, Multistep, textbook
 from align_your_steps.optimizer.fit.multistep_fit import run
-from align_your_steps.optimizer.fit.other_counts import COUNTS, DIGITS, Secants
+from align_your_steps.optimizer.fit.other_counts import COUNTS, WEIGHT_DIGITS, Secants
 from align_your_steps.schedules.curves import karras
 from align_your_steps.tests.optimizer.test_calibrate import (
     HIGH,
@@ -85,7 +85,7 @@ def test_levels_are_told_that_the_model_knows_and_numbers_are_short() -> None:
         assert set(one.sampler.told) <= set(TABLE.tolist())
         assert [len(rows) for rows in one.restarts] == [*range(count - 1, 0, -1)]
         numbers = [b for rows in one.restarts for row in rows for b in row]
-        assert numbers == [round(b, DIGITS) for b in numbers]
+        assert numbers == [round(b, WEIGHT_DIGITS) for b in numbers]
 
 
 def test_secants_know_what_the_runs_have_met_and_nothing_across_the_boundary() -> None:
