@@ -95,7 +95,7 @@ def calibrate(
         if isinstance(error, NotFiniteError) and work.race.best is None:
             raise
     found = replace(work.best, needed=needed)
-    if found.name in found.pairs or not fit.beside:
+    if found.name in found.pairs or not fit.beside or boundary:  # two models: which step switches?
         return found
     secants = bench.secants(fit.beside, fit.noises)
     return replace(found, counts=with_counts(secants, found.sampler, bench.drawn, fit.known, whole))

@@ -78,14 +78,14 @@ def _with(levels: Sequence[float], sampler: CalibratedSampler) -> list[Step]:
         row = _row(sampler, place, place + 1 - history)
         whole = len(row) <= history
         alone = len(places) > 1 and not goes_on and not goes_on_after
-        if whole or not alone:  # one among others misses what is before it
+        if not alone:  # one among others was fitted to what is not beside it
             steps[i] = Step(
                 sampler.told[place],
                 _folded(row, history),
                 True,
                 whole,
                 sampler.weights_only,
-                place + 1 > history,
+                len(sampler.weights[place]) > history,
             )
     return steps
 

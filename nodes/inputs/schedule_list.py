@@ -136,8 +136,8 @@ def _unknown(name: str, known: Sequence[str], saved: Sequence[str]) -> str:
     return (
         f"There is no schedule {shortened(name)}.{_meant(name, known)} Give '{AUTO}', a scheduler "
         f"of KSampler ({', '.join(host.scheduler_names())}, {host.SCHEDULER_NAME}), a published "
-        f"table ({', '.join(PRESETS)}) or the name of a saved schedule{have}; a sampler may stand "
-        "before it, as in 'dpmpp_2m karras'."
+        f"table ({', '.join(PRESETS)}) or the name of a saved schedule{have}; with a sampler, "
+        "if you like: 'dpmpp_2m karras'."
     )
 
 

@@ -351,7 +351,7 @@ class Bench:
         runs = [(one, [*map(few, made.outputs)]) for one, made in beside]
         unit = few(self.source.noise(range(count)))
         part = self.path_of(count).part(count, ELEMENTS_OF_COUNTS)
-        return Secants(part, unit, runs, self.probe.told, self.slopes, self.boundary)
+        return Secants(part, unit, runs, self.probe.told, self.slopes)
 
     def drawn(self, steps: int) -> list[list[float]]:
         """The curves, drawn through another number of steps."""

@@ -71,7 +71,6 @@ class Secants:
         unit: [K, E] these noises.
         runs: samplers, and the outputs [K, E] of their runs from these noises.
         probed: EDM levels that the linear model's slopes [S, P] of the first noises are at.
-        boundary: at and below which another model answers, of which those above tell nothing.
     """
 
     def __init__(
@@ -81,9 +80,8 @@ class Secants:
         runs: Iterable[tuple[Multistep, Sequence[Tensor]]],
         probed: Sequence[float],
         slopes: Tensor,
-        boundary: float = 0.0,
     ):
-        self.path, self.unit, self.boundary = path, unit, boundary
+        self.path, self.unit = path, unit
         few = path.part(slopes.shape[1], FEWER)
         self.few = Linear(few, probed, slopes)  # on fewer elements, and what was really probed
         more = slopes.mean(1, keepdim=True).expand(-1, len(path.end) - slopes.shape[1])
@@ -121,15 +119,12 @@ class Secants:
     def _near(self, level: float) -> tuple[Tensor, ...]:
         """x_ref [K, E], and of the nearest pairs u [K, P, E], v - c u and the ridge [P]."""
         state = self.path.at([level])[0][0]
-        alike = [
-            pair for pair in self.pairs if (pair[0] > self.boundary) == (level > self.boundary)
-        ]
-        away = [abs(math.log(t / level)) for t, _, _ in alike]
+        away = [abs(math.log(t / level)) for t, _, _ in self.pairs]
         nearest = np.argsort(away, kind="stable")[:NEAREST]
         ridge = torch.tensor([SECANT_PULL * math.exp(away[k] / FADE) for k in nearest]).double()
         if not len(nearest):
             return state, state, state, ridge
-        u, missed = (torch.stack([alike[k][part] for k in nearest], 1) for part in (1, 2))
+        u, missed = (torch.stack([self.pairs[k][part] for k in nearest], 1) for part in (1, 2))
         return state, u, missed, ridge
 
     def forget(self) -> None:
@@ -154,7 +149,7 @@ def with_counts(
     found = {sampler.steps: FittedCount(sampler, restarts(secants, sampler, whole))}
     away = {count: abs(math.log(count / sampler.steps)) for count in COUNTS}
     for count in sorted(away.keys() - found.keys(), key=lambda count: away[count]):
-        starts = [known(textbook(START, levels, secants.boundary)) for levels in curves(count)]
+        starts = [known(textbook(START, levels)) for levels in curves(count)]
         found[count] = fitted_count(secants, starts, whole)
         secants.forget()
     return found
@@ -166,7 +161,7 @@ def fitted_count(secants: Secants, starts: Sequence[Multistep], whole: bool) -> 
     unit = secants.unit[: len(few.end), :FEWER]
 
     def missed(start: Multistep) -> float:
-        end = greedy(secants.few, start, unit, few, _same, whole, secants.boundary)[1].end
+        end = greedy(secants.few, start, unit, few, _same, whole)[1].end
         return few.log_error(end)
 
     start = min(starts, key=missed)
@@ -187,7 +182,7 @@ def restarts(secants: Secants, sampler: Multistep, whole: bool) -> tuple[Rows, .
 
 def _greedy(secants: Secants, start: Multistep, unit: Tensor, whole: bool) -> Multistep:
     """The greedy fit from states, its weights with few digits."""
-    found, _ = greedy(secants, start, unit, secants.path, _same, whole, secants.boundary)
+    found, _ = greedy(secants, start, unit, secants.path, _same, whole)
     rows = [tuple(round(b, WEIGHT_DIGITS) for b in row) for row in found.weights]
     if whole:
         rows[-1] = (1.0 - sum(rows[-1][1:]), *rows[-1][1:])

@@ -122,8 +122,11 @@ def halving(
         for score in running:
             measured = errors(score.candidate, batch)
             if measured is None:
-                _forget_after(done, running)
-                return _winner(finished, scores), scores
+                winner = _winner(finished, scores)
+                if any(_beats(score, winner) for score in scores):
+                    _forget_after(done, running)
+                    winner = _winner(finished, scores)
+                return winner, scores
             score.errors.extend(measured)
             first = _best([s for s in running if len(s.errors) == len(score.errors)])
             if first.finite:
@@ -135,8 +138,15 @@ def halving(
     raise AssertionError("a budget always ends")
 
 
+def _beats(score: Score, winner: Score) -> bool:
+    """Tell whether a given candidate has less error on the noises that it shares with a winner."""
+    shared = min(len(score.errors), len(winner.errors))
+    given = score.candidate.given and shared > 0
+    return given and score.rank(shared) < winner.rank(shared)
+
+
 def _forget_after(done: int, running: list[Score]) -> None:
-    """Drop the errors of an unfinished round, so that all are told and compared on equal noise.
+    """Drop the errors of an unfinished round: then all of it are compared on equal noise.
 
     Those of the first round stay, and those that tell of a failure.
     """

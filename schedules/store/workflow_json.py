@@ -47,6 +47,7 @@ def packed(first: SavedSchedule, more: Sequence[SavedSchedule]) -> tuple[dict[st
     Raises ValueError for a result that could not be read again.
     """
     to_json_bytes(first)  # refuses what is too large for any reader
+    more = [_own_samplers(saved) for saved in more]
     offered = more[:MOST_PACKED]
     plain = not first.samplers and not any(saved.samplers for saved in offered)
     readable = _content(first, offered)
@@ -100,6 +101,11 @@ def _opened(found: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"its '{PACKED}' is not a JSON object")
     return content
+
+
+def _own_samplers(saved: SavedSchedule) -> SavedSchedule:
+    """A further result with the samplers that were fitted fully: the first one has the others."""
+    return replace(saved, samplers=tuple(one for one in saved.samplers if not one.weights_only))
 
 
 def _content(first: SavedSchedule, more: Sequence[SavedSchedule]) -> dict[str, Any]:

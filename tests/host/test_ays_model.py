@@ -26,6 +26,7 @@ from align_your_steps.tests.host.test_nodes import (
 
 AYS = "ays_model"
 BUDGET = 500
+UNFITTED = 14  # steps that no fit of another number gives weights to
 
 
 def fitted_graph(prediction: str = "eps", **inputs: Any) -> Graph:
@@ -78,8 +79,10 @@ def test_ksampler_gets_the_fitted_levels_and_says_so(server: ComfyServer, predic
     assert network_rows(server) <= 2 * (BUDGET + STEPS)
     (line,) = server.get("/ays_test/sigmas")
     result = saved(server, name)
-    (sampler,) = result.samplers
+    sampler, *others = result.samplers
     assert line["sigmas"] == shown(entry) == list(sampler.levels)
+    assert not sampler.weights_only and all(other.weights_only for other in others)
+    assert {other.steps for other in others} == {4, *range(6, 13), 16}
     assert f"'ays_model' samples {STEPS} steps as they were fitted." in server.log[before:]
     text = entry["outputs"]["report"]["text"][0]
     assert text.startswith(
@@ -167,21 +170,40 @@ def test_equal_prompt_after_a_restart_takes_the_saved_sampler(empty_server: Comf
 def test_more_steps_have_samplers_of_their_own(server: ComfyServer) -> None:
     graph = fitted_graph("eps", name="several fits", more_steps="3, 4")
     server.run(graph)
-    assert [sampler.steps for sampler in saved(server, "several fits").samplers] == [STEPS, 3, 4]
+    samplers = saved(server, "several fits").samplers
+    assert [one.steps for one in samplers if not one.weights_only] == [STEPS, 3, 4]
     for steps in (3, 4):
         server.get("/ays_test/reset")
         server.run(twice(graph, steps=steps))
         (line,) = server.get("/ays_test/sigmas")
-        (own,) = saved(server, f"several fits, {steps} steps").samplers
+        own = saved(server, f"several fits, {steps} steps").samplers[0]
         assert line["sigmas"] == list(own.levels)
+
+
+def test_image_to_image_takes_the_last_of_more_steps_with_their_own_weights(
+    server: ComfyServer,
+) -> None:
+    graph = fitted_graph("eps", name="image to image")
+    server.run(graph)
+    (of_more,) = (one for one in saved(server, "image to image").samplers if one.steps == 2 * STEPS)
+    server.get("/ays_test/reset")
+    before = len(server.log)
+    entry = server.run(twice(graph, denoise=0.5))
+    (line,) = server.get("/ays_test/sigmas")
+    assert line["sigmas"] == pytest.approx(of_more.levels[STEPS:], rel=1e-6)
+    assert (
+        f"'ays_model' samples {STEPS} steps with weights that were fitted from a measurement for "
+        "another number of steps; the run begins among them" in server.log[before:]
+    )
+    assert server.latent(entry, "save").isfinite().all()
 
 
 def test_steps_without_a_fit_are_those_of_dpmpp_2m(server: ComfyServer) -> None:
     graph = fitted_graph("eps", name="other steps")
     before = len(server.log)
-    ours = server.run(twice(graph, steps=STEPS + 2))
+    ours = server.run(twice(graph, steps=UNFITTED))
     assert "these are not the levels that the attached sampler was fitted to" in server.log[before:]
-    theirs = server.run(sampled(graph, steps=STEPS + 2))
+    theirs = server.run(sampled(graph, steps=UNFITTED))
     latents = (server.latent(entry, "save") for entry in (ours, theirs))
     assert torch.allclose(*latents, atol=1e-4)
 
@@ -211,7 +233,7 @@ def test_a_mask_is_fitted_and_what_it_keeps_is_kept(server: ComfyServer) -> None
     node(graph, "start", "SaveLatent", samples=["latent", 0], filename_prefix="mask")
     entry = server.run(graph)
     assert f"'ays_model' samples {STEPS} steps as they were fitted." in server.log[before:]
-    (sampler,) = saved(server, "mask").samplers
+    sampler = saved(server, "mask").samplers[0]
     assert sampler.told == sampler.levels[:-1]
     end, start = server.latent(entry, "save"), server.latent(entry, "start")
     kept = (end == start).all(1)[0]
@@ -270,7 +292,7 @@ def test_cancelled_fit_continues_with_the_same_result(empty_server: ComfyServer)
 def test_limit_ends_a_fit_early_with_the_best_so_far(server: ComfyServer) -> None:
     server.get("/ays_test/reset")
     server.get("/ays_test/delay?ms=20")
-    graph = fitted_graph("edm", name="in time", budget=4000, minutes=0.05)
+    graph = fitted_graph("edm", name="in time", budget=16_000, minutes=0.15)
     text = server.run(graph)["outputs"]["report"]["text"][0]
     server.get("/ays_test/reset")
     assert "Ended early after " in text

@@ -74,7 +74,7 @@ def test_workflow_built_by_hand_has_what_was_typed_and_chosen(
     page: HostPage, first: FirstPicture
 ) -> None:
     sampler, optimize = (page.values(first.ids[name]) for name in ("sampler", "optimize"))
-    assert (sampler["scheduler"], sampler["sampler_name"]) == ("ays_model", "dpmpp_2m")
+    assert (sampler["scheduler"], sampler["sampler_name"]) == ("ays_model", "ays_model")
     assert (sampler["steps"], sampler["cfg"]) == (10, 7)
     assert optimize["budget"] == BUDGET
     assert page.values(first.ids["model"])["denoiser"] == "digits"

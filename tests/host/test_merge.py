@@ -135,7 +135,7 @@ def test_a_single_result_is_handed_on_and_nothing_is_saved(farm: ComfyServer) ->
 def test_the_same_seed_is_refused_on_whatever_sampler(farm: ComfyServer) -> None:
     measure(farm, "the same seed", seed=101, sampler_name="heun")
     before = saved_files(farm)
-    with pytest.raises(PromptError, match=r"same noises as .*\(seed 101\).*with another seed"):
+    with pytest.raises(PromptError, match=r"same seeds as .*\(seed 101\).*with another seed"):
         farm.run(merge_graph(f"{ONE}, the same seed"))
     assert saved_files(farm) == before
 

@@ -107,7 +107,7 @@ def test_ksampler_samples_with_what_was_fitted_to_several_prompts(server: ComfyS
     entry = server.run(twice(with_clip(fitted_graph(name="several prompts"), TEXTS)))
     assert "3 prompts took turns" in report(entry)  # two of the text, and the linked one
     (line,) = server.get("/ays_test/sigmas")
-    (sampler,) = saved(server, "several prompts").samplers
+    sampler = saved(server, "several prompts").samplers[0]
     assert line["sigmas"] == shown(entry) == list(sampler.levels)
 
 

@@ -136,7 +136,7 @@ def test_further_noise_is_added_while_the_budget_allows_it():
 def test_profile_is_charged_and_shares_no_memory_with_the_runs():
     made = runs()
     x_0 = DATA.sample(BATCH, seed=1).float()
-    profile = profile_of(made.references, x_0, np.geomspace(10.0, 0.05, 8))
+    profile = profile_of(made.references, x_0, np.geomspace(10.0, 0.05, 8), range(len(x_0)))
     assert made.spent["profile"] == 8 * BATCH
     assert profile.count == BATCH
     left = made.left
@@ -286,7 +286,8 @@ def test_flow_tracks_are_in_edm_coordinates():
 def test_profile_calls_are_not_remembered_and_later_ones_are():
     made = begun()
     made.references.add_tracked()
-    profile_of(made.references, made.references.whole[0], np.geomspace(10.0, 0.05, 5))
+    x_0 = made.references.whole[0]
+    profile_of(made.references, x_0, np.geomspace(10.0, 0.05, 5), range(len(x_0)))
     assert made.solver.meter._seen == {}
     made.errors.of(schedule(2.0, 0.5), 0)
     assert len(made.solver.meter._seen) == 3
