@@ -158,10 +158,14 @@ class VueNodes:
         self.page.keyboard.press("Enter")
 
     def choose(self, node: str, widget: str, value: str) -> None:
-        """Click a drop-down and then an entry."""
+        """Click a drop-down and then an entry; a long list is scrolled to its end first."""
         self._widget(node, widget).locator("[role=combobox]").click()
         entries = self.page.locator("[role=option]:visible")
-        entries.filter(has_text=re.compile(rf"^\s*{re.escape(value)}\s*$")).first.click()
+        entries.first.wait_for()
+        entry = entries.filter(has_text=re.compile(rf"^\s*{re.escape(value)}\s*$")).first
+        if not entry.count():  # the page draws only those in view
+            self.page.keyboard.press("End")
+        entry.click()
         entries.first.wait_for(state="hidden")
 
     def text(self, node: str, pattern: str) -> Locator:

@@ -23,7 +23,7 @@ from align_your_steps.tests.schedules.made import with_samplers
 @pytest.fixture
 def measured(empty_server: ComfyServer) -> dict[str, Any]:
     """A result for the test model, as it is shared; nothing else is saved."""
-    empty_server.run(optimize_graph(name="measured", budget=300))
+    empty_server.run(optimize_graph(name="measured", budget=600))
     (file,) = saved_files(empty_server)
     return to_json(read_saved(file, with_tensors=False))
 

@@ -382,7 +382,7 @@ def test_a_given_profile_is_not_measured_and_its_calls_go_to_the_comparison(alon
     assert result.total_calls == model.rows
     measured = alone["dpmpp_2m"]
     assert measured["calls"]["profile"] > 0
-    assert result.total_calls > 0.95 * sum(measured["calls"].values()), "nothing is wasted"
+    assert result.total_calls > 0.9 * sum(measured["calls"].values()), "nothing is wasted"
     assert result.noises >= measured["noises"]
 
 
