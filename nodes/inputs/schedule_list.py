@@ -135,9 +135,8 @@ def _unknown(name: str, known: Sequence[str], saved: Sequence[str]) -> str:
     have = f"; saved on this machine: {_joined_names(saved)}" if saved else ""
     return (
         f"There is no schedule {shortened(name)}.{_meant(name, known)} Give '{AUTO}', a scheduler "
-        f"of KSampler ({', '.join(host.scheduler_names())}, {host.SCHEDULER_NAME}), a published "
-        f"table ({', '.join(PRESETS)}) or the name of a saved schedule{have}; with a sampler, "
-        "if you like: 'dpmpp_2m karras'."
+        f"({', '.join(host.scheduler_names())}, {host.SCHEDULER_NAME}), a published table "
+        f"({', '.join(PRESETS)}) or a saved schedule{have}, alone or after a sampler."
     )
 
 

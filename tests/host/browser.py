@@ -165,11 +165,16 @@ class HostPage:
         box.wait_for(state="hidden")
         self.page.wait_for_function("count => app.graph.nodes.length > count", arg=len(before))
         (node,) = self._ids() - before
-        if self.page.evaluate("id => app.graph.getNodeById(id).flags.ghost", node):
+        for _ in range(ATTEMPTS):  # a dialog that is fading out takes the click
+            if not self.page.evaluate("id => app.graph.getNodeById(id).flags.ghost", node):
+                return node
             self.page.mouse.move(x, y, steps=3)
-            self.page.mouse.click(x, y)
-            self.page.wait_for_function("id => !app.graph.getNodeById(id).flags.ghost", arg=node)
-        return node
+            self.page.mouse.click(x, y, delay=HOLD)
+            with suppress(TimeoutError):
+                self.page.wait_for_function(
+                    "id => !app.graph.getNodeById(id).flags.ghost", arg=node, timeout=3000
+                )
+        raise AssertionError(f"{title} still hangs on the mouse")
 
     def title_of(self, node_type: str) -> str:
         """The title under which the search lists a node."""
