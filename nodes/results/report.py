@@ -110,9 +110,9 @@ def _counts(result: Result) -> list[str]:
     if not others:
         return [f"Fitted for {own} steps. Any other number of steps is sampled as dpmpp_2m does."]
     return [
-        f"Fitted for {own} steps. For {', '.join(map(str, others))} steps only the weights were "
-        "fitted, from the same measurement; they were not compared with anything. Any other number "
-        "of steps is sampled as dpmpp_2m does."
+        f"Fitted for {own} steps. For {', '.join(map(str, others))} steps a simpler fit comes with "
+        "it, from the same measurement; it was not compared with anything. Any other number of "
+        "steps is sampled as dpmpp_2m does."
     ]
 
 
