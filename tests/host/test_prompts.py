@@ -122,10 +122,10 @@ def test_result_is_found_again_with_equal_prompts_only(server: ComfyServer, samp
         return optimize_graph(seed=31, sampler_name=sampler, **inputs)
 
     assert rows(graph()) > 0
-    assert rows(with_clip(graph(name="a"), TEXTS)) > 0
-    assert rows(with_clip(graph(name="b"), "class 1\nclass 4")) == 0
-    assert rows(with_clip(graph(name="c"), "class 1\nclass 5")) > 0
-    assert rows(graph(name="d")) == 0
+    assert rows(with_clip(graph(name=f"{sampler} a"), TEXTS)) > 0
+    assert rows(with_clip(graph(name=f"{sampler} b"), "class 1\nclass 4")) == 0
+    assert rows(with_clip(graph(name=f"{sampler} c"), "class 1\nclass 5")) > 0
+    assert rows(graph(name=f"{sampler} d")) == 0
 
 
 def test_clip_without_texts_takes_our_own_prompts(server: ComfyServer) -> None:
