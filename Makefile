@@ -90,7 +90,7 @@ pictures: host browser  ## take all pictures of help and README on ComfyUI's pag
 moving: host browser  ## film the moving picture of the README on ComfyUI's page, a minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.tests.host.moving_picture $(MOVING)
 
-demo: $(READY)  ## optimise a schedule for a small denoiser that comes with the project
+demo: $(READY)  ## ays_model beside standard choices, on a small model of emoji: a table and a picture
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m align_your_steps.benchmarks.demo
 
 # Both go on where they were stopped; the results are in benchmarks/results/.
