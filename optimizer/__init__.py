@@ -18,6 +18,7 @@
     fit/            fitting levels and weights
     judging/        errors of real runs, and the choice by them
     runs/           runs counted, recorded, interrupted, shared out
+    ranks/          one optimisation on several processes of torch.distributed
 
 The mathematics stands in the modules' docstrings; levels always descend.
 """
@@ -33,12 +34,13 @@ from .profile.algorithm_1 import coordinate_search, edm_schedule, subdivide
 from .profile.klub import klub, klub_standard_error
 from .profile.paths import shortest_path
 from .profile.profile import Denoiser, Profile, measure_profile
+from .ranks.exchange import LostRankError, RankError
+from .ranks.ranks import Ranks
 from .result import Result
 from .runs.conditions import Conditions
 from .runs.finish import Deadline, Finish
 from .runs.journal import Journal
 from .runs.meter import DenoiserError, Meter, NotFiniteError
-from .runs.ranks import LostRankError, RankError, Ranks
 from .runs.runner import CONTINUED
 from .session import Known, Session
 
