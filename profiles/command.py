@@ -14,10 +14,8 @@ from ..schedules.names import printable, reason, visible
 from ..schedules.store.atomic_write import put
 from ..schedules.store.files import LONGEST_NAME, SAFETENSORS, one_line
 from ..schedules.store.saved_schedule import read_saved, to_bytes
-from .account import account
 from .measured import MeasuredProfile
-from .merge import merge
-from .result import as_result
+from .merge import account, as_result, merge
 
 __all__ = ["main"]
 
