@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..optimizer import Profile
 from ..schedules import SavedSchedule
-from ..schedules.store.saved_schedule import MERGED, number
+from ..schedules.store import MERGED, number
 
 __all__ = [
     "NOISES",
