@@ -26,7 +26,7 @@ import torch
 from comfy.k_diffusion.sampling import trange
 from torch import Tensor
 
-from ...optimizer import FLOW_TOP
+from ...optimizer import FLOW_TOP, TEXTBOOK
 from ...schedules import CalibratedSampler, calibrated_steps
 from .scheduler import ATTRIBUTE, SCHEDULER_NAME, add_name
 
@@ -70,9 +70,8 @@ def sample_ays_model(
     known = [*map(CalibratedSampler.from_dict, attached.get("samplers", ())), *samplers]
     levels = [float(level) for level in sigmas.tolist()]
     masked = extra_args.get("denoise_mask") is not None
-    steps = calibrated_steps.planned(
-        levels, [sampler for sampler in known if not masked or calibrated_steps.keeps(sampler)]
-    )
+    usable = [sampler for sampler in known if not masked or calibrated_steps.keeps(sampler)]
+    steps = calibrated_steps.planned(levels, usable, TEXTBOOK["dpmpp_2m"])
     if not quiet:
         line = _line(steps, known, masked, attached.get("denoise", 1.0))
         _tell(attached, line + _other_cfg(attached, model, steps))
