@@ -113,7 +113,6 @@ evidence: $(READY)  ## what optimised schedules do for trained networks, with in
 	$(EVIDENCE).transfer
 	$(EVIDENCE).report
 
-# The emoji need Debian's packages fonts-noto-color-emoji and unicode-data: see its README.
 networks: $(READY)  ## train the denoisers of patches and emoji, the classifiers and the LoRA anew
 	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.patches.train
 	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.emoji.train
