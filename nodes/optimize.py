@@ -63,8 +63,8 @@ class AYSOptimize(io.ComfyNode):
             display_name="Optimize AYS",
             category=host.scheduler_category(),
             description=(
-                "Finds the noise levels with which your model, with its LoRAs, prompt, guidance "
-                "and sampler, comes closest to what it would paint with many steps. Needs some "
+                "Fits a sampler, or the schedule for one, to your model with its LoRAs, prompt and "
+                "guidance, so that few steps come close to what it would paint in many. Needs some "
                 "minutes once; the result is saved, and 'auto' finds it again for this model."
             ),
             inputs=[
@@ -90,9 +90,9 @@ class AYSOptimize(io.ComfyNode):
                     min=0,
                     max=10_000_000,
                     step=100,  # of the arrows: our page extension takes any number that is typed
-                    tooltip="How many model calls to spend. 1000 take about as long as fifty "
-                    "images of 20 steps: with cfg, too, each call is one step of an image. More "
-                    "calls give a better and surer result.",
+                    tooltip="How many model calls to spend. A call is one step of an image, "
+                    "with cfg too: 1000 take about as long as fifty images of 20 steps. More "
+                    "give a better and surer result.",
                 ),
                 io.Float.Input(
                     "minutes",
@@ -106,17 +106,17 @@ class AYSOptimize(io.ComfyNode):
                     "is taken. For a surer choice, queue again with more minutes.",
                 ),
                 seed_input(
-                    "Where the seeds that are measured on begin. The same seed gives "
-                    "the same schedule; there is no need to change it, unless several machines "
+                    "The first of the seeds that are measured on. The same seed gives "
+                    "the same result; there is no need to change it, unless several machines "
                     "measure one model: give each its own."
                 ),
                 io.Combo.Input(
                     "method",
                     options=list(METHODS),
                     default="measured",
-                    tooltip="'measured': many candidate schedules, yours among them, are run and "
-                    "the one closest to the fine-step result wins. 'paper (KLUB)': only the "
-                    "schedules of the paper's own search, stopped early by the same measure.",
+                    tooltip="'measured': many candidates, ComfyUI's schedules among them, are run, "
+                    "and the one closest to the images in many steps wins. 'paper (KLUB)': only "
+                    "the schedules of the paper's own search, stopped early by the same measure.",
                 ),
                 io.Combo.Input(
                     "reuse",
