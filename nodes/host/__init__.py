@@ -19,6 +19,10 @@ misfit.py       what to tell when a model does not take what is linked
 memory.py       how many latents fit into the device at once
 pair.py         two of them that share a sampling run
 identity.py     the digest that tells models apart
+digests.py      digests of nested values
+model_digest.py those of a MODEL and of a network in a patch
+lasting.py      what of an object lasts from run to run
+leaves.py       plain values and tensors as bytes
 run_state.py    what patches remember of their runs
 neighbours.py   our names beside packs that have lists of their own
 own_weights.py  a model's unpatched weights

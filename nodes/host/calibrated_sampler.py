@@ -26,9 +26,8 @@ import torch
 from comfy.k_diffusion.sampling import trange
 from torch import Tensor
 
-from ...optimizer.diffusion.coordinate import FLOW_TOP
-from ...schedules import CalibratedSampler
-from ...schedules.calibrated_steps import Step, keeps, planned
+from ...optimizer import FLOW_TOP, TEXTBOOK
+from ...schedules import CalibratedSampler, calibrated_steps
 from .scheduler import ATTRIBUTE, SCHEDULER_NAME, add_name
 
 __all__ = ["SAMPLER_NAME", "register_sampler", "sample_ays_model"]
@@ -71,7 +70,8 @@ def sample_ays_model(
     known = [*map(CalibratedSampler.from_dict, attached.get("samplers", ())), *samplers]
     levels = [float(level) for level in sigmas.tolist()]
     masked = extra_args.get("denoise_mask") is not None
-    steps = planned(levels, [sampler for sampler in known if not masked or keeps(sampler)])
+    usable = [sampler for sampler in known if not masked or calibrated_steps.keeps(sampler)]
+    steps = calibrated_steps.planned(levels, usable, TEXTBOOK["dpmpp_2m"])
     if not quiet:
         line = _line(steps, known, masked, attached.get("denoise", 1.0))
         _tell(attached, line + _other_cfg(attached, model, steps))
@@ -144,7 +144,10 @@ def _telling(extra_args: dict[str, Any], told: Tensor) -> dict[str, Any]:
 
 
 def _line(
-    steps: Sequence[Step], known: Sequence[CalibratedSampler], masked: bool, denoise: float
+    steps: Sequence[calibrated_steps.Step],
+    known: Sequence[CalibratedSampler],
+    masked: bool,
+    denoise: float,
 ) -> str:
     """Say what is done, in a sentence or two."""
     fitted, count = sum(step.fitted for step in steps), len(steps)
@@ -169,7 +172,7 @@ def _line(
             "no fitted sampler is attached to this model. Optimize AYS makes one if you choose "
             f"{name} there; 'Apply AYS Schedule' attaches a saved one"
         )
-    elif masked and not any(map(keeps, known)):
+    elif masked and not any(map(calibrated_steps.keeps, known)):
         why = (
             "the attached sampler was fitted without a noise mask. For masked images, link one "
             "to Optimize AYS"
@@ -183,7 +186,7 @@ def _line(
     return f"{name} samples with {TEXTBOOK_STEP}: {why}."
 
 
-def _other_cfg(attached: dict[str, Any], model: Any, steps: Sequence[Step]) -> str:
+def _other_cfg(attached: dict[str, Any], model: Any, steps: Sequence[calibrated_steps.Step]) -> str:
     """A sentence on another guidance scale than the fitted one; empty if there is none."""
     fitted, cfg = attached.get("cfg"), getattr(getattr(model, "inner_model", None), "cfg", None)
     known = isinstance(fitted, int | float) and isinstance(cfg, int | float)

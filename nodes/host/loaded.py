@@ -16,7 +16,7 @@ import folder_paths
 
 import nodes
 
-from ...schedules.store.files import one_line
+from ...schedules.store import one_line
 
 __all__ = ["loaded_from"]
 

@@ -20,9 +20,15 @@ from ...schedules import (
     starting_at,
     with_denoise,
 )
-from ...schedules.store.files import LONGEST_NAME, label_of, one_line
-from ...schedules.store.saved_schedule import MAX_OTHERS, MAX_SAMPLERS, number
-from ...schedules.store.store import Asked
+from ...schedules.store import (
+    LONGEST_NAME,
+    MAX_OTHERS,
+    MAX_SAMPLERS,
+    Asked,
+    label_of,
+    number,
+    one_line,
+)
 from .. import host
 from ..results.workflow_levels import carried_by
 from .schema import AUTO

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ...optimizer import Comparison
-from ...optimizer.judging.select import Score
+from ...optimizer import Comparison, Score
 from .. import host
 from .shown_names import short_name
 from .summary import seeds, step_count, these_seeds

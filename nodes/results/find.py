@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ...schedules import SavedSchedule, Store
-from ...schedules.store.files import label_of
+from ...schedules.store import label_of
 from .. import host
 from ..inputs.request import Request
 from ..inputs.task import Answer, Task

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ...optimizer import Result
-from ...optimizer.judging.select import Score
+from ...optimizer import Result, Score
 from ...profiles import MeasuredProfile
-from ...schedules import SavedSchedule
-from ...schedules.to_text import PLAIN, TOOLS, paste_hint, paste_text
+from ...schedules import PLAIN, TOOLS, SavedSchedule, paste_hint, paste_text
 from .. import host
 from .shown_names import schedule_of, shown_name, table_name
 from .summary import best_given, seeds

@@ -13,10 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ...optimizer import Result
-from ...optimizer.judging.shown import MANY
+from ...optimizer import MANY, Result
 from ...schedules import SavedSchedule
-from ...schedules.store.pictures import PICTURE, TITLES
+from ...schedules.store import PICTURE, TITLES
 from .. import host
 from ..pictures import picture_row
 from .shown_names import WITH, shown_name

@@ -22,9 +22,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from ...schedules import SavedSchedule
-from ...schedules.names import reason, visible
-from ...schedules.store.workflow_json import packed, unpacked
+from ...schedules import SavedSchedule, reason, visible
+from ...schedules.store import workflow_json
 from .. import host
 
 __all__ = ["PROPERTY", "carried_by", "carry", "carry_ahead"]
@@ -50,7 +49,7 @@ def carried_by(node_id: str | None, pnginfo: Any) -> list[SavedSchedule]:
     if found is None:
         return []
     try:
-        return unpacked(found, "carried")
+        return workflow_json.unpacked(found, "carried")
     except Exception as error:  # hostile content fails in ways that cannot be listed
         log.warning(
             "The schedule that came with this workflow for node %s is not used: %s.",
@@ -144,7 +143,7 @@ def _as_json(used: SavedSchedule | None, more: Iterable[SavedSchedule]) -> dict[
     if used is None:
         return None
     try:
-        found, left_out = packed(used, list(more))
+        found, left_out = workflow_json.packed(used, list(more))
     except ValueError as error:
         log.warning("The schedule is not carried with the workflow: %s", error)
         return None

@@ -3,6 +3,7 @@
 multistep_fit.py levels, told levels and weights of a multistep sampler
 bench.py        what a calibration runs: references, a linear model, textbook pairs
 growing_fit.py  a sampler fitted to more and more noises
+other_counts.py the fitted sampler for other numbers of steps, without a call
 refine.py       the inner levels of a schedule, by least squares
 surrogate.py    a free model of a solver's error, from reference runs
 correction.py   that model, put right by real runs

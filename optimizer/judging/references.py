@@ -180,7 +180,7 @@ class PairedErrors:
         end = self._runner.run("candidates", solver or problem.solver.run, batch, sigmas)
         end = checked_end(end, sigmas)
         known = self._references.ends[batch]
-        reference = known[self._lab.ranks.rows(len(known))].to(end.device)
+        reference = known[self._lab.processes.rows(len(known))].to(end.device)
         difference = problem.compared(end).double() - reference.double()
         return end, difference.square().mean(1).sqrt()
 

@@ -18,3 +18,53 @@ atomic_write.py files written whole
 folder_lock.py  one writer at a time, among threads and processes
 memory_cache.py what was read, remembered in bounded memory
 """
+
+from __future__ import annotations
+
+from .files import JSON, LONGEST_NAME, SAFETENSORS, Entry, content_of, label_of, one_line, slug
+from .nearest import CRITERION, GAIN, INTERVAL
+from .pictures import PICTURE, TITLES, without_pictures
+from .saved_schedule import (
+    MAX_OTHERS,
+    MAX_SAMPLERS,
+    MERGED,
+    MODEL,
+    SavedSchedule,
+    digest_of,
+    number,
+    read_saved,
+    to_bytes,
+)
+from .store import Asked, NameTakenError, Store, UnknownNameError
+from .unfinished import Unfinished
+
+__all__ = [
+    "CRITERION",
+    "GAIN",
+    "INTERVAL",
+    "JSON",
+    "LONGEST_NAME",
+    "MAX_OTHERS",
+    "MAX_SAMPLERS",
+    "MERGED",
+    "MODEL",
+    "PICTURE",
+    "SAFETENSORS",
+    "TITLES",
+    "Asked",
+    "Entry",
+    "NameTakenError",
+    "SavedSchedule",
+    "Store",
+    "Unfinished",
+    "UnknownNameError",
+    "content_of",
+    "digest_of",
+    "label_of",
+    "number",
+    "one_line",
+    "read_saved",
+    "slug",
+    "to_bytes",
+    "without_pictures",
+]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from align_your_steps.optimizer.diffusion.multistep import textbook
-from align_your_steps.schedules import CalibratedSampler
-from align_your_steps.schedules.calibrated_steps import Step, keeps, planned
+from align_your_steps.optimizer.diffusion.multistep import TEXTBOOK, textbook
+from align_your_steps.schedules import CalibratedSampler, calibrated_steps
+from align_your_steps.schedules.calibrated_steps import Step, keeps
 
 FITTED = CalibratedSampler(
     (9.0, 4.0, 2.0, 1.0, 0.0),
@@ -16,6 +17,10 @@ FITTED = CalibratedSampler(
     ((1.1,), (1.3, -0.2), (1.5, -0.6, 0.1), (2.0, -1.2, 0.3, -0.1)),
 )
 OTHER = CalibratedSampler((9.0, 3.0, 0.0), (9.0, 3.0), ((1.2,), (1.5, -0.5)))
+
+
+def planned(levels: Sequence[float], samplers: Sequence[CalibratedSampler]) -> list[Step]:
+    return calibrated_steps.planned(levels, samplers, TEXTBOOK["dpmpp_2m"])
 
 
 def made(
