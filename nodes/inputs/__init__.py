@@ -1,6 +1,7 @@
 """Inputs of the nodes: declared, checked, and turned into what is asked.
 
 schema.py       inputs and schema fields that several nodes share
+optimization.py those of an optimisation alone
 limits.py       what inputs may be, checked before a node works
 request.py      what is asked of an optimisation, and what makes two results the same
 task.py         one optimisation that is asked for, and what is answered
