@@ -13,7 +13,7 @@ from ..schedules import SavedSchedule
 from . import host
 from .inputs.guidance import guided_model, linked_guider
 from .inputs.limits import within_limits
-from .inputs.optimization import AGAIN, further_inputs, more_counts, search_inputs
+from .inputs.optimization import ANEW, further_inputs, more_counts, search_inputs
 from .inputs.profile import fitting_profile
 from .inputs.prompts import further_prompts
 from .inputs.request import Request
@@ -34,7 +34,7 @@ from .results.find import Past
 from .results.fitted_sampler import sampled_levels
 from .results.measure import METHODS
 from .results.result import answers, joined
-from .results.saving import waiting
+from .results.save import waiting
 from .results.seed_pictures import pictures_of_seed
 from .results.workflow_levels import carried_by, carry
 
@@ -128,7 +128,7 @@ class AYSOptimize(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, reuse: str, **_: Any) -> Any:
         """'measure again' runs every time it is queued, and so does what is not saved yet."""
-        return float("nan") if reuse == AGAIN or waiting() else ""
+        return float("nan") if reuse == ANEW or waiting() else ""
 
     @classmethod
     @within_limits
@@ -182,8 +182,8 @@ class AYSOptimize(io.ComfyNode):
         loaded_from = host.loaded_from(cls.hidden.dynprompt, cls.hidden.unique_id)
         first = Task(guided, request, name.strip(), profile, loaded_from)
         tasks = [first, *(_with_steps(first, count) for count in counts[1:])]
-        place = cls.hidden.unique_id, cls.hidden.extra_pnginfo
-        past = Past(host.store(), carried_by(*place), again=reuse == AGAIN)
+        carrier = cls.hidden.unique_id, cls.hidden.extra_pnginfo
+        past = Past(host.store(), carried_by(*carrier), again=reuse == ANEW)
         found = answers(tasks, past, progress)
         answer = joined(found)
         text = _text(answer, counts[len(found) :], model, host.model_of(guider))
@@ -191,7 +191,7 @@ class AYSOptimize(io.ComfyNode):
         text += f"\n\n{missing}" if missing else ""
         # The report is in the history too, for clients that link nothing to its output.
         more = [further.saved for further in found[1:]]
-        shown: dict[str, Any] = {"text": [text], **carry(*place, answer.saved, more=more)}
+        shown: dict[str, Any] = {"text": [text], **carry(*carrier, answer.saved, more=more)}
         plot = plot_schedules(*plotted(answer.saved, first.given))
         drawings = [image for image in (seed_pictures, plot) if image is not None]
         if drawings:

@@ -10,10 +10,10 @@ from .limits import shortened
 from .profile import AYS_PROFILE
 from .schema import MOST_STEPS, seed_input
 
-__all__ = ["AGAIN", "further_inputs", "more_counts", "search_inputs"]
+__all__ = ["ANEW", "further_inputs", "more_counts", "search_inputs"]
 
 MOST_MORE = 30  # further numbers of steps
-SAVED, AGAIN = "saved if equal", "measure again"
+SAVED, ANEW = "saved if equal", "measure again"
 
 
 def search_inputs(methods: Sequence[str]) -> list[io.Input]:
@@ -55,7 +55,7 @@ def search_inputs(methods: Sequence[str]) -> list[io.Input]:
         ),
         io.Combo.Input(
             "reuse",
-            options=[SAVED, AGAIN],
+            options=[SAVED, ANEW],
             default=SAVED,
             tooltip="'saved if equal': if a result for exactly these inputs is saved, "
             "take it at once. 'measure again': always measure, every time it is queued.",

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ..diffusion.coordinate import spread
 from ..diffusion.multistep import TEXTBOOK, Multistep, textbook
-from ..judging.shown import MANY, Shown
+from ..judging.end_points import MANY, Shown
 from ..runs.meter import NotFiniteError
 from ..step_counts import drawn_through
 from .multistep_fit import Linear, Path, Run, greedy, run, slopes, tangents
