@@ -60,8 +60,8 @@ class AYSOptimize(io.ComfyNode):
             display_name="Optimize AYS",
             category=host.scheduler_category(),
             description=(
-                "Finds the noise levels with which your model, with its LoRAs, prompt, guidance "
-                "and sampler, comes closest to what it would paint with many steps. Needs some "
+                "Fits a sampler, or the schedule for one, to your model with its LoRAs, prompt and "
+                "guidance, so that few steps come close to what it would paint in many. Needs some "
                 "minutes once; the result is saved, and 'auto' finds it again for this model."
             ),
             inputs=[

@@ -35,7 +35,7 @@ class AYSScheduler(io.ComfyNode):
                 io.Model.Input(
                     "model",
                     tooltip="The model that will be sampled, with its LoRAs: 'auto' looks for the "
-                    "schedule saved for it, and presets are fitted to its noise levels.",
+                    "schedule saved for it, and published tables are fitted to its noise levels.",
                 ),
                 schedule_input(),
                 io.Int.Input(

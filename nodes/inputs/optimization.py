@@ -25,9 +25,9 @@ def search_inputs(methods: Sequence[str]) -> list[io.Input]:
             min=0,
             max=10_000_000,
             step=100,  # of the arrows: our page extension takes any number that is typed
-            tooltip="How many model calls to spend. 1000 take about as long as fifty "
-            "images of 20 steps: with cfg, too, each call is one step of an image. More "
-            "calls give a better and surer result.",
+            tooltip="How many model calls to spend. A call is one step of an image, "
+            "with cfg too: 1000 take about as long as fifty images of 20 steps. More "
+            "give a better and surer result.",
         ),
         io.Float.Input(
             "minutes",
@@ -41,17 +41,17 @@ def search_inputs(methods: Sequence[str]) -> list[io.Input]:
             "is taken. For a surer choice, queue again with more minutes.",
         ),
         seed_input(
-            "Where the seeds that are measured on begin. The same seed gives "
-            "the same schedule; there is no need to change it, unless several machines "
+            "The first of the seeds that are measured on. The same seed gives "
+            "the same result; there is no need to change it, unless several machines "
             "measure one model: give each its own."
         ),
         io.Combo.Input(
             "method",
             options=list(methods),
             default="measured",
-            tooltip="'measured': many candidate schedules, yours among them, are run and "
-            "the one closest to the fine-step result wins. 'paper (KLUB)': only the "
-            "schedules of the paper's own search, stopped early by the same measure.",
+            tooltip="'measured': many candidates, ComfyUI's schedules among them, are run, "
+            "and the one closest to the images in many steps wins. 'paper (KLUB)': only "
+            "the schedules of the paper's own search, stopped early by the same measure.",
         ),
         io.Combo.Input(
             "reuse",
