@@ -162,6 +162,7 @@ class _Work:
         if not race.count:
             # Where references were in doubt, there may be calls for one fewer.
             race.go_on(min(FEWEST_RACED, now.race) - now.is_last)
+        now = replace(now, noises=self._affordable(now))
         if now.noises > fit.noises or now.joint:
             if fit.last is not None and fit.joint:
                 race.take_instead(SMALLER, fit.last.sampler)
@@ -179,6 +180,24 @@ class _Work:
             self.screened = True
         chosen = likeliest(self.ranked, self.plan.pairs, plainest=not self.screened)
         return {name: pairs[name] for name in chosen}
+
+    def _affordable(self, now: Round) -> int:
+        """Noises of a round's greedy fit that there are calls for, whichever pairs were let in."""
+        fit, steps, plan, source = self.fit, self.bench.steps, self.plan, self.bench.source
+        starts = len(self.starts) if now.is_last else 1
+        known = len(self.bench.path_of(1).end)
+
+        def cost(noises: int) -> int:
+            again = (noises - fit.noises) * steps if fit.joint else 0
+            new = max(0, noises - known) * plan.reference
+            return new + noises * starts * steps + again + self.race.count * steps
+
+        def most(calls: int) -> int:
+            left = calls - source.spent
+            fitting = (n for n in range(now.noises, fit.noises, -1) if cost(n) <= left)
+            return next(fitting, fit.noises)
+
+        return source.decide(most)
 
     def _room(self, rows: int, now: Round) -> bool:
         """Whether so many calls may be spent on a fit, beside those of the race."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from align_your_steps.benchmarks.calibrated import LocalLab
+from align_your_steps.benchmarks.calibrated import TUNING, LocalLab, mixture
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import NotFiniteError
 from align_your_steps.optimizer.calibrate import Calibrated, calibrate
@@ -256,6 +256,14 @@ def test_calibration_beats_the_raced_pair_on_fresh_noise_within_its_budget() -> 
     )
     assert ours < theirs - 0.3
     assert found.gain.low <= math.exp(ours - theirs) <= found.gain.high
+
+
+def test_pairs_that_are_raced_instead_of_others_take_no_calls_beyond_the_budget() -> None:
+    problem = mixture(TUNING[1], noises=1)
+    lab = LocalLab(problem.denoise, problem.shape, problem.seed, budget=1000)
+    found = calibrate(lab, problem.curves(12), budget=1000, lowest=LOW)
+    assert lab.rows <= 1000
+    assert "greedy" in found.fitted and found.gain is not None
 
 
 def test_the_same_seed_gives_the_same_sampler_in_any_batches() -> None:
