@@ -112,7 +112,7 @@ class Coordinate:
         return np.append(self.edm(self.snapped(self.level(levels[:-1]))), 0.0)
 
     def neighbours(self, levels: np.ndarray) -> np.ndarray:
-        """Known EDM levels [n+1] that end in 0, one inner level one on in the table: [S, n+1].
+        """Known EDM levels [n+1] that end in 0, an inner one moved up or down by one: [S, n+1].
 
         Only where the levels stay distinct, and the next is so far that it matters.
         """
