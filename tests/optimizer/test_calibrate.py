@@ -16,7 +16,7 @@ from align_your_steps.optimizer.calibrate import Calibrated, calibrate
 from align_your_steps.optimizer.diffusion import gaussian
 from align_your_steps.optimizer.diffusion.coordinate import spread
 from align_your_steps.optimizer.diffusion.multistep import TEXTBOOK, Multistep, textbook
-from align_your_steps.optimizer.fit import bench
+from align_your_steps.optimizer.fit import bench, likely
 from align_your_steps.optimizer.fit.multistep_fit import (
     LEVEL_MOVE,
     Move,
@@ -391,14 +391,14 @@ def test_a_race_has_the_best_pair_where_the_linear_model_ranks_it_eighth() -> No
     best = worst_first[-1]
     order = [*worst_first[:7], best, *worst_first[7:-1]]
     plan = CalibrationPlan.of(2000, 5)
-    likely = bench.Bench.likely
+    truly = likely.Likely.starts_and_pairs
 
-    def misled(self: bench.Bench, probed: int, starts: int) -> tuple[list[Multistep], list[str]]:
-        return likely(self, probed, starts)[0], order
+    def misled(self: likely.Likely, probed: int, starts: int) -> tuple[list[Multistep], list[str]]:
+        return truly(self, probed, starts)[0], order
 
     def raced(plan: CalibrationPlan) -> Calibrated:
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(bench.Bench, "likely", misled)
+            patched.setattr(likely.Likely, "starts_and_pairs", misled)
             return calibrate(lab, curves(5), budget=2000, lowest=LOW, plan=plan)
 
     found = raced(plan)
@@ -412,12 +412,12 @@ def test_a_race_has_the_best_pair_where_the_linear_model_ranks_it_eighth() -> No
 def test_pairs_that_are_screened_are_of_many_kinds() -> None:
     samplers = ("unipc_3", "unipc_2", "ipndm", "dpmpp_2m", "exponential_3", "euler")
     ranked = [f"{name} curve {k}" for name in samplers for k in range(11)]
-    chosen = bench.diverse(ranked, 20)
+    chosen = likely.diverse(ranked, 20)
     assert len(set(chosen)) == 20
     assert {"euler curve 0", "dpmpp_2m curve 0"} <= set(chosen)
     for part in range(2):
         kinds = [name.split(" ", 1)[part] for name in chosen]
-        assert max(map(kinds.count, kinds)) <= bench.ALIKE
+        assert max(map(kinds.count, kinds)) <= likely.ALIKE
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
