@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..edm import CLASSES
-from .drawing import Sketch, arc, box, circle, ellipse, heart, line, polygon
+from .drawing import Point, Sketch, arc, box, circle, ellipse, heart, line, polygon
 
 __all__ = ["HELD_OUT", "NAMES", "PIXEL_MEAN", "PIXEL_STD", "SIDE", "emoji", "to_pixels"]
 
@@ -266,8 +266,8 @@ def _tree(s: Sketch) -> None:
     s.paint(crown, 0.85 * leaves, ~fir)
     s.paint(torch.stack([puff + 0.07 for puff in puffs]).amin(0), leaves, ~fir)
     fruit, ripe = s.colour((345.0, 385.0), (0.75, 0.9), (0.85, 0.98)), s.chance(0.35) & ~fir
-    for x, y in ((-0.3, -0.1), (0.25, -0.2), (-0.05, -0.5), (0.05, 0.0)):
-        s.paint(circle(s.x - x, s.y - y, 0.075), fruit, ripe)
+    for right, down in ((-0.3, -0.1), (0.25, -0.2), (-0.05, -0.5), (0.05, 0.0)):
+        s.paint(circle(s.x - right, s.y - down, 0.075), fruit, ripe)
 
 
 def _boat(s: Sketch) -> None:
@@ -347,7 +347,7 @@ def _bird(s: Sketch) -> None:
     legs = s.colour((25.0, 40.0), (0.6, 0.8), (0.75, 0.9))
     for foot in (-0.12, 0.12):
         s.paint(line(s.x, s.y, (foot, 0.4), (foot, 0.66), 0.035), legs)
-    tail = [(-0.3, 0.0), (-0.95, s.uniform(-0.15, 0.3)), (-0.8, 0.45), (-0.2, 0.35)]
+    tail: list[Point] = [(-0.3, 0.0), (-0.95, s.uniform(-0.15, 0.3)), (-0.8, 0.45), (-0.2, 0.35)]
     s.paint(polygon(s.x, s.y, tail) - 0.02, wing)
     body = ellipse(s.x + 0.02, s.y - 0.12, s.uniform(0.5, 0.58), s.uniform(0.4, 0.47))
     head_x, head_y, head_r = s.uniform(0.24, 0.34), s.uniform(-0.42, -0.3), s.uniform(0.32, 0.38)
