@@ -155,7 +155,7 @@ class _Work:
         self.bench.path_of(few)
         if few > self.probed:
             self._rank(few)
-        race.take_pairs(self._pairs(now))
+        now = self._with_pairs(now)
         if not race.count:
             # Where references were in doubt, there may be calls for one fewer.
             race.go_on(min(FEWEST_RACED, now.race) - now.is_last)
@@ -167,6 +167,15 @@ class _Work:
                 race.take(name, sampler)
         most = MOST_RACED if now.is_last else now.race
         race.go_on(race.count + self.bench.source.decide(lambda calls: self._more(calls, most)))
+
+    def _with_pairs(self, now: Round) -> Round:
+        """The round after its pairs were run; with fewer noises where it had not planned that."""
+        before = self.bench.source.spent
+        self.race.take_pairs(self._pairs(now))
+        unplanned = 0 if now.screens else self.bench.source.spent - before
+        each = self.plan.cost_of_noise(now, self.bench.steps, self.fit.joint)
+        fewer = now.noises - math.ceil(unplanned / each)
+        return replace(now, noises=max(self.fit.noises, fewer)) if unplanned else now
 
     def _pairs(self, now: Round) -> dict[str, Multistep]:
         """The pairs to race."""

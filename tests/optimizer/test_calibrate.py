@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from align_your_steps.benchmarks.calibrated import LocalLab
+from align_your_steps.benchmarks.calibrated import TEST, LocalLab, mixture
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import NotFiniteError
 from align_your_steps.optimizer.calibrate import Calibrated, calibrate
@@ -256,6 +256,12 @@ def test_calibration_beats_the_raced_pair_on_fresh_noise_within_its_budget() -> 
     )
     assert ours < theirs - 0.3
     assert found.gain.low <= math.exp(ours - theirs) <= found.gain.high
+
+
+def test_pairs_that_become_likely_in_a_later_round_are_run_within_the_budget() -> None:
+    (case,) = (case for case in TEST if case.seed == 102)
+    found, calls = mixture(case, 1).calibrated(12, 1000, case.seed + 50)
+    assert calls <= 1000 and found.name in found.fitted
 
 
 def test_the_same_seed_gives_the_same_sampler_in_any_batches() -> None:
