@@ -10,7 +10,7 @@ table and writes a picture: the same seeds by every choice, one below the other.
 
 The picture of the README's top, from a class or several:
 
-    python -m align_your_steps.benchmarks.demo --labels 2 4 8 --count 3 --output docs/img/top.png
+    python -m align_your_steps.benchmarks.demo --labels 0 4 8 --count 3 --output docs/img/top.png
 
 The best standard pair is known only in hindsight: it is the best on the very seeds that are shown.
 """

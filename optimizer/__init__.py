@@ -39,10 +39,10 @@ from .diffusion.solvers import (
 )
 from .fit.other_counts import FittedCount
 from .gain import Gain, error_interval
+from .judging.end_points import MANY
 from .judging.judged_solver import JudgedSolver
 from .judging.race import SMALLER
 from .judging.select import Score
-from .judging.shown import MANY
 from .optimize import optimize
 from .profile.algorithm_1 import coordinate_search, edm_schedule, subdivide
 from .profile.klub import klub, klub_standard_error

@@ -358,8 +358,8 @@ class CalibrationPlan:
         for joint in range(MOST_ROUNDS + 1):
             for fewer in range(2):  # noises of the race than its share
                 more = left + fewer * raced if race - fewer >= max(FEWEST_RACED, done.raced) else 0
-                new = self._cost_of_new(steps, done.joint)
-                each = self._cost_of_fit(steps, joint, is_last)
+                new = self.reference + (steps if done.joint else 0)
+                each = (self.starts if is_last else 1) * steps + joint * self.round_cost(steps)
                 noises = min(MOST_FITTED, (more + done.noises * new) // (each + new))
                 enough = steps + MORE_NOISES * (done.joint + joint - 1) if joint else 0
                 again = joint > 0 and joint * self.round_cost(steps) * done.noises <= more
@@ -373,14 +373,3 @@ class CalibrationPlan:
         if race > done.raced:
             return Round(done.noises, 0, race, target, screens, is_last)
         return None
-
-    def cost_of_noise(self, now: Round, steps: int, done: int) -> int:
-        """Calls of one more noise in a round, after so many joint steps before it."""
-        return self._cost_of_new(steps, done) + self._cost_of_fit(steps, now.joint, now.is_last)
-
-    def _cost_of_new(self, steps: int, done: int) -> int:
-        """Calls that no noise of the round before takes again."""
-        return self.reference + (steps if done else 0)
-
-    def _cost_of_fit(self, steps: int, joint: int, is_last: bool) -> int:
-        return (self.starts if is_last else 1) * steps + joint * self.round_cost(steps)

@@ -18,7 +18,7 @@ from ..schedules.store import (
     read_saved,
     to_bytes,
 )
-from .measured import MeasuredProfile
+from .measured_profile import MeasuredProfile
 from .merge import account, as_result, merge
 
 __all__ = ["main"]

@@ -20,7 +20,15 @@ import torch
 from ..optimizer import Profile, klub, klub_standard_error
 from ..schedules import Provenance, SavedSchedule
 from ..schedules.store import MERGED, number
-from .measured import NOISES, PROMPTS, Conditions, MeasuredProfile, Noise, as_ranges, seeds_text
+from .measured_profile import (
+    NOISES,
+    PROMPTS,
+    Conditions,
+    MeasuredProfile,
+    Noise,
+    as_ranges,
+    seeds_text,
+)
 
 __all__ = ["Merged", "account", "alone", "as_result", "merge"]
 

@@ -72,34 +72,34 @@ def keeps(sampler: CalibratedSampler) -> bool:
 def _with(levels: Sequence[float], steps: Sequence[Step], sampler: CalibratedSampler) -> list[Step]:
     """The steps of a run with what one sampler has for them."""
     steps = list(steps)
-    places = [_step_between(sampler, level, following) for level, following in pairwise(levels)]
+    matches = [_step_between(sampler, level, following) for level, following in pairwise(levels)]
     history = 0  # how many fitted steps in a row
-    for i, place in enumerate(places):
-        if place is None:
+    for i, k in enumerate(matches):
+        if k is None:
             continue
-        goes_on = i > 0 and places[i - 1] == place - 1
-        goes_on_after = i + 1 < len(places) and places[i + 1] == place + 1
+        goes_on = i > 0 and matches[i - 1] == k - 1
+        goes_on_after = i + 1 < len(matches) and matches[i + 1] == k + 1
         history = history + 1 if goes_on else 1
-        row = _row(sampler, place, place + 1 - history)
+        row = _row(sampler, k, k + 1 - history)
         whole = len(row) <= history
-        alone = len(places) > 1 and not goes_on and not goes_on_after
+        alone = len(matches) > 1 and not goes_on and not goes_on_after
         if not alone:  # one among others was fitted to what is not beside it
             steps[i] = Step(
-                sampler.told[place],
+                sampler.told[k],
                 _folded(row, history),
                 True,
                 whole,
                 sampler.weights_only,
-                len(sampler.weights[place]) > history,
+                len(sampler.weights[k]) > history,
             )
     return steps
 
 
-def _row(sampler: CalibratedSampler, place: int, begun: int) -> tuple[float, ...]:
+def _row(sampler: CalibratedSampler, k: int, begun: int) -> tuple[float, ...]:
     """The weights of a step of a run that has begun at another."""
     if begun and sampler.restarts:
-        return sampler.restarts[begun - 1][place - begun]
-    return sampler.weights[place]
+        return sampler.restarts[begun - 1][k - begun]
+    return sampler.weights[k]
 
 
 def _step_between(sampler: CalibratedSampler, level: float, following: float) -> int | None:

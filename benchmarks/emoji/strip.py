@@ -7,6 +7,10 @@ noise that nothing was fitted on; the calibrated sampler, fitted to the class wi
 and many steps. The seeds are 0, 1, 2, …, for every class of --labels. Prints the errors of the
 same on the held-out noise, and keeps them beside the picture: of every class, number of steps and
 fit, whose seeds --fits are. The picture is of the first --steps and the first fit.
+
+    python -m align_your_steps.benchmarks.emoji.strip --drawn
+
+draws held-out emoji of every class instead, as training sees them.
 """
 
 from __future__ import annotations
@@ -26,11 +30,12 @@ from torch import Tensor
 from ...optimizer.diffusion.multistep import Multistep
 from ..calibrated import Bench, network
 from ..record import RESULTS
-from .data import NAMES, to_pixels
+from .data import HELD_OUT, NAMES, emoji, to_pixels
 
 __all__ = ["CFG", "draw", "main", "measure"]
 
 CFG, USUAL, MANY = 3.0, "dpmpp_2m karras", 40
+DRAWN = Path(__file__).with_name("drawn.png")
 SCALE, GAP, BORDER, TEXT = 4, 12, 240, 24  # pixels of the picture
 INK, COLOURS = (40, 40, 40), 256
 
@@ -96,7 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--budget", type=int, default=1000)
     parser.add_argument("--count", type=int, default=8, help="seeds of each class")
     parser.add_argument("--output", type=Path, default=RESULTS / "emoji.png")
+    parser.add_argument("--drawn", action="store_true", help="draw what training sees")
     given = parser.parse_args(arguments)
+    if given.drawn:
+        source = torch.Generator().manual_seed(HELD_OUT)
+        images = emoji(given.count, source)[0].split(given.count)
+        draw(DRAWN, dict(zip(NAMES, images, strict=True)))
+        return
     torch.set_num_threads(1)
     pictures: dict[str, list[Tensor]] = {}
     told = []

@@ -23,7 +23,6 @@ import numpy as np
 import torch
 
 from .beside_weights import is_opaque
-from .lasting import RunStates, lasting
 from .leaves import (
     PLAIN_TYPES,
     NotDescribedError,
@@ -35,6 +34,7 @@ from .leaves import (
 )
 from .model_digest import digest_of_model, digest_of_module
 from .run_state import ANYTHING
+from .stable_parts import RunStates, lasting
 
 __all__ = ["Digests"]
 

@@ -21,10 +21,10 @@ import secrets
 from typing import Any
 
 from .digests import Digests
-from .lasting import lasting
 from .leaves import NotDescribedError, class_names
 from .model_digest import WRAPPER_KEY
 from .run_state import RunState
+from .stable_parts import lasting
 
 __all__ = [
     "WRAPPER_KEY",

@@ -13,10 +13,10 @@ import torch
 
 from .attributes import is_of_host
 from .beside_weights import beside_weights
-from .lasting import filled, settings
 from .leaves import class_names, hashed
 from .own_weights import own_modules, weights_of
 from .run_state import RunState
+from .stable_parts import filled, settings
 
 if TYPE_CHECKING:
     from .digests import Digests

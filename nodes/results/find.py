@@ -15,7 +15,7 @@ from ..inputs.request import Request
 from ..inputs.task import Answer, Task
 from .early_results import equal_result
 from .report import for_other_tools
-from .saving import keep, waiting
+from .save import keep, waiting
 
 __all__ = ["Past", "lines", "renamed"]
 

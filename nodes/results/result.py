@@ -17,7 +17,7 @@ from .find import Past, lines, renamed
 from .fitted_sampler import with_samplers
 from .measure import measured
 from .report import for_other_tools
-from .saving import keep
+from .save import keep
 
 __all__ = ["answers", "joined"]
 

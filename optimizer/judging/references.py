@@ -16,8 +16,8 @@ from ..plan import FEWEST, Plan
 from ..runs.failures import checked_end
 from ..runs.meter import NotFiniteError
 from ..runs.runner import Runner
+from .end_points import MANY, Shown
 from .select import FINALISTS, Candidate
-from .shown import MANY, Shown
 
 __all__ = ["PairedErrors", "References", "refinement_track"]
 

@@ -7,7 +7,7 @@ workflow_json.py several of them as a JSON object, for a workflow to carry
 listing.py      which results the folders show, and under which names
 nearest.py      which of them `auto` takes
 changes.py      saving, adding, renaming and deleting, each whole or not at all
-unfinished.py   what interrupted optimisations had measured
+stage_files.py  what interrupted optimisations had measured
 files.py        the files of a folder: listed, and read with nothing trusted
 pictures.py     end points of one seed in a result, which exported files leave out
 tensor_file.py  tensors and texts in a safetensors file
@@ -35,8 +35,8 @@ from .saved_schedule import (
     read_saved,
     to_bytes,
 )
+from .stage_files import Unfinished
 from .store import Asked, NameTakenError, Store, UnknownNameError
-from .unfinished import Unfinished
 
 __all__ = [
     "CRITERION",

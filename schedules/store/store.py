@@ -112,13 +112,13 @@ class Store:
 
         Without tensors; those measured for the whole path alone.
         """
-        found: dict[int, list[tuple[str, Entry]]] = {}
+        by_count: dict[int, list[tuple[str, Entry]]] = {}
         for item in self._of(identity):
             saved = item[1].saved
             for count in steps_known(saved) if is_whole(saved) else ():
-                found.setdefault(count, []).append(item)
-        asked = {count: Asked(count, sampler, cfg) for count in sorted(found)}
-        return {count: ranked(found[count], asked[count])[0][1].saved for count in asked}
+                by_count.setdefault(count, []).append(item)
+        asked = {count: Asked(count, sampler, cfg) for count in sorted(by_count)}
+        return {count: ranked(by_count[count], asked[count])[0][1].saved for count in asked}
 
     def save(self, saved: SavedSchedule) -> Path:
         """Write one result; it is there whole or not at all, and outlasts a power cut.
@@ -174,12 +174,12 @@ class Store:
     def _named(self, name: str, identity: str | None) -> Sequence[tuple[str, Entry]]:
         """The result that a name stands for, if there is one."""
         shows = self.list().get(name)
-        found = [shows] if shows else [e for e in entries(self.folders) if e.with_digits == name]
-        if not found and name not in RESERVED_NAMES:
+        meant = [shows] if shows else [e for e in entries(self.folders) if e.with_digits == name]
+        if not meant and name not in RESERVED_NAMES:
             named = [entry for entry in entries(self.folders) if entry.label == name]
             own = [e for e in named if identity is not None and e.saved.identity == identity]
-            found = [*own, *named]
-        return [(name, entry) for entry in found[:1]]
+            meant = [*own, *named]
+        return [(name, entry) for entry in meant[:1]]
 
 
 def _first_whole(

@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from align_your_steps.benchmarks.emoji.data import NAMES
 from align_your_steps.tests.host.browser import FOUND, HostPage, open_page
 from align_your_steps.tests.host.examples import PICTURE_ROOM, Column, Example, Node, ksampler
 from align_your_steps.tests.host.get_browser import NO_BROWSER, find_browser
@@ -37,11 +38,12 @@ MOST_BYTES = 2_000_000
 WINDOW = (1000, 680)
 COLOURS = 128
 STEPS, CFG = "6", "3"
-LABEL, SEED = 4, 42  # plants; of the image in the end
+LABEL, SEED = 8, 42  # the class, and the seed of the image in the end
 CALL_MS = 6  # of a model call, so that there is a wait to be seen
 TICK = 70  # milliseconds of a frame while something moves
 LOOK = 1400  # and of one that is read
-EVERY, FASTER = 0.5, 4  # seconds between two frames of the wait; how much faster it is shown
+EVERY = 0.4  # seconds between two frames of the wait
+WAIT, MOST_WAITING = 6000, 40  # milliseconds in which the wait is shown, and frames of it at most
 
 LINKS = [
     ("checkpoint", "MODEL", "optimize", "model"),
@@ -101,7 +103,7 @@ def scene(label: int, seed: int) -> Example:
     """A workflow without us, with room in its middle."""
     model = {"denoiser": "emoji", "prediction": "eps"}
     sampler = ksampler(("checkpoint", 0), "latent", steps=int(STEPS), cfg=float(CFG))
-    sampler.inputs["seed"] = seed
+    sampler.inputs.update(seed=seed, sampler_name="dpmpp_2m", scheduler="karras")
     decode = Node("VAEDecode", {"samples": ("sample", 0), "vae": ("vae", 0)})
     size = {"width": 256, "height": 256, "batch_size": 1}
     return Example(
@@ -112,7 +114,9 @@ def scene(label: int, seed: int) -> Example:
                 "",
                 {
                     "checkpoint": Node("AYSTestModel", model, "Your model"),
-                    "positive": Node("AYSTestConditioning", {"label": label}, "Prompt: a plant"),
+                    "positive": Node(
+                        "AYSTestConditioning", {"label": label}, f"Prompt: a {NAMES[label]}"
+                    ),
                     "negative": Node("AYSTestConditioning", {"label": -1}, "Negative prompt"),
                     "latent": Node("EmptyLatentImage", size),
                     "vae": Node("AYSTestEmojiVAE", {}, "VAE"),
@@ -177,6 +181,12 @@ class Film:
             self.page.evaluate(LOOK_AT, between)
             self.take()
 
+    def hurry(self, begun: int) -> None:
+        """Show all frames from that one on in WAIT."""
+        step = -(-(len(self.frames) - begun) // MOST_WAITING)
+        kept = self.frames[begun::step]
+        self.frames[begun:], self.times[begun:] = kept, len(kept) * [WAIT // len(kept)]
+
     def save(self, path: Path) -> None:
         """Write the GIF, in few colours that all frames share."""
         step = max(1, len(self.frames) // 12)
@@ -226,6 +236,11 @@ def link(film: Film, ids: dict[str, str]) -> None:
         film.take(3 * TICK)
     film.say("Same steps and cfg as in KSampler")
     film.take(LOOK)
+    film.say("Choose ays_model twice")
+    for widget in ("sampler_name", "scheduler"):
+        nodes.choose(ids["sample"], widget, "ays_model")
+        film.take(6 * TICK)
+    film.take(LOOK // 2)
 
 
 def run(film: Film, server: ComfyServer, ids: dict[str, str]) -> None:
@@ -240,9 +255,11 @@ def run(film: Film, server: ComfyServer, ids: dict[str, str]) -> None:
     film.say("It learns how your model removes noise")
     film.look(VIEW_WAIT, VIEW_LINK)
     film.opened.text(r"\bleft\b")
+    begun = len(film.frames)
     while not server.get(f"/history/{prompt}"):
-        film.take(int(1000 * EVERY / FASTER))
+        film.take()
         time.sleep(EVERY)
+    film.hurry(begun)
     server.get("/ays_test/reset")
     film.opened.text("Set KSampler")
     film.page.wait_for_timeout(2000)  # until the page has loaded the pictures

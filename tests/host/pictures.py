@@ -193,20 +193,11 @@ def look_pictures(studio: Studio) -> None:
     save(studio.photograph([ids["apply"], ids["sample"]]), HELP / "AYSApply.png")
 
 
-def compare_pictures(studio: Studio) -> None:
-    """Compare Schedules, and for the README what it has drawn and painted, as it gave it out."""
+def compare_picture(studio: Studio) -> None:
+    """Compare Schedules."""
     ids = studio.build(COMPARE)
-    studio.run([ids["compare"], ids["plot"], ids["images"]])
+    studio.run([ids["compare"]])
     save(studio.photograph([ids["compare"]]), HELP / "AYSCompare.png")
-    plot, painted = (
-        Image.open(studio.server.output(f"{name}_00001_.png")).convert("RGB")
-        for name in ("plot", "images")
-    )
-    painted = painted.resize((round(painted.width * plot.height / painted.height), plot.height))
-    both = Image.new("RGB", (painted.width + plot.width, plot.height))
-    both.paste(painted)
-    both.paste(plot, (painted.width, 0))
-    save(both, README / "top.png")
 
 
 def merge_picture(studio: Studio) -> None:
@@ -231,7 +222,7 @@ SCENES = {
         use_pictures,
         look_pictures,
         panel_picture,
-        compare_pictures,
+        compare_picture,
         merge_picture,
     ),
 }

@@ -24,7 +24,7 @@ from align_your_steps.profiles import (
     as_result,
     merge,
 )
-from align_your_steps.profiles.measured import from_ranges
+from align_your_steps.profiles.measured_profile import from_ranges
 from align_your_steps.schedules import SavedSchedule, Store
 from align_your_steps.schedules.store.saved_schedule import read_saved, saved_from, to_bytes
 from align_your_steps.schedules.store.store import Asked
