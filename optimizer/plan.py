@@ -58,7 +58,7 @@ MOST_ROUNDS, MOST_FITTED = 4, 32  # joint steps, and noises that they are made f
 FIRST_FITTED = 3  # noises of the first round
 GROWTH = 3.0  # calls after a round, over those before
 LAST = 0.5  # of all calls: a round that would come so far is the last one, and takes them all
-MOST_FINER = (
+MOST_FINER = 1.35  # times its own steps, at most, may a reference have to serve others too
     1.35  # times a reference's own steps, at most, to be that of a larger number of steps too
 )
 LITTLE = 0.1  # of all calls: with no more left there is no other round
