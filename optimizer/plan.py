@@ -59,8 +59,6 @@ FIRST_FITTED = 3  # noises of the first round
 GROWTH = 3.0  # calls after a round, over those before
 LAST = 0.5  # of all calls: a round that would come so far is the last one, and takes them all
 MOST_FINER = 1.35  # times its own steps, at most, may a reference have to serve others too
-    1.35  # times a reference's own steps, at most, to be that of a larger number of steps too
-)
 LITTLE = 0.1  # of all calls: with no more left there is no other round
 AT_ONCE = 1.6  # times the first round's calls: with fewer than these there is but one round
 MORE_NOISES = 2  # noises for every joint step but the first, which needs as many as steps
