@@ -31,7 +31,7 @@ BROKEN = {
 
 @pytest.fixture
 def found(host_answer: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """What the script has found."""
+    """Return what the script has found."""
     return host_answer(SCRIPT)
 
 

@@ -48,7 +48,7 @@ def image_of(server: ComfyServer, shown: dict[str, Any]) -> Image.Image:
 
 
 def contains(picture: Image.Image, part: Image.Image) -> bool:
-    """Whether a picture is a part of another one, pixel for pixel."""
+    """Tell whether a picture is a part of another one, pixel for pixel."""
     whole, looked_for = np.asarray(picture), np.asarray(part)
     windows = np.lib.stride_tricks.sliding_window_view(whole, looked_for.shape)
     rows, columns = windows.shape[:2]
@@ -81,7 +81,7 @@ def image_graph(scheduler: str, seed: int = 5, steps: int = STEPS) -> Graph:
 
 @pytest.fixture
 def beside_the_host(host_answer: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """What the script has found in the host's process."""
+    """Return what the script has found in the host's process."""
     return host_answer(SCRIPT)
 
 

@@ -25,7 +25,7 @@ def graph(name: str, **inputs: Any) -> Graph:
 
 
 def finish(server: ComfyServer) -> bool:
-    """What "Finish now" answers."""
+    """Return what "Finish now" answers."""
     answer: bool = server.post("/ays/finish", {})["finishing"]
     return answer
 

@@ -37,7 +37,7 @@ def saved(server: ComfyServer, name: str) -> SavedSchedule:
 
 @pytest.fixture
 def asked(host_answer: Callable[..., dict[str, Any]], case: str, sampler: str) -> dict[str, Any]:
-    """What KSampler got in the host's process."""
+    """Return what KSampler got in the host's process."""
     found: dict[str, Any] = host_answer(ASKED)[case][sampler]
     return found
 

@@ -56,13 +56,13 @@ GUIDERS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def answer(host_answer: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """What the script has found."""
+    """Return what the script has found."""
     return host_answer(SCRIPT)
 
 
 @pytest.fixture
 def run(host_answer: Callable[..., dict[str, Any]], case: str) -> dict[str, Any]:
-    """What the script has found of one guider's runs."""
+    """Return what the script has found of one guider's runs."""
     arguments = ["rare"] if case in RARE else []
     found: dict[str, Any] = host_answer(SCRIPT, *arguments)["runs"][case]
     return found

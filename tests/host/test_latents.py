@@ -23,7 +23,7 @@ AMPLE = 500  # calls: enough for batches of 2
 
 @pytest.fixture
 def measured(host_answer: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """What the script has found in the host's process."""
+    """Return what the script has found in the host's process."""
     return host_answer(SCRIPT)
 
 

@@ -68,7 +68,7 @@ def on(changes: dict[str, tuple[str, dict[str, Any]]], **inputs: Any) -> Graph:
 
 
 def entry_of(server: ComfyServer, graph: Graph) -> dict[str, Any]:
-    """What the list says of a graph's result."""
+    """Return what the list says of a graph's result."""
     before = {entry["digest"] for entry in server.get("/ays/schedules")["schedules"]}
     server.run(graph)
     found = server.get("/ays/schedules")["schedules"]

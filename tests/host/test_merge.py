@@ -33,7 +33,7 @@ def report(entry: dict[str, Any], node: str = "merged") -> str:
 
 
 def results(server: ComfyServer) -> dict[str, SavedSchedule]:
-    """What is saved, by name."""
+    """Return what is saved, by name."""
     files = [path for path in saved_files(server) if path.suffix == ".safetensors"]
     found = [read_saved(path, with_tensors=True) for path in files]
     return {result.schedule.name: result for result in found}
@@ -234,5 +234,5 @@ def test_results_that_were_saved_before_there_were_merged_profiles_are_found(
 
 
 def saved_folder(server: ComfyServer) -> Path:
-    """Where the pack saves results."""
+    """Return where the pack saves results."""
     return server.base / "custom_nodes" / "align-your-steps" / "schedules" / "optimized"

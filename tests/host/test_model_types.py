@@ -68,7 +68,7 @@ each_type = pytest.mark.parametrize("name", [*KINDS, *BEHIND_NODES])
 
 @pytest.fixture
 def described(host_answer: Callable[..., dict[str, Any]], name: str) -> dict[str, Any]:
-    """What the script says of one type."""
+    """Return what the script says of one type."""
     answer = host_answer(SCRIPT)
     if name not in answer and name in NEWER:
         pytest.skip(f"this host has no model type for '{name}'")

@@ -33,7 +33,7 @@ def evil(place: str) -> str:
 
 
 def text(place: str) -> re.Pattern[str]:
-    """What a page shows of it that takes it for text."""
+    """Return what a page shows of it that takes it for text."""
     return re.compile(rf"img src=x onerror=.*{place}")
 
 
@@ -70,7 +70,7 @@ def hostile(server: ComfyServer) -> Iterator[str]:
 
 
 def nothing_ran(ours: OurPage) -> bool:
-    """Whether the page is as it was made. What it took for markup ran at once."""
+    """Tell whether the page is as it was made. What it took for markup ran at once."""
     ours.page.evaluate("() => new Promise(requestAnimationFrame)")
     assert ours.page.evaluate("window.hacked ?? []") == []
     # Markup that is blocked from running would be there all the same.

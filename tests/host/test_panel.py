@@ -107,7 +107,7 @@ def scheduler_graph(schedule: str) -> Graph:
 
 
 def levels_of(entry: dict[str, Any]) -> list[float]:
-    """What the graph has shown."""
+    """Return what the graph has shown."""
     assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
     levels: list[float] = entry["outputs"]["shown"]["sigmas"]
     return levels

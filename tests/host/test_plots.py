@@ -17,7 +17,7 @@ SMALLEST_TEXT = 10.0  # pixels at the width of a node
 
 @pytest.fixture
 def found(host_answer: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """What the script has found."""
+    """Return what the script has found."""
     return host_answer(SCRIPT)
 
 

@@ -97,7 +97,7 @@ def with_clip(graph: Graph, texts: str | None = None) -> Graph:
 
 
 def report(entry: dict[str, Any]) -> str:
-    """What a run has reported."""
+    """Return what a run has reported."""
     text: str = entry["outputs"]["report"]["text"][0]
     return text
 

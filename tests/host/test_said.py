@@ -133,19 +133,19 @@ def says(page: HostPage, pattern: str) -> None:
 
 
 def said(page: HostPage) -> str:
-    """What the node says now."""
+    """Return what the node says now."""
     text: str = page.page.evaluate(f"id => ({SAID})(id).textContent", NODE)
     return text
 
 
 def shown_text(page: HostPage, way: Way) -> str:
-    """What is to be read in the node, whichever element shows it."""
+    """Return what is to be read in the node, whichever element shows it."""
     texts = page.page.locator(f'[data-node-id="{NODE}"] .ays-text' if way.vue else ".ays-text")
     return "".join(text for text in texts.all_inner_texts() if text)
 
 
 def pictures(page: HostPage, way: Way) -> int:
-    """How many pictures the node shows."""
+    """Count how many pictures the node shows."""
     count: int = page.page.evaluate(PICTURES, [NODE, way.vue])
     return count
 

@@ -110,13 +110,13 @@ ALWAYS_REFUSED = {
 
 @pytest.fixture
 def answer(host_answer: Callable[..., Rows]) -> Rows:
-    """What is known of every sampler, and measured on a flow model; and the warnings."""
+    """Return what is known of every sampler, and measured on a flow model; and the warnings."""
     return host_answer(SCRIPT, "flow", "all")
 
 
 @pytest.fixture
 def judged(answer: Rows) -> Rows:
-    """What is known of every sampler, and measured on a flow model."""
+    """Return what is known of every sampler, and measured on a flow model."""
     return {name: row for name, row in answer.items() if name not in ("warnings", "again")}
 
 

@@ -170,7 +170,7 @@ def _exported(server: ComfyServer, name: str) -> bytes:
 
 
 def _described(file: Path, requests: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What this version reads from a kept file."""
+    """Return what this version reads from a kept file."""
     if file.parent.parent.name == "unfinished":
         from safetensors.torch import load_file  # another reader than the one that is tested
 

@@ -76,7 +76,7 @@ def _in_trouble(server: ComfyServer, number: int, trouble: str) -> bool:
 
 
 def _ended(entry: dict[str, Any]) -> str:
-    """Which of the three ends a prompt came to."""
+    """Tell which of the three ends a prompt came to."""
     told = [kind for kind, _ in entry["status"]["messages"]]
     (end,) = [kind for kind in told if kind in ENDS]
     return end

@@ -42,7 +42,7 @@ class House:
 
     @property
     def first(self) -> Path:
-        """Where results go."""
+        """Return where results go."""
         pack = self.server.base / "custom_nodes" / "align-your-steps"
         return pack / "schedules" / "optimized"
 
@@ -56,7 +56,7 @@ class House:
 
     @property
     def second(self) -> Path:
-        """Where they go if that cannot be written."""
+        """Return where they go if that cannot be written."""
         return self.user / "ays_schedules"
 
     @property
@@ -64,7 +64,7 @@ class House:
         return self.user / "ays_unfinished"
 
     def leftovers(self) -> list[Path]:
-        """What a write that failed has left."""
+        """Return what a write that failed has left."""
         folders = self.first, self.user
         return [path for folder in folders for path in folder.rglob(".ays-*.tmp")]
 

@@ -223,7 +223,7 @@ def long(server: ComfyServer) -> Iterator[Trial]:
 
 
 def carried(server: ComfyServer) -> Iterator[Trial]:
-    """What comes with a workflow, of wrong types at every depth."""
+    """Return what comes with a workflow, of wrong types at every depth."""
     levels = {"name": "x", "sigmas": [14.6, 1.0, 0.0]}
     deep: Any = 0
     for _ in range(60):  # ComfyUI itself copies what comes, and fails at some hundreds
@@ -273,7 +273,7 @@ GROUPS: dict[str, tuple[Callable[[ComfyServer], Iterator[Trial]], int]] = {
 
 
 def healthy_levels(server: ComfyServer) -> list[Any]:
-    """What healthy graphs give now, measured anew."""
+    """Return what healthy graphs give now, measured anew."""
     levels = []
     for node in ("AYSScheduler", "AYSApply", "AYSOptimize"):
         graph = healthy(node)
@@ -287,7 +287,7 @@ def healthy_levels(server: ComfyServer) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def levels_before(server: ComfyServer) -> list[Any]:
-    """What healthy graphs give before any hostile one."""
+    """Return what healthy graphs give before any hostile one."""
     return healthy_levels(server)
 
 

@@ -66,7 +66,7 @@ def after(server: ComfyServer, calls: int) -> None:
 
 
 def ended(server: ComfyServer, prompt: str) -> tuple[str, dict[str, Any]]:
-    """How a prompt has ended, and its entry."""
+    """Return how a prompt has ended, and its entry."""
     entry = server.wait(prompt)
     messages = [kind for kind, _ in entry["status"]["messages"]]
     how = "interrupted" if "execution_interrupted" in messages else entry["status"]["status_str"]
