@@ -9,7 +9,8 @@ given schedule in hindsight,
 
     ratio    of mean errors, geometric mean over cells
     typical  geometric mean seed by seed, by which the optimiser chooses
-    worse    cells whose error is above that of the best given schedule raced by 3 standard errors
+    worse    cells above the best given schedule that was raced, by 3 standard errors of the
+             difference: of mean errors, and of the logarithms by which the optimiser chooses
     late     calls made after it was asked to finish, the most
 
 Cells are kept as lines of JSON in the file --cells, and one that is there is not measured again.
@@ -83,8 +84,6 @@ def ended(arena: Arena, solver: str, steps: int, budget: int, share: float) -> d
     best = min(every.values(), key=lambda error: float(error.mean()))
     raced = [score for score in result.scores if score.candidate.given]
     beaten = best if not raced else errors(min(raced, key=lambda s: s.place).candidate.sigmas)
-    worse = ours - beaten
-    error = float(worse.std()) / len(worse) ** 0.5
     return {
         "calls": result.total_calls,
         "late": max(0, result.total_calls - asked) if share < 1.0 else 0,
@@ -92,8 +91,15 @@ def ended(arena: Arena, solver: str, steps: int, budget: int, share: float) -> d
         "noises": result.noises,
         "ratio": float(ours.mean() / best.mean()),
         "typical": float((ours / best).log().mean().exp()),
-        "worse_z": float(worse.mean()) / error if error else 0.0,
+        "worse_z": _standard_errors(ours - beaten),
+        "log_z": _standard_errors(ours.log() - beaten.log()),
     }
+
+
+def _standard_errors(values: torch.Tensor) -> float:
+    """The mean over its standard error; 0 where all are equal."""
+    error = float(values.std()) / len(values) ** 0.5
+    return float(values.mean()) / error if error else 0.0
 
 
 def summary(cells: Sequence[dict[str, Any]]) -> str:
@@ -102,10 +108,11 @@ def summary(cells: Sequence[dict[str, Any]]) -> str:
         math.exp(np.mean([math.log(cell[key]) for cell in cells])) for key in ("ratio", "typical")
     )
     worst = max(cell["ratio"] for cell in cells)
-    worse = [cell["worse_z"] for cell in cells]
+    worse, logs = ([cell[key] for cell in cells] for key in ("worse_z", "log_z"))
     return (
         f"ratio {ratio:.3f} (worst {worst:.2f}), typical {typical:.3f}, worse in "
-        f"{sum(z > SIGNIFICANT for z in worse)} of {len(cells)} (most {max(worse):.1f}), "
+        f"{sum(z > SIGNIFICANT for z in worse)} (most {max(worse):.1f}) and "
+        f"{sum(z > SIGNIFICANT for z in logs)} (most {max(logs):.1f}) of {len(cells)}, "
         f"late {max(cell['late'] for cell in cells):.0f}"
     )
 

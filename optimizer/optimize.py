@@ -26,6 +26,7 @@ from torch import Tensor
 from .calibrated_result import calibrated
 from .diffusion.coordinate import VE, Coordinate
 from .diffusion.solvers import CALIBRATED, Solver
+from .judging.fresh import Fresh
 from .judging.judged_solver import JudgedSolver
 from .plan import Plan
 from .problem import Problem
@@ -34,10 +35,12 @@ from .result import Result
 from .session import Known, Session
 from .stages import (
     Verdict,
+    add_references,
+    first_references,
     given_candidates,
     judge,
     measured_profile,
-    measured_references,
+    opened,
     refined,
     suggested,
 )
@@ -121,6 +124,7 @@ def optimize(
         if problem.solver.name == CALIBRATED:
             check_calibration(method, ranks.size)
             return calibrated(lab, *given_candidates(candidates, problem), session, known)
+        given, left_out = given_candidates(candidates, problem)
         whole_plan = Plan.of(
             problem,
             lab.ledger.granted,
@@ -130,13 +134,17 @@ def optimize(
             least_batch=max(session.least_batch, ranks.size),
         ).checked(budget, session.spent)
 
-        plan, references, tracked = measured_references(whole_plan, lab)
+        plan, references, tracked = first_references(whole_plan, lab)
+        fresh = Fresh(references)
+        if given and method == "measured":
+            opened(given, tracked, references, plan, fresh)
+        add_references(tracked, references, plan)
         profile = measured_profile(plan, references, known)
-        pool, left_out = suggested(problem, profile, candidates, known, method)
+        pool = suggested(problem, profile, given, known, method)
         surrogate = None
         if method == "measured":
-            pool, surrogate = refined(pool, tracked, references, plan)
-        verdict = judge(pool, surrogate, references, plan)
+            pool, surrogate = refined(pool, tracked, references, plan, fresh)
+        verdict = judge(pool, surrogate, references, plan, fresh)
         if method == "paper":
             verdict = _of_the_paper(verdict)
         return Result.of(
