@@ -136,7 +136,7 @@ def optimize(
 
         plan, references, tracked = first_references(whole_plan, lab)
         fresh = Fresh(references)
-        if given and method == "measured":
+        if given and method == "measured" and not plan.by_distribution:
             opened(given, tracked, references, plan, fresh)
         add_references(tracked, references, plan)
         profile = measured_profile(plan, references, known)

@@ -196,8 +196,15 @@ class Plan:
 
     def opened(self, rows: int) -> int:
         """Given schedules that are run before all else."""
+        return max(FEWEST - 1, self._opened(rows))
+
+    def roomy(self, rows: int) -> bool:
+        """Say whether the best so far is run on fresh noise before it is refined further."""
+        return self._opened(rows) >= FEWEST
+
+    def _opened(self, rows: int) -> int:
         run = self.batch * self.problem.steps * self.problem.solver.calls_per_step
-        return max(FEWEST - 1, int(OPENING_SHARE * self.share(rows) / run))
+        return int(OPENING_SHARE * self.share(rows) / run)
 
     def rivals(self, left: int, run: int) -> int:
         """Candidates of the first round, with rows left for it that a run takes so many of."""

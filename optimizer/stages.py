@@ -199,7 +199,7 @@ def refined(
         problem.coordinate,
         measure,
         lead=lab.leader.lead,
-        race=fresh.race if fresh.raced else lambda _: None,
+        race=fresh.race if fresh.raced and lab.ledger.decide(plan.roomy) else lambda _: None,
         goes_on=lambda: lab.goes_on("refinement"),
     )
 
@@ -284,7 +284,7 @@ def judge(
         left = rows - lab.ledger.made + len(fresh.raced) * run
         if not fresh.raced:
             left -= references.cost
-        return max(1, plan.rivals(left, run) - len(fresh.raced))
+        return max(FEWEST - 1, plan.rivals(left, run) - len(fresh.raced))
 
     winner, scores = halving(
         [*fresh.raced, *others[: lab.ledger.decide(room)]], fresh.errors, lab.leader.lead
