@@ -1,19 +1,25 @@
 """The whole method: from a denoiser and a solver to the schedule with the least measured error.
 
-1. References: fine-step end points from a few initial noises, a quarter of the budget.
-2. Profile: squared differences of the denoiser along forward paths, some 8 %.
-3. Candidates: what the caller already has, shortest paths, the sweeps of the paper's Algorithm 1;
+1. Opening: fine-step references of a first batch of noises make the likeliest of the schedules
+   that the caller has known. These are run from a batch of fresh noises, and with them one that is
+   refined on the first references alone. From here on something is measured.
+2. References: of more noises, for a quarter of the budget in all.
+3. Profile: squared differences of the denoiser along forward paths, some 8 %.
+4. Candidates: what the caller already has, shortest paths, the sweeps of the paper's Algorithm 1;
    the best of them refined, with real runs for up to 30 %.
-4. Choice: the candidates are run from fresh noises; the least end-point error wins.
+5. Choice: the candidates are run from the same fresh noises, and more; the least end-point error
+   wins.
 
 For a stochastic solver the search is done with its deterministic twin, for a part of the budget;
 with the rest the solver itself is run with a shortlist, and the distribution of its samples chooses
-(distribution.py). Where the budget is too small for all that, the twin's errors choose.
+(distribution.py). It has no opening. Where the budget is too small for all that, the twin's errors
+choose.
 
 The budget counts denoiser rows (one sample at one level) and is never exceeded; plan.py shares it
-out. A limit (finish.py) may end it early: whatever it leaves, two references, one path and three
-runs are made, so that what is found is still compared, from fresh noise, with the best of what the
-caller has.
+out. A limit (finish.py) may end it early. After the opening it ends with what was measured, within
+the run and the path of the profile at hand. Before, and where there is no opening, two references,
+one path and three runs are made whatever it leaves, so that what is found is still compared, from
+fresh noise, with the best of what the caller has.
 """
 
 from __future__ import annotations

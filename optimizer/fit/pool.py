@@ -77,7 +77,9 @@ def refined_pool(
         run(edm_levels(found, coordinate))
     if refinement.tried:
         best = refinement.best[0]
-        race(next((one for one in free if np.array_equal(edm_levels(one, coordinate), best)), first))
+        race(
+            next((one for one in free if np.array_equal(edm_levels(one, coordinate), best)), first)
+        )
     improved = []
     if refinement.tried:
         while refinement.improve():
