@@ -22,6 +22,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,14 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 found = []
                 for arena in arenas:
                     of = f"{arena.problem.name} seed {arena.seed}, {solver}, {given.steps} steps"
-                    found.append(
-                        cells.of(
-                            f"{of}, {share:.0%} of {budget}",
-                            lambda a=arena, s=solver, b=budget, e=share: ended(
-                                a, s, given.steps, b, e
-                            ),
-                        )
-                    )
+                    measure = partial(ended, arena, solver, given.steps, budget, share)
+                    found.append(cells.of(f"{of}, {share:.0%} of {budget}", measure))
                 print(f"{solver}, {share:.0%} of {budget}: {summary(found)}", flush=True)
 
 

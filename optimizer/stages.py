@@ -42,6 +42,8 @@ __all__ = [
     "suggested",
 ]
 
+FEW = 6  # noises: with fewer, one whose picture changes altogether may not be among them
+
 Tracks = list[tuple[Track, Track] | None]
 
 
@@ -143,7 +145,7 @@ def suggested(
     known: Known,
     method: str,
 ) -> list[Candidate]:
-    """Schedules worth running, the likeliest first: what the caller has, and what a profile tells."""
+    """Schedules worth running, the likeliest first: those given, and what a profile tells."""
     coordinate, sigma_max = problem.coordinate, problem.sigma_max
     if method == "paper":
         starts = known.checked_starts(PAPER_STEPS)
@@ -193,13 +195,17 @@ def refined(
     def measure(candidate: Candidate) -> Track | None:
         return refinement_track(references, plan, candidate.sigmas, len(tracked))
 
+    def race(candidate: Candidate) -> None:
+        if lab.ledger.decide(plan.roomy) and fresh.raced:
+            fresh.race(candidate)
+
     return refined_pool(
         pool,
         surrogate,
         problem.coordinate,
         measure,
         lead=lab.leader.lead,
-        race=fresh.race if fresh.raced and lab.ledger.decide(plan.roomy) else lambda _: None,
+        race=race,
         goes_on=lambda: lab.goes_on("refinement"),
     )
 
@@ -247,6 +253,7 @@ class Verdict:
         winner: of those that were run most
         first_round: noises after which most candidates drop out
         The gain is measured on as many noises as some of both were run on, but for the first round.
+        Where these are few, the mean error must be less too.
         """
         gain, sound = None, [score for score in scores if score.finite]
         for noises in sorted({len(s.errors) for s in sound} - {0}, reverse=True):
@@ -257,10 +264,19 @@ class Verdict:
                 a, b = ([s.errors[:noises] for s in some] for some in (ours, given))
                 after = first_round if noises > first_round else 0
                 gain = Gain.of_means(a, b) if winner.additive else Gain.of(a, b, after=after)
-                if gain.ratio >= 1.0:
-                    winner = min(given, key=lambda score: score.place)
+                best = min(given, key=lambda score: score.place)
+                if gain.ratio >= 1.0 or not _trusted(winner, best, noises):
+                    winner = best
                 break
         return Verdict(winner, scores, criterion, gain, reference_steps, surrogate)
+
+
+def _trusted(winner: Score, given: Score, noises: int) -> bool:
+    """Say whether so many noises tell that what was found is no worse than what was given."""
+    if winner.additive or noises >= FEW:
+        return True
+    ours, theirs = (sum(score.errors[:noises]) for score in (winner, given))
+    return noises > 1 and ours <= theirs
 
 
 def judge(
