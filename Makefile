@@ -23,7 +23,7 @@ PIP_AUDIT := 2.10.1
 AUDIT_READY := $(VENV)/audit/ready-$(PIP_AUDIT)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host browser newcomer locales pack icons examples pictures demo bench bench-full \
+.PHONY: help setup host browser newcomer locales pack icons examples pictures top moving demo bench bench-full \
   evidence networks overhead overhead-host scaling gpu import-time test test-full torture lint \
   audit clean
 
@@ -86,7 +86,15 @@ examples: host browser  ## write the example workflows anew, as ComfyUI's page s
 pictures: host browser  ## take all pictures of help and README on ComfyUI's page
 	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.tests.host.pictures
 
-demo: $(READY)  ## optimise a schedule for a small denoiser that comes with the project
+top: $(READY)  ## the README's first picture: emoji by four samplers, two minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.demo --labels 0 4 8 --count 3 \
+	  --output docs/img/top.png
+
+# MOVING="--label 2 --seed 7" for another class of emoji, and another image in the end.
+moving: host browser  ## film the moving picture of the README on ComfyUI's page, a minute
+	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.tests.host.moving_picture $(MOVING)
+
+demo: $(READY)  ## ays_model beside standard choices, on a small model of emoji: a table and a picture
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m align_your_steps.benchmarks.demo
 
 # Both go on where they were stopped; the results are in benchmarks/results/.
@@ -109,7 +117,6 @@ evidence: $(READY)  ## what optimised schedules do for trained networks, with in
 	$(EVIDENCE).transfer
 	$(EVIDENCE).report
 
-# The emoji need Debian's packages fonts-noto-color-emoji and unicode-data: see its README.
 networks: $(READY)  ## train the denoisers of patches and emoji, the classifiers and the LoRA anew
 	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.patches.train
 	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.emoji.train

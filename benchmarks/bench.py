@@ -48,7 +48,7 @@ class Key(NamedTuple):
 
 def code_version() -> str:
     """12 hex digits that change with everything a cell depends on."""
-    modules = ("cell", "demo", "edm", "metrics", "mixture", "oracle", "peers", "problems")
+    modules = ("cell", "edm", "metrics", "mixture", "oracle", "peers", "problems")
     files = [*ROOT.glob("optimizer/**/*.py"), *ROOT.glob("schedules/**/*.*")]
     files += [ROOT / "benchmarks" / f"{name}.py" for name in modules]
     files += ROOT.glob("benchmarks/digits/*.*")

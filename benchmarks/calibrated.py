@@ -4,6 +4,7 @@
     python -m align_your_steps.benchmarks.calibrated flow | half | networks | pictures | interval
     python -m align_your_steps.benchmarks.calibrated overhead --budgets 4000
     python -m align_your_steps.benchmarks.calibrated ended --budgets 1000 4000 --runs 4
+    python -m align_your_steps.benchmarks.calibrated counts --of test --steps 8 --budgets 1000
     python -m align_your_steps.benchmarks.calibrated mixtures --of tuning
 
 A cell is a problem, a number of steps and a budget, of which every call of a calibration counts:
@@ -29,6 +30,10 @@ A gain is claimed where the fit was chosen and the told interval lies below 1.
                pictures of independent noise, beside those of fine-step pictures of the same noise;
                and errors beside the best pairs with more steps
 
+    counts     errors of the samplers for other numbers of steps that a calibration makes without a
+               call, over those of greedy weights fitted at that number; of dpmpp_2m on the fitted
+               levels drawn through that number likewise
+
 Cells are kept as lines of JSON in the file --cells, and one that is there is not measured again.
 """
 
@@ -53,7 +58,9 @@ from ..optimizer.calibrate import Calibrated, calibrate
 from ..optimizer.diffusion.coordinate import spread
 from ..optimizer.diffusion.multistep import TEXTBOOK, Multistep, textbook
 from ..optimizer.diffusion.noise import SELECTION, generators, unit_noise
+from ..optimizer.fit.other_counts import COUNTS
 from ..optimizer.runs.finish import Ended
+from ..optimizer.step_counts import drawn_through
 from ..schedules.curves import flow_table, simple
 from .edm import CLASSES, guided
 from .metrics import end_point_errors, energy_distance, frechet_distance
@@ -77,6 +84,7 @@ FRESH_NOISES = 1000  # that an interval is to cover the gain on
 PICTURE_STEPS = (8, 12, 14, 16)  # of a calibrated sampler, and of the pairs that it is as good as
 SCREENED = 12  # pairs
 SHARES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)  # of the calls, after which a calibration is ended
+OWN_CALLS, OWN_SEEDS = 1000, (50, 60, 70)  # of the fits at another number of steps itself
 SLOW = 0.02  # seconds of a batched call that an overhead is reported for
 
 
@@ -554,6 +562,80 @@ def ended(cells: Cells, benches: Sequence[Bench], given: argparse.Namespace) -> 
                   f"{len(found)} (most {max(worse):.1f})", flush=True)  # fmt: skip
 
 
+# -- other numbers of steps -----------------------------------------------------------------
+
+
+def counts(cells: Cells, benches: Sequence[Bench], given: argparse.Namespace) -> None:
+    """Samplers for other numbers of steps, beside greedy weights that were fitted there."""
+    for budget in given.budgets:
+        for steps in given.steps or STEPS:
+            found = {}
+            for bench in benches:
+                key = f"counts {bench.name} seed {bench.seed}, from {steps} steps, {budget} calls"
+                found[bench] = cells.of(key, partial(_counts, bench, steps, budget))["errors"]
+            rows = [
+                (count, which, over(errors[count][which], _own(cells, bench, int(count))))
+                for bench, errors in found.items()
+                for count in errors
+                for which in errors[count]
+            ]
+            without = sum(not errors for errors in found.values())
+            print(f"from {steps} steps, {budget} calls, {len(benches)} problems "
+                  f"({without} returned a pair, and no other counts)")  # fmt: skip
+            for which in ("fitted", "drawn"):
+                every = np.array([ratios for _, one, ratios in rows if one == which])
+                if len(every):
+                    mean, typical = np.exp(np.log(every).mean(0))
+                    print(f"  {which}: {mean:.3f} (worst {every[:, 0].max():.2f}), "
+                          f"seed by seed {typical:.3f}; " + " ".join(
+                              f"{m}: {_of_count(rows, which, m):.2f}" for m in COUNTS if m != steps
+                          ), flush=True)  # fmt: skip
+
+
+def over(errors: Sequence[float], own: Sequence[float]) -> tuple[float, float]:
+    """Ratios of mean errors and of geometric means, where [mean, mean logarithm] is given."""
+    return errors[0] / own[0], math.exp(errors[1] - own[1])
+
+
+def _of_count(rows: Sequence[tuple[str, str, tuple[float, float]]], which: str, m: int) -> float:
+    logs = [math.log(mean) for count, one, (mean, _) in rows if one == which and int(count) == m]
+    return math.exp(sum(logs) / len(logs)) if logs else math.nan
+
+
+def _counts(bench: Bench, steps: int, budget: int) -> dict[str, Any]:
+    """Mean errors and mean log errors at other numbers of steps, after one calibration."""
+    found, calls = bench.calibrated(steps, budget, bench.seed)
+    errors = {}
+    for count, one in found.counts.items():
+        if count != steps:
+            levels = drawn_through(np.array(found.sampler.levels), count, bench.ends[1])
+            errors[str(count)] = {
+                "fitted": _mean_and_log(bench.errors(one.sampler)),
+                "drawn": _mean_and_log(bench.errors(textbook("dpmpp_2m", levels.tolist()))),
+            }
+    return {"calls": calls, "winner": found.name, "errors": errors}
+
+
+def _own(cells: Cells, bench: Bench, steps: int) -> list[float]:
+    """The same of greedy weights fitted there: means over some calibrations."""
+
+    def measure() -> dict[str, Any]:
+        made = [
+            bench.calibrated(steps, OWN_CALLS, bench.seed + more)[0].fitted["greedy"]
+            for more in OWN_SEEDS
+        ]
+        means = np.array([_mean_and_log(bench.errors(one)) for one in made])
+        return {"error": [float(np.exp(np.log(means[:, 0]).mean())), float(means[:, 1].mean())]}
+
+    key = f"greedy {bench.name} seed {bench.seed}, {steps} steps, {OWN_CALLS} calls"
+    own: list[float] = cells.of(key, measure)["error"]
+    return own
+
+
+def _mean_and_log(errors: Tensor) -> list[float]:
+    return [float(errors.mean()), float(errors.log().mean())]
+
+
 # -- overhead -------------------------------------------------------------------------------
 
 
@@ -586,7 +668,10 @@ def overhead(budget: int, steps: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    kinds = ("mixtures", "networks", "flow", "half", "interval", "pictures", "overhead", "ended")
+    kinds = (
+        "mixtures", "networks", "flow", "half", "interval", "pictures", "overhead", "ended",
+        "counts",
+    )  # fmt: skip
     parser.add_argument("what", choices=kinds)
     parser.add_argument("--of", choices=LISTS, default="fresh", help="the list of mixtures")
     parser.add_argument("--budgets", type=int, nargs="+", default=BUDGETS)
@@ -596,6 +681,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--noises", type=int, default=None, help="held out, of a mixture")
     parser.add_argument("--cases", type=int, default=None, help="the first so many of the list")
+    parser.add_argument("--only", type=int, nargs="+", help="mixtures of the list, by their seeds")
     parser.add_argument("--networks", nargs="+", default=("digits", "patches"))
     parser.add_argument("--scales", type=float, nargs="+", default=SCALES)
     parser.add_argument("--seeds", type=int, nargs="+", default=(87, 98, 109), help="of networks")
@@ -625,9 +711,12 @@ def _mixtures(cells: Cells, given: argparse.Namespace) -> None:
     """What is measured on mixtures."""
     noises = given.noises or (FRESH_NOISES if given.what == "interval" else NOISES)
     cases = LISTS[given.of][: given.cases]
+    if given.only:
+        cases = tuple(case for case in cases if case.seed in given.only)
     benches = [mixture(case, noises, flow=given.what == "flow") for case in cases]
-    if given.what == "ended":
-        ended(cells, benches, given)
+    if given.what in ("ended", "counts"):
+        measure = ended if given.what == "ended" else counts
+        measure(cells, benches, given)
         return
     if given.what == "interval":
         intervals(cells, benches, given.budgets[0], given.runs)

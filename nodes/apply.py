@@ -61,9 +61,9 @@ class AYSApply(io.ComfyNode):
     @within_limits
     def execute(cls, model: Any, schedule: str) -> io.NodeOutput:
         """The model with the schedule attached."""
-        place = cls.hidden.unique_id, cls.hidden.extra_pnginfo
-        choice = choose(model, schedule, carried=next(iter(carried_by(*place)), None))
+        carrier = cls.hidden.unique_id, cls.hidden.extra_pnginfo
+        choice = choose(model, schedule, carried=next(iter(carried_by(*carrier)), None))
         host.show_text(cls.hidden.unique_id, choice.why)
         samplers = () if choice.saved is None else choice.saved.samplers
         attached = host.attach(model, choice.schedule, choice.measured, samplers)
-        return io.NodeOutput(attached, ui=carry(*place, choice.saved, chosen=schedule))
+        return io.NodeOutput(attached, ui=carry(*carrier, choice.saved, chosen=schedule))

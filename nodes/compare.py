@@ -12,7 +12,6 @@ from comfy_api.latest import io
 from ..optimizer import Comparison
 from . import host
 from .inputs.choose import fingerprint
-from .inputs.compared import Named, Setting, Way, named_schedules, ways_of, with_attached
 from .inputs.guidance import guidance_scale, guided_model, linked_guider
 from .inputs.limits import within_limits
 from .inputs.schedule_list import Entry, parsed_entries
@@ -26,6 +25,7 @@ from .inputs.schema import (
     steps_input,
     supported,
 )
+from .inputs.ways import Named, Setting, Way, named_schedules, ways_of, with_attached
 from .pictures import BLANK, below
 from .pictures.picture_file import preview
 from .results.compare_report import comparison_report

@@ -14,7 +14,7 @@ from .inputs.limits import within_limits
 from .inputs.profile import AYS_PROFILE
 from .inputs.schedule_list import parsed_results
 from .inputs.schema import supported
-from .results.saving import keep
+from .results.save import keep
 
 __all__ = ["AYSMergeProfiles"]
 

@@ -12,18 +12,17 @@ from comfy_api.latest import io
 from ..schedules import SavedSchedule
 from . import host
 from .inputs.guidance import guided_model, linked_guider
-from .inputs.limits import shortened, within_limits
-from .inputs.profile import AYS_PROFILE, fitting_profile
+from .inputs.limits import within_limits
+from .inputs.optimization import ANEW, further_inputs, more_counts, search_inputs
+from .inputs.profile import fitting_profile
 from .inputs.prompts import further_prompts
 from .inputs.request import Request
 from .inputs.schema import (
-    MOST_STEPS,
     beginner_first,
     denoise_input,
     exact_inputs,
     guidance_inputs,
     prompts_inputs,
-    seed_input,
     steps_input,
     supported,
 )
@@ -35,14 +34,12 @@ from .results.find import Past
 from .results.fitted_sampler import sampled_levels
 from .results.measure import METHODS
 from .results.result import answers, joined
-from .results.saving import waiting
+from .results.save import waiting
 from .results.seed_pictures import pictures_of_seed
 from .results.workflow_levels import carried_by, carry
 
 __all__ = ["AYSOptimize"]
 
-MOST_MORE = 30  # further numbers of steps
-REUSE = ("saved if equal", "measure again")
 OTHER_MODEL = (
     "The guider's model was measured. The one linked to 'model' is another: the schedule is "
     "attached to it, but was not made for it."
@@ -63,8 +60,8 @@ class AYSOptimize(io.ComfyNode):
             display_name="Optimize AYS",
             category=host.scheduler_category(),
             description=(
-                "Finds the noise levels with which your model, with its LoRAs, prompt, guidance "
-                "and sampler, comes closest to what it would paint with many steps. Needs some "
+                "Fits a sampler, or the schedule for one, to your model with its LoRAs, prompt and "
+                "guidance, so that few steps come close to what it would paint in many. Needs some "
                 "minutes once; the result is saved, and 'auto' finds it again for this model."
             ),
             inputs=[
@@ -84,97 +81,9 @@ class AYSOptimize(io.ComfyNode):
                     "only. Encoded images are used as example data. With denoise below 1, or with "
                     "a noise mask: the image to start from.",
                 ),
-                io.Int.Input(
-                    "budget",
-                    default=1000,
-                    min=0,
-                    max=10_000_000,
-                    step=100,  # of the arrows: our page extension takes any number that is typed
-                    tooltip="How many model calls to spend. 1000 take about as long as fifty "
-                    "images of 20 steps: with cfg, too, each call is one step of an image. More "
-                    "calls give a better and surer result.",
-                ),
-                io.Float.Input(
-                    "minutes",
-                    default=0.0,
-                    min=0.0,
-                    max=10_000.0,
-                    step=1.0,  # of the arrows, as above
-                    round=0.01,
-                    tooltip="The most minutes to spend, also on all of more_steps together; 0: no "
-                    "limit. When time is short, fewer schedules are tried and the best one so far "
-                    "is taken. For a surer choice, queue again with more minutes.",
-                ),
-                seed_input(
-                    "Where the seeds that are measured on begin. The same seed gives "
-                    "the same schedule; there is no need to change it, unless several machines "
-                    "measure one model: give each its own."
-                ),
-                io.Combo.Input(
-                    "method",
-                    options=list(METHODS),
-                    default="measured",
-                    tooltip="'measured': many candidate schedules, yours among them, are run and "
-                    "the one closest to the fine-step result wins. 'paper (KLUB)': only the "
-                    "schedules of the paper's own search, stopped early by the same measure.",
-                ),
-                io.Combo.Input(
-                    "reuse",
-                    options=list(REUSE),
-                    default=REUSE[0],
-                    tooltip="'saved if equal': if a result for exactly these inputs is saved, "
-                    "take it at once. 'measure again': always measure, every time it is queued.",
-                ),
-                io.String.Input(
-                    "name",
-                    default="",
-                    tooltip="The name in the schedule drop-downs. Empty: made from checkpoint, "
-                    "LoRAs, sampler, steps and cfg.",
-                ),
+                *search_inputs(list(METHODS)),
                 *exact_inputs(),
-                io.String.Input(
-                    "more_steps",
-                    default="",
-                    optional=True,
-                    tooltip="Also optimise for these numbers of steps, for example '5, 8, 20'. "
-                    "Each costs the budget again and is saved under a name of its own.",
-                ),
-                io.Model.Input(
-                    "second_model",
-                    optional=True,
-                    tooltip="A model that goes on where 'model' stops, with the same prompts and "
-                    "cfg: the low-noise expert of Wan 2.2, for example. Set boundary_step too.",
-                ),
-                io.Guider.Input(
-                    "second_guider",
-                    optional=True,
-                    tooltip="Instead of second_model: a guider with the second model, its own "
-                    "prompts and cfg. The SDXL refiner needs it.",
-                ),
-                io.Int.Input(
-                    "boundary_step",
-                    default=0,
-                    min=0,
-                    max=MOST_STEPS,
-                    optional=True,
-                    tooltip="With a second model: after how many of the steps it takes over when "
-                    "you sample with the scheduler 'simple'. The noise level there is kept; the "
-                    "report says after how many steps of the optimised schedule it comes.",
-                ),
-                AYS_PROFILE.Input(
-                    "profile",
-                    optional=True,
-                    tooltip="What several machines have measured of this very model, prompts, cfg "
-                    "and latent, from Merge AYS Profiles. Then no profile is measured here, and "
-                    "its calls are spent on the rest.",
-                ),
-                io.Vae.Input(
-                    "vae",
-                    optional=True,
-                    tooltip="Link a VAE to see what is gained: one seed with the best standard "
-                    "choice at these steps, with the result, and in many steps. Takes no model "
-                    "call.",
-                ),
+                *further_inputs(),
                 *prompts_inputs(),
             ],
             outputs=[
@@ -219,7 +128,7 @@ class AYSOptimize(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, reuse: str, **_: Any) -> Any:
         """'measure again' runs every time it is queued, and so does what is not saved yet."""
-        return float("nan") if reuse == REUSE[1] or waiting() else ""
+        return float("nan") if reuse == ANEW or waiting() else ""
 
     @classmethod
     @within_limits
@@ -253,7 +162,7 @@ class AYSOptimize(io.ComfyNode):
         """Measure, or take the saved results; attach the schedule, and report."""
         # A workflow may write 7 where the widget writes 7.0: they are the same request.
         cfg, denoise = float(cfg), float(denoise)
-        counts = [steps, *_more(more_steps, steps)]
+        counts = [steps, *more_counts(more_steps, steps)]
         host.store().check_name(name)
         progress = host.Progress(cls.hidden.unique_id, budget, len(counts), minutes)
         further = further_prompts(clip, prompts, positive, guider, second_guider)
@@ -271,18 +180,10 @@ class AYSOptimize(io.ComfyNode):
             profile = fitting_profile(profile, request)
             request = replace(request, profile=profile.profile.digest)
         loaded_from = host.loaded_from(cls.hidden.dynprompt, cls.hidden.unique_id)
-        tasks = [
-            Task(
-                guided,
-                replace(request, steps=count),
-                _named(name, count, steps),
-                profile,
-                loaded_from,
-            )
-            for count in counts
-        ]
-        place = cls.hidden.unique_id, cls.hidden.extra_pnginfo
-        past = Past(host.store(), carried_by(*place), again=reuse == REUSE[1])
+        first = Task(guided, request, name.strip(), profile, loaded_from)
+        tasks = [first, *(_with_steps(first, count) for count in counts[1:])]
+        carrier = cls.hidden.unique_id, cls.hidden.extra_pnginfo
+        past = Past(host.store(), carried_by(*carrier), again=reuse == ANEW)
         found = answers(tasks, past, progress)
         answer = joined(found)
         text = _text(answer, counts[len(found) :], model, host.model_of(guider))
@@ -290,8 +191,8 @@ class AYSOptimize(io.ComfyNode):
         text += f"\n\n{missing}" if missing else ""
         # The report is in the history too, for clients that link nothing to its output.
         more = [further.saved for further in found[1:]]
-        shown: dict[str, Any] = {"text": [text], **carry(*place, answer.saved, more=more)}
-        plot = plot_schedules(*plotted(answer.saved, tasks[0].given))
+        shown: dict[str, Any] = {"text": [text], **carry(*carrier, answer.saved, more=more)}
+        plot = plot_schedules(*plotted(answer.saved, first.given))
         drawings = [image for image in (seed_pictures, plot) if image is not None]
         if drawings:
             shown |= preview(below(*drawings), cls)
@@ -299,10 +200,10 @@ class AYSOptimize(io.ComfyNode):
         return io.NodeOutput(attached, sampled_levels(answer.saved), text, second, ui=shown)
 
 
-def _named(name: str, count: int, steps: int) -> str:
-    """The typed name of the result for one of several numbers of steps; empty if none is typed."""
-    name = name.strip()
-    return f"{name}, {count} steps" if name and count != steps else name
+def _with_steps(task: Task, count: int) -> Task:
+    """The same task at another number of steps, which its name tells if one was typed."""
+    name = f"{task.name}, {count} steps" if task.name else ""
+    return replace(task, request=replace(task.request, steps=count), name=name)
 
 
 def _text(answer: Answer, left_out: Sequence[int], model: Any, measured: Any) -> str:
@@ -331,30 +232,6 @@ def _attached(
     if second is None:
         return attached, attached
     return attached, host.attach(second.model_patcher, saved.schedule, measured, saved.samplers)
-
-
-def _more(text: str, steps: int) -> list[int]:
-    """The numbers of steps in a text, each once, without those that are optimised anyway.
-
-    Raises ValueError for anything but whole numbers from 1 to 1000, and for very many.
-
-    >>> _more("5, 8 20, 8", 20)
-    [5, 8]
-    """
-    words = text.replace(",", " ").replace(";", " ").split()
-    counts = [int(word) if word.isascii() and word.isdigit() else 0 for word in words]
-    if not all(1 <= count <= MOST_STEPS for count in counts):
-        raise ValueError(
-            f"more_steps was {shortened(text)}: give whole numbers of steps from 1 to "
-            f"{MOST_STEPS}, separated by commas, for example '5, 8, 20', or leave it empty."
-        )
-    more = [count for count in dict.fromkeys(counts) if count != steps]
-    if len(more) > MOST_MORE:
-        raise ValueError(
-            f"more_steps has {len(more)} numbers of steps: give at most {MOST_MORE}, because each "
-            "takes the budget again."
-        )
-    return more
 
 
 def _other_model(model: Any, measured: Any, identity: str | None) -> bool:

@@ -35,7 +35,7 @@ class AYSScheduler(io.ComfyNode):
                 io.Model.Input(
                     "model",
                     tooltip="The model that will be sampled, with its LoRAs: 'auto' looks for the "
-                    "schedule saved for it, and presets are fitted to its noise levels.",
+                    "schedule saved for it, and published tables are fitted to its noise levels.",
                 ),
                 schedule_input(),
                 io.Int.Input(
@@ -88,10 +88,10 @@ class AYSScheduler(io.ComfyNode):
             raise ValueError(
                 f"'denoise' was {denoise:g}: give 0, or a number from {LEAST_DENOISE:g} to 1."
             )
-        place = cls.hidden.unique_id, cls.hidden.extra_pnginfo
-        carried = next(iter(carried_by(*place)), None)
+        carrier = cls.hidden.unique_id, cls.hidden.extra_pnginfo
+        carried = next(iter(carried_by(*carrier)), None)
         choice = choose(model, schedule, steps=steps, carried=carried)
         host.show_text(cls.hidden.unique_id, choice.why)
         levels = choice.sampled(steps, denoise, denoise_mode)
         sigmas = torch.tensor(levels, dtype=torch.float32)
-        return io.NodeOutput(sigmas, ui=carry(*place, choice.saved, chosen=schedule))
+        return io.NodeOutput(sigmas, ui=carry(*carrier, choice.saved, chosen=schedule))

@@ -18,35 +18,59 @@
     fit/            fitting levels and weights
     judging/        errors of real runs, and the choice by them
     runs/           runs counted, recorded, interrupted, shared out
+    ranks/          one optimisation on several processes of torch.distributed
 
 The mathematics stands in the modules' docstrings; levels always descend.
 """
 
-from .compare import Comparison, compare
+from .compare import Comparison, compare, most_calls
+from .compare_steps import most_calls_to_match
 from .diffusion import gaussian
-from .diffusion.coordinate import FLOW, VE, Coordinate, affine
-from .diffusion.solvers import SOLVERS, Solver, builtin_solver
+from .diffusion.brownian import BrownianPath
+from .diffusion.coordinate import FLOW, FLOW_TOP, VE, Coordinate, OwnLevel, affine, edm_level
+from .diffusion.multistep import TEXTBOOK, Multistep
+from .diffusion.solvers import (
+    CALIBRATED,
+    SOLVERS,
+    Solver,
+    StochasticSolver,
+    builtin_solver,
+    multistep_3,
+)
+from .fit.other_counts import FittedCount
 from .gain import Gain, error_interval
+from .judging.end_points import MANY
 from .judging.judged_solver import JudgedSolver
+from .judging.race import SMALLER
+from .judging.select import Score
 from .optimize import optimize
 from .profile.algorithm_1 import coordinate_search, edm_schedule, subdivide
 from .profile.klub import klub, klub_standard_error
 from .profile.paths import shortest_path
 from .profile.profile import Denoiser, Profile, measure_profile
+from .ranks.exchange import LostRankError, RankError
+from .ranks.ranks import Ranks
 from .result import Result
 from .runs.conditions import Conditions
 from .runs.finish import Deadline, Finish
 from .runs.journal import Journal
 from .runs.meter import DenoiserError, Meter, NotFiniteError
-from .runs.ranks import LostRankError, RankError, Ranks
 from .runs.runner import CONTINUED
 from .session import Known, Session
+from .steps_needed import FEWEST_CLOSE
 
 __all__ = [
+    "CALIBRATED",
     "CONTINUED",
+    "FEWEST_CLOSE",
     "FLOW",
+    "FLOW_TOP",
+    "MANY",
+    "SMALLER",
     "SOLVERS",
+    "TEXTBOOK",
     "VE",
+    "BrownianPath",
     "Comparison",
     "Conditions",
     "Coordinate",
@@ -54,29 +78,38 @@ __all__ = [
     "Denoiser",
     "DenoiserError",
     "Finish",
+    "FittedCount",
     "Gain",
     "Journal",
     "JudgedSolver",
     "Known",
     "LostRankError",
     "Meter",
+    "Multistep",
     "NotFiniteError",
+    "OwnLevel",
     "Profile",
     "RankError",
     "Ranks",
     "Result",
+    "Score",
     "Session",
     "Solver",
+    "StochasticSolver",
     "affine",
     "builtin_solver",
     "compare",
     "coordinate_search",
+    "edm_level",
     "edm_schedule",
     "error_interval",
     "gaussian",
     "klub",
     "klub_standard_error",
     "measure_profile",
+    "most_calls",
+    "most_calls_to_match",
+    "multistep_3",
     "optimize",
     "shortest_path",
     "subdivide",

@@ -5,7 +5,7 @@
    patches, cfg 7, 24 steps of it miss by three times what 8 steps of the best pair do. So it is
    checked against dpmpp_2m, which takes its place where it disagrees by more than dpmpp_2m changes
    between a half and all of the steps. (A third of that is usual, there it is mostly 1 to 7.)
-2. What is likely (fit/bench.py): from which curves a fit ends nearest, and which pairs of textbook
+2. What is likely (fit/likely.py): from which curves a fit ends nearest, and which pairs of textbook
    sampler and curve are likeliest to be hard to beat.
 3. The fit (fit/growing_fit.py): greedy, then joint steps, which need as many noises as steps.
 4. The race (judging/race.py) of what the fit has left and the likeliest pairs, one of Euler's among
@@ -31,8 +31,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from .diffusion.multistep import Multistep
-from .fit.bench import Bench, Source, kept_elements, likeliest
+from .fit.bench import Bench, Source, kept_elements
 from .fit.growing_fit import GrowingFit
+from .fit.likely import Likely, likeliest
 from .fit.other_counts import with_counts
 from .judging.race import SMALLER, Calibrated, Race
 from .plan import FEWEST_RACED, MOST_RACED, PROBED, SCREENED_ON, CalibrationPlan, Grown, Round
@@ -86,7 +87,8 @@ def calibrate(
     kept = kept_elements(source.shape, elements)
     bench = Bench(source, kept, lowest, plan.reference, curves, boundary)
     fit = GrowingFit(bench, told, whole, model_level)
-    work = _Work(bench, plan, fit, Race(bench, earlier or {}, better), longer)
+    likely = Likely(bench)
+    work = _Work(bench, likely, plan, fit, Race(bench, earlier or {}, better), longer)
     needed = None
     try:
         work.do()
@@ -97,7 +99,7 @@ def calibrate(
     found = replace(work.best, needed=needed)
     if found.name in found.pairs or not fit.beside or boundary:  # two models: which step switches?
         return found
-    secants = bench.secants(fit.beside, fit.noises)
+    secants = likely.secants(fit.beside, fit.noises)
     return replace(found, counts=with_counts(secants, found.sampler, bench.drawn, fit.known, whole))
 
 
@@ -107,13 +109,14 @@ class _Work:
     def __init__(
         self,
         bench: Bench,
+        likely: Likely,
         plan: CalibrationPlan,
         fit: GrowingFit,
         race: Race,
         longer: Longer | None,
     ):
-        self.bench, self.plan, self.fit, self.race = bench, plan, fit, race
-        self.longer = longer
+        self.bench, self.likely, self.plan = bench, likely, plan
+        self.fit, self.race, self.longer = fit, race, longer
         self.starts: list[Multistep] = []
         self.ranked: list[str] = []  # pairs, the likeliest first
         self.probed = 0
@@ -124,8 +127,8 @@ class _Work:
         """The best measured so far, else the likeliest pair."""
         if self.race.best is not None:
             return self.race.best
-        pairs = self.bench.pairs
-        name = self.ranked[0] if self.ranked else self.bench.guessed()
+        pairs = self.likely.pairs
+        name = self.ranked[0] if self.ranked else self.likely.guessed()
         return Calibrated(name, name, {}, {name: pairs[name]}, {}, None)
 
     def do(self) -> None:
@@ -145,7 +148,7 @@ class _Work:
 
     def _rank(self, probed: int) -> None:
         """Find what is likely with so many noises probed."""
-        self.starts, self.ranked = self.bench.likely(probed, self.plan.starts)
+        self.starts, self.ranked = self.likely.starts_and_pairs(probed, self.plan.starts)
         self.probed = probed
 
     def _round(self, now: Round) -> None:
@@ -159,6 +162,7 @@ class _Work:
         if not race.count:
             # Where references were in doubt, there may be calls for one fewer.
             race.go_on(min(FEWEST_RACED, now.race) - now.is_last)
+        now = replace(now, noises=self._affordable(now))
         if now.noises > fit.noises or now.joint:
             if fit.last is not None and fit.joint:
                 race.take_instead(SMALLER, fit.last.sampler)
@@ -170,12 +174,30 @@ class _Work:
 
     def _pairs(self, now: Round) -> dict[str, Multistep]:
         """The pairs to race."""
-        names, pairs = self.ranked, self.bench.pairs
+        names, pairs = self.ranked, self.likely.pairs
         if now.screens:
-            self.ranked = self.bench.screened(names, self.plan.screened, SCREENED_ON)
+            self.ranked = self.likely.screened(names, self.plan.screened, SCREENED_ON)
             self.screened = True
         chosen = likeliest(self.ranked, self.plan.pairs, plainest=not self.screened)
         return {name: pairs[name] for name in chosen}
+
+    def _affordable(self, now: Round) -> int:
+        """Noises of a round's greedy fit that there are calls for, whichever pairs were let in."""
+        fit, steps, plan, source = self.fit, self.bench.steps, self.plan, self.bench.source
+        starts = len(self.starts) if now.is_last else 1
+        known = len(self.bench.path_of(1).end)
+
+        def cost(noises: int) -> int:
+            again = (noises - fit.noises) * steps if fit.joint else 0
+            new = max(0, noises - known) * plan.reference
+            return new + noises * starts * steps + again + self.race.count * steps
+
+        def most(calls: int) -> int:
+            left = calls - source.spent
+            fitting = (n for n in range(now.noises, fit.noises, -1) if cost(n) <= left)
+            return next(fitting, fit.noises)
+
+        return source.decide(most)
 
     def _room(self, rows: int, now: Round) -> bool:
         """Whether so many calls may be spent on a fit, beside those of the race."""

@@ -34,7 +34,6 @@ from .profile.candidates import checked_candidate
 from .profile.profile import Denoiser
 from .runs.failures import FURTHER, reason
 from .runs.meter import NotFiniteError
-from .runs.ranks import OneProcess
 from .runs.runner import Runner
 from .session import Session
 from .steps_needed import StepsNeeded
@@ -178,7 +177,7 @@ def compare(
         JudgedSolver.of(solver, denoise),
         shape, sigma_max, sigma_min, steps, coordinate, elements, seed,
     )  # fmt: skip
-    lab = replace(session, journal=None, finish=None).open(problem, 0, OneProcess())
+    lab = replace(session, journal=None, finish=None, ranks=None).open(problem, 0)
     batch = min(BATCH, session.batch_size, noises)
     fine = problem.fine_levels(
         fine_steps(steps, problem.solver.calls_per_step, problem.solver.reference_order)

@@ -117,7 +117,7 @@ def optimize(
     """
     known, session = known or Known(), session or Session()
     alike = sigma_max, sigma_min, steps, solver, budget, seed, method
-    with session.on_all_ranks(*(x for x in alike if isinstance(x, (int, float, str)))) as ranks:
+    with session.agreed(*(x for x in alike if isinstance(x, (int, float, str)))):
         if method not in KNOWN_METHODS:
             raise ValueError(f"method was '{method}': choose one of {list(KNOWN_METHODS)}.")
         problem = Problem(
@@ -126,9 +126,9 @@ def optimize(
         )  # fmt: skip
         coordinate.check_steps(steps, sigma_max)
         known.check(problem)
-        lab = session.open(problem, budget, ranks, known)
+        lab = session.open(problem, budget, known)
         if problem.solver.name == CALIBRATED:
-            check_calibration(method, ranks.size)
+            check_calibration(method, session.processes.size)
             return calibrated(lab, *given_candidates(candidates, problem), session, known)
         given, left_out = given_candidates(candidates, problem)
         whole_plan = Plan.of(
@@ -137,7 +137,7 @@ def optimize(
             method=method,
             profile_given=known.profile is not None,
             batch_size=session.batch_size,
-            least_batch=max(session.least_batch, ranks.size),
+            least_batch=max(session.least_batch, session.processes.size),
         ).checked(budget, session.spent)
 
         plan, references, tracked = first_references(whole_plan, lab)

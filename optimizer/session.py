@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,7 @@ from .runs.failures import Failures
 from .runs.finish import Finish
 from .runs.journal import Journal
 from .runs.ledger import Ledger
-from .runs.ranks import OneProcess, Ranks
+from .runs.processes import OneProcess, Processes
 from .runs.record import Record
 
 __all__ = ["Better", "Known", "Lab", "Progress", "Session"]
@@ -111,37 +111,38 @@ class Session:
     better: Better | None = None
     journal: Journal | None = None
     finish: Finish | None = None
-    ranks: Ranks | None = None
+    ranks: Processes | None = None
     spent: int = 0
     batch_size: int = 16
     least_batch: int = 1
 
-    @contextmanager
-    def on_all_ranks(self, *arguments: object) -> Iterator[Ranks | OneProcess]:
-        """The processes that share the work, around the whole of it.
+    @property
+    def processes(self) -> Processes:
+        """Those that share the work: perhaps this one alone."""
+        return self.ranks or OneProcess()
 
-        arguments: what has to be the same on all of them, as numbers and words
+    def agreed(self, *arguments: object) -> AbstractContextManager[None]:
+        """Around one optimisation by all processes.
+
+        arguments: what has to be the same in all of them, as numbers and words
         """
-        ranks = self.ranks or OneProcess()
         told = [self.spent, self.batch_size, self.least_batch]
-        with ranks.whole(repr([*arguments, *told])):
-            yield ranks
+        return self.processes.agreed(repr([*arguments, *told]))
 
-    def open(
-        self, problem: Problem, budget: int, ranks: Ranks | OneProcess, known: Known | None = None
-    ) -> Lab:
+    def open(self, problem: Problem, budget: int, known: Known | None = None) -> Lab:
         """Open the laboratory in which one problem is measured."""
         profile = None if known is None else known.profile
-        journal, finish = ranks.shared(self.journal, self.finish)
+        processes = self.processes
+        journal, finish = processes.shared(self.journal, self.finish)
         ledger = Ledger(budget - self.spent, problem.solver.meter, finish)
         about = ""
         if profile is not None:
             about = f"with profile {profile.digest}, "
             ledger.charge({"profile": 0})
-            ranks.keep(profile)
-        record = Record(journal, ledger, ranks, about)
+            processes.keep(profile)
+        record = Record(journal, ledger, processes, about)
         leader = Leader(self.better)
-        return Lab(problem, ledger, record, Failures(), leader, ranks, self.progress)
+        return Lab(problem, ledger, record, Failures(), leader, processes, self.progress)
 
 
 class Leader:
@@ -161,12 +162,12 @@ class Leader:
 class Lab:
     """The laboratory in which one problem is measured.
 
-    ledger:   rows spent and left
-    record:   what was measured
-    failed:   schedules whose runs came out as NaN or infinity
-    leader:   the best schedule so far
-    ranks:    that share the work
-    progress: who is told of it
+    ledger:    rows spent and left
+    record:    what was measured
+    failed:    schedules whose runs came out as NaN or infinity
+    leader:    the best schedule so far
+    processes: that share the work
+    progress:  who is told of it
     """
 
     problem: Problem
@@ -174,13 +175,12 @@ class Lab:
     record: Record
     failed: Failures
     leader: Leader
-    ranks: Ranks | OneProcess
+    processes: Processes
     progress: Progress | None
 
     def ask(self) -> None:
-        """Ask a limit what it leaves; on several ranks, between the runs of batches only."""
-        if not self.ranks.apart:
-            self.ledger.ask()
+        """Ask a limit what it leaves."""
+        self.ledger.ask()
 
     def tell(self, phase: str) -> None:
         """Report progress, and ask a limit."""

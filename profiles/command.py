@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ..schedules import SavedSchedule
-from ..schedules.names import printable, reason, visible
-from ..schedules.store.atomic_write import put
-from ..schedules.store.files import LONGEST_NAME, SAFETENSORS, one_line
-from ..schedules.store.saved_schedule import read_saved, to_bytes
-from .account import account
-from .measured import MeasuredProfile
-from .merge import merge
-from .result import as_result
+from ..schedules import SavedSchedule, printable, reason, visible
+from ..schedules.store import (
+    LONGEST_NAME,
+    SAFETENSORS,
+    atomic_write,
+    one_line,
+    read_saved,
+    to_bytes,
+)
+from .measured_profile import MeasuredProfile
+from .merge import account, as_result, merge
 
 __all__ = ["main"]
 
@@ -81,7 +83,7 @@ def _merged(files: Sequence[Path], output: Path, name: str | None, same_prompts:
     parts = [MeasuredProfile.of(saved, file) for saved, file in zip(results, shown, strict=True)]
     merged = merge(parts, name, same_prompts=same_prompts)
     report = account(merged)
-    put(output, to_bytes(as_result(merged, results, name, report)))
+    atomic_write.put(output, to_bytes(as_result(merged, results, name, report)))
     return f"{report}\nWritten as '{name}' to {to}."
 
 

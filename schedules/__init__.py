@@ -19,19 +19,30 @@ host or the optimizer.
 
 from __future__ import annotations
 
+from . import calibrated_steps
 from .calibrated_sampler import CalibratedSampler
-from .curves import CURVES, NoiseTable, discrete_table, edm_table, flow_table, hand_made
+from .curves import (
+    CURVES,
+    NoiseTable,
+    discrete_table,
+    edm_table,
+    flow_table,
+    hand_made,
+    time_uniform,
+)
+from .names import printable, reason, visible
 from .on_model import are_timesteps, on_model
 from .presets import PRESETS, preset, preset_for_model
 from .resample import at_steps, extend_up, levels_at, log_linear, starting_at, with_denoise
 from .schedule import Provenance, Schedule
-from .store.saved_schedule import SavedSchedule
-from .store.store import Store
-from .store.unfinished import Unfinished
+from .store import SavedSchedule, Store, Unfinished
+from .to_text import PLAIN, TOOLS, paste_hint, paste_text
 
 __all__ = [
     "CURVES",
+    "PLAIN",
     "PRESETS",
+    "TOOLS",
     "CalibratedSampler",
     "NoiseTable",
     "Provenance",
@@ -41,6 +52,7 @@ __all__ = [
     "Unfinished",
     "are_timesteps",
     "at_steps",
+    "calibrated_steps",
     "discrete_table",
     "edm_table",
     "extend_up",
@@ -49,8 +61,14 @@ __all__ = [
     "levels_at",
     "log_linear",
     "on_model",
+    "paste_hint",
+    "paste_text",
     "preset",
     "preset_for_model",
+    "printable",
+    "reason",
     "starting_at",
+    "time_uniform",
+    "visible",
     "with_denoise",
 ]

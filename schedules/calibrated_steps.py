@@ -7,21 +7,21 @@ oldest that is: on exact mixtures of six kinds a half to a tenth of the error of
 for the last step alone, where it makes no difference; with weights of its own a run that begins
 inside has a quarter of that from an image, and 0.7 where it goes on with another run's state.
 
-All other steps are of DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095): the model is told the
-level that x is at, the weights are (1 + c, -c) with c = h_i / 2 h_{i-1}, h the step in -log t, and
-(1) at the start and in the end.
+All other steps are those of a textbook sampler: the model is told the level that x is at.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from .calibrated_sampler import CalibratedSampler
 
 __all__ = ["Step", "keeps", "planned"]
+
+Textbook = Callable[[Sequence[float]], Sequence[Sequence[float]]]  # weights of steps, by levels
 
 SAME = 1e-5  # by which a level may differ from a fitted one, relative: less is rounding
 
@@ -44,17 +44,24 @@ class Step:
     begun: bool = False
 
 
-def planned(levels: Sequence[float], samplers: Sequence[CalibratedSampler]) -> list[Step]:
+def planned(
+    levels: Sequence[float], samplers: Sequence[CalibratedSampler], textbook: Textbook
+) -> list[Step]:
     """The steps of a run: those of the sampler that was fitted to most of them, else textbook.
 
+    Of samplers that were fitted to as many, one that was fitted fully comes before weights alone.
+
+    >>> euler = lambda levels: [[1.0]] * (len(levels) - 1)
     >>> fitted = CalibratedSampler((9.0, 3.0, 0.0), (9.0, 3.1), ((1.1,), (1.5, -0.5)))
-    >>> [(step.told, step.row) for step in planned([9.0, 3.0, 0.0], [fitted])]
+    >>> [(step.told, step.row) for step in planned([9.0, 3.0, 0.0], [fitted], euler)]
     [(9.0, (1.1,)), (3.1, (1.5, -0.5))]
-    >>> [(step.told, step.row) for step in planned([3.0, 0.0], [fitted])]
+    >>> [(step.told, step.row) for step in planned([3.0, 0.0], [fitted], euler)]
     [(3.1, (1.0,))]
     """
-    plans = [_with(levels, sampler) for sampler in samplers] or [_all_textbook(levels)]
-    return max(plans, key=lambda steps: sum(step.fitted for step in steps))
+    rows = zip(levels[:-1], textbook(levels), strict=False)
+    steps = [Step(told, tuple(row)) for told, row in rows]
+    plans = [_with(levels, steps, sampler) for sampler in samplers] or [steps]
+    return max(plans, key=_fitted_ones)
 
 
 def keeps(sampler: CalibratedSampler) -> bool:
@@ -64,42 +71,43 @@ def keeps(sampler: CalibratedSampler) -> bool:
     return at_level and all(math.isclose(sum(row), 1.0, rel_tol=1e-9) for row in last)
 
 
-def _with(levels: Sequence[float], sampler: CalibratedSampler) -> list[Step]:
+def _with(levels: Sequence[float], steps: Sequence[Step], sampler: CalibratedSampler) -> list[Step]:
     """The steps of a run with what one sampler has for them."""
-    steps = _all_textbook(levels)
-    places = [_step_between(sampler, level, following) for level, following in pairwise(levels)]
+    steps = list(steps)
+    matches = [_step_between(sampler, level, following) for level, following in pairwise(levels)]
     history = 0  # how many fitted steps in a row
-    for i, place in enumerate(places):
-        if place is None:
+    for i, k in enumerate(matches):
+        if k is None:
             continue
-        goes_on = i > 0 and places[i - 1] == place - 1
-        goes_on_after = i + 1 < len(places) and places[i + 1] == place + 1
+        goes_on = i > 0 and matches[i - 1] == k - 1
+        goes_on_after = i + 1 < len(matches) and matches[i + 1] == k + 1
         history = history + 1 if goes_on else 1
-        row = _row(sampler, place, place + 1 - history)
+        row = _row(sampler, k, k + 1 - history)
         whole = len(row) <= history
-        alone = len(places) > 1 and not goes_on and not goes_on_after
+        alone = len(matches) > 1 and not goes_on and not goes_on_after
         if not alone:  # one among others was fitted to what is not beside it
             steps[i] = Step(
-                sampler.told[place],
+                sampler.told[k],
                 _folded(row, history),
                 True,
                 whole,
                 sampler.weights_only,
-                len(sampler.weights[place]) > history,
+                len(sampler.weights[k]) > history,
             )
     return steps
 
 
-def _row(sampler: CalibratedSampler, place: int, begun: int) -> tuple[float, ...]:
+def _fitted_ones(steps: Sequence[Step]) -> tuple[int, int]:
+    """How many steps are fitted ones, and how many of these not by their weights alone."""
+    fitted = [step for step in steps if step.fitted]
+    return len(fitted), sum(not step.weights_only for step in fitted)
+
+
+def _row(sampler: CalibratedSampler, k: int, begun: int) -> tuple[float, ...]:
     """The weights of a step of a run that has begun at another."""
     if begun and sampler.restarts:
-        return sampler.restarts[begun - 1][place - begun]
-    return sampler.weights[place]
-
-
-def _all_textbook(levels: Sequence[float]) -> list[Step]:
-    """The steps of DPM-Solver++(2M)."""
-    return [Step(s, _textbook(levels[max(0, i - 1) : i + 2])) for i, s in enumerate(levels[:-1])]
+        return sampler.restarts[begun - 1][k - begun]
+    return sampler.weights[k]
 
 
 def _step_between(sampler: CalibratedSampler, level: float, following: float) -> int | None:
@@ -117,11 +125,3 @@ def _folded(row: Sequence[float], history: int) -> tuple[float, ...]:
     kept = list(row[:history])
     kept[-1] += sum(row[history:])
     return tuple(kept)
-
-
-def _textbook(levels: Sequence[float]) -> tuple[float, ...]:
-    """The weights of DPM-Solver++(2M) for the last of one or two steps."""
-    if len(levels) < 3 or 0.0 in levels or levels[0] == levels[1]:
-        return (1.0,)
-    c = math.log(levels[1] / levels[2]) / (2.0 * math.log(levels[0] / levels[1]))
-    return 1.0 + c, -c

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageSequence
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NODE_ID = re.compile(r'node_id="(\w+)"')
 LINK = re.compile(r"""\]\(([^)#\s]+)|(?:src|href)="([^"#]+)""")
 PLACE = re.compile(r"\]\(([^)#\s]*)#([^)\s]+)\)")
-LARGEST = 200_000  # bytes of a picture
+LARGEST = {".png": 200_000, ".jpg": 200_000, ".gif": 2_000_000}  # bytes of a picture
 README_WORDS, README_WITH_DIGITS = 1300, 0.04
 HELP_WORDS = 400
 PAGES = [
@@ -99,8 +100,16 @@ def test_what_a_page_links_to_is_there_and_no_picture_is_large(page: Path) -> No
     for target in targets(page):
         path = page.parent / target
         assert path.exists(), target
-        if path.suffix in (".png", ".jpg"):
-            assert path.stat().st_size <= LARGEST, target
+        if path.suffix in LARGEST:
+            assert path.stat().st_size <= LARGEST[path.suffix], target
+
+
+def test_the_moving_picture_moves_for_half_a_minute_at_most_and_repeats() -> None:
+    with Image.open(REPOSITORY / "docs" / "img" / "moving.gif") as film:
+        assert film.n_frames > 50
+        assert film.info["loop"] == 0
+        shown = [frame.info["duration"] for frame in ImageSequence.Iterator(film)]
+    assert 10_000 < sum(shown) <= 30_000
 
 
 def test_docstrings_open_with_a_verb_or_a_noun() -> None:

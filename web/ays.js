@@ -1,5 +1,5 @@
 /**
- * The page extension of Align Your Steps: a button "Finish now", what nodes say,
+ * The page extension of Align Your Steps: buttons, what nodes say,
  * levels that travel with the workflow, and a sidebar tab with the saved schedules.
  *
  * The host imports this file, and every other .js file below web/, as a module of its own: only
@@ -11,6 +11,7 @@ import { carryInstances, carryLevels } from "./ays/carried.js";
 import { addFinishButton } from "./ays/finish.js";
 import { noteOffered } from "./ays/nodes.js";
 import { takeAsTyped } from "./ays/numbers.js";
+import { addPairs, noteChoices } from "./ays/pairs.js";
 import { schedulesTab } from "./ays/panel.js";
 import { showOutputs } from "./ays/preview.js";
 import { makeRoom } from "./ays/room.js";
@@ -45,12 +46,14 @@ app.registerExtension({
 
   beforeRegisterNodeDef(_nodeType, definition) {
     noteOffered(definition);
+    noteChoices(definition);
   },
 
   nodeCreated(node) {
     if (!isOurs(node)) return;
     makeRoom(node);
     takeAsTyped(node);
+    if (node.comfyClass === "AYSCompare") addPairs(node);
     if (MEASURING.has(node.comfyClass)) addFinishButton(node);
     if (CARRYING.has(node.comfyClass)) carryLevels(node, refresh);
     addText(node);

@@ -1,17 +1,22 @@
 """Emoji of the same seeds by four samplers, one below the other, for a person to look at.
 
-    python -m align_your_steps.benchmarks.emoji.strip --labels 4 --steps 6 8
+    python -m align_your_steps.benchmarks.emoji.strip --labels 2 4 8 --count 3 --steps 6 8 5
 
 Rows: a usual choice (dpmpp_2m, karras); the textbook pair of least mean error in hindsight, on
 noise that nothing was fitted on; the calibrated sampler, fitted to the class with --budget calls;
 and many steps. The seeds are 0, 1, 2, …, for every class of --labels. Prints the errors of the
-same on the held-out noise, and keeps them beside the picture. Of several --steps the picture is of
-the first.
+same on the held-out noise, and keeps them beside the picture: of every class, number of steps and
+fit, whose seeds --fits are. The picture is of the first --steps and the first fit.
+
+    python -m align_your_steps.benchmarks.emoji.strip --drawn
+
+draws held-out emoji of every class instead, as training sees them.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,13 +30,14 @@ from torch import Tensor
 from ...optimizer.diffusion.multistep import Multistep
 from ..calibrated import Bench, network
 from ..record import RESULTS
-from .data import NAMES, to_pixels
+from .data import HELD_OUT, NAMES, emoji, to_pixels
 
 __all__ = ["CFG", "draw", "main", "measure"]
 
 CFG, USUAL, MANY = 3.0, "dpmpp_2m karras", 40
+DRAWN = Path(__file__).with_name("drawn.png")
 SCALE, GAP, BORDER, TEXT = 4, 12, 240, 24  # pixels of the picture
-INK, COLOURS = (40, 40, 40), 128
+INK, COLOURS = (40, 40, 40), 256
 
 
 def seeds(count: int, shape: Sequence[int]) -> Tensor:
@@ -40,9 +46,11 @@ def seeds(count: int, shape: Sequence[int]) -> Tensor:
     return torch.stack([torch.randn(*shape, generator=source) for source in sources])
 
 
-def measure(bench: Bench, steps: int, budget: int) -> tuple[dict[str, Multistep], dict[str, Any]]:
+def measure(
+    bench: Bench, steps: int, budget: int, fit: int
+) -> tuple[dict[str, Multistep], dict[str, Any]]:
     """The samplers of the four rows, and what is known of their errors on held-out noise."""
-    found, calls = bench.calibrated(steps, budget)
+    found, calls = bench.calibrated(steps, budget, fit)
     pair, best = bench.best(steps)
     textbooks = bench.samplers(steps)
     rows = {
@@ -54,11 +62,13 @@ def measure(bench: Bench, steps: int, budget: int) -> tuple[dict[str, Multistep]
     errors = {name.replace("\n", " "): bench.errors(one) for name, one in rows.items()}
     ours = bench.errors(found.sampler)
     return rows, {
-        "steps": steps, "calls": calls, "winner": found.name, "pair": pair,
+        "steps": steps, "fit": fit, "calls": calls, "pair": pair,
         "errors": {name: float(some.mean()) for name, some in errors.items()},
         "ratio": float(ours.mean() / best.mean()),
+        "typical": float((ours.log() - best.log()).mean().exp()),
         "improved": float((ours < best).double().mean()),
         "noises": len(ours),
+        **bench.told(found, ours),
     }  # fmt: skip
 
 
@@ -87,25 +97,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--labels", type=int, nargs="+", default=(4,), help="classes, 0 ... 9")
     parser.add_argument("--steps", type=int, nargs="+", default=(6, 8))
+    parser.add_argument("--fits", type=int, nargs="+", default=(0,), help="seeds of calibrations")
     parser.add_argument("--budget", type=int, default=1000)
     parser.add_argument("--count", type=int, default=8, help="seeds of each class")
     parser.add_argument("--output", type=Path, default=RESULTS / "emoji.png")
+    parser.add_argument("--noises", type=int, default=64, help="held out, at most")
+    parser.add_argument("--drawn", action="store_true", help="draw what training sees")
     given = parser.parse_args(arguments)
+    if given.drawn:
+        source = torch.Generator().manual_seed(HELD_OUT)
+        images = emoji(given.count, source)[0].split(given.count)
+        draw(DRAWN, dict(zip(NAMES, images, strict=True)))
+        return
     torch.set_num_threads(1)
+    benches = {label: network("emoji", CFG, label) for label in given.labels}
     pictures: dict[str, list[Tensor]] = {}
     told = []
-    for label in given.labels:
-        bench = network("emoji", CFG, label)
-        for steps in given.steps:
-            rows, figures = measure(bench, steps, given.budget)
-            told.append({"class": NAMES[label], **figures})
-            print(json.dumps(told[-1]), flush=True)
-            if steps == given.steps[0]:
-                for name, sampler in rows.items():
-                    images = sampler(bench.denoise, seeds(given.count, bench.shape))
-                    pictures.setdefault(name, []).append(images)
-                draw(given.output, {name: torch.cat(some) for name, some in pictures.items()})
-            given.output.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n")
+    for steps, fit, label in itertools.product(given.steps, given.fits, given.labels):
+        bench = benches[label]
+        bench.noise = bench.noise[: given.noises]
+        rows, figures = measure(bench, steps, given.budget, fit)
+        told.append({"class": NAMES[label], **figures})
+        print(json.dumps(told[-1]), flush=True)
+        given.output.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n")
+        if (steps, fit) == (given.steps[0], given.fits[0]):
+            for name, sampler in rows.items():
+                images = sampler(bench.denoise, seeds(given.count, bench.shape))
+                pictures.setdefault(name, []).append(images)
+            draw(given.output, {name: torch.cat(some) for name, some in pictures.items()})
 
 
 if __name__ == "__main__":

@@ -74,20 +74,19 @@ def _train(network: str, images: Tensor, labels: Tensor, steps: int, seed: int =
 def main() -> None:
     """Train all, keep them, and tell how good they are."""
     from ..digits.data import digits
-    from ..emoji.data import augmented, emoji
+    from ..emoji.data import HELD_OUT, emoji
     from ..patches.data import crops
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=CHANNELS, default=tuple(CHANNELS))
     chosen = parser.parse_args().networks
     torch.set_num_threads(1)
-    source = torch.Generator().manual_seed(10)
     data = {
         "digits": lambda: (digits(held_out=False), digits(held_out=True), 1500),
         "patches": lambda: (crops(10_000, 10), crops(2000, 11, held_out=True), 1000),
         "emoji": lambda: (
-            augmented(*emoji(), 10_000, source),
-            augmented(*emoji(held_out=True), 2000, source),
+            emoji(1000, torch.Generator().manual_seed(10)),
+            emoji(200, torch.Generator().manual_seed(HELD_OUT)),
             1000,
         ),
     }

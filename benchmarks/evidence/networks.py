@@ -11,6 +11,7 @@ from torch import Tensor
 from ..digits.data import digits
 from ..digits.network import load_digits
 from ..edm import EDMDenoiser, channels_last
+from ..emoji.data import HELD_OUT, emoji
 from ..emoji.network import load_emoji
 from ..patches.data import crops
 from ..patches.network import load_patches
@@ -26,7 +27,7 @@ class Network:
     """A network, and the grid of cells that it is measured on.
 
     load:    the trained model
-    real:    pictures of a class that training has not seen, [N, C, H, W]; none: too few
+    real:    pictures of a class that training has not seen, [N, C, H, W]
     noises:  held-out initial noises that schedules are compared on
     truths:  fine-step pictures that distributions are compared with
     oss_noises: on which OSS searches, one by one
@@ -52,8 +53,8 @@ def _real_patches(label: int) -> Tensor:
     return crops(256, 12, held_out=True, photograph=label)[0]
 
 
-def _real_emoji(_: int) -> Tensor:
-    return torch.empty(0, 3, 32, 32)  # a dozen of a class at most are too few for a covariance
+def _real_emoji(label: int) -> Tensor:
+    return emoji(256, torch.Generator().manual_seed(HELD_OUT), label=label)[0]
 
 
 def _digits() -> EDMDenoiser:

@@ -6,7 +6,7 @@ model.py        a model's noise levels, the host's own schedules
 families.py     a model's family: its published table, whether it can be measured
 samplers.py     which sampler judges schedules, and what its reference is
 reference.py    the sampler of the reference runs
-distilled.py    what to tell users of models distilled to few steps
+distillation.py what to tell users of models distilled to few steps
 guidance.py     a GUIDER that can be watched, and what may be assumed of it
 guided_model.py a MODEL with its guidance, bound to the optimiser
 watch.py        a GUIDER that is run, its calls counted, checked and remembered
@@ -19,18 +19,22 @@ misfit.py       what to tell when a model does not take what is linked
 memory.py       how many latents fit into the device at once
 pair.py         two of them that share a sampling run
 identity.py     the digest that tells models apart
+digests.py      digests of nested values
+model_digest.py those of a MODEL and of a network in a patch
+stable_parts.py what of an object lasts from run to run
+leaves.py       plain values and tensors as bytes
 run_state.py    what patches remember of their runs
 neighbours.py   our names beside packs that have lists of their own
 own_weights.py  a model's unpatched weights
 beside_weights.py what a network answers by, beside its weights
 attributes.py   what an object holds
 sources.py      the source of functions
-loaded.py       which files a model was loaded from
+model_files.py  which files a model was loaded from
 latents.py      what a LATENT means to an optimisation
 tensors.py      what of a tensor can be read
 console.py      log lines that every console can print
 environment.py  folders, menu category
-running.py      what the host runs at the moment
+execution.py    what the host runs at the moment
 progress.py     the bar and the text under a node, "Finish now"
 routes.py       the HTTP routes
 questions.py    what a request to them may bring
@@ -38,19 +42,19 @@ questions.py    what a request to them may bring
 
 from .calibrated_sampler import SAMPLER_NAME, register_sampler
 from .console import make_logs_printable
-from .distilled import distilled_warning
+from .distillation import distilled_warning
 from .environment import (
     register_folders,
     scheduler_category,
     store,
     unfinished_folder,
 )
+from .execution import call_with_prompts, running_node
 from .families import family, refuse_frames
 from .guidance import model_of
 from .guided_model import GuidedModel, make_guider
 from .identity import comparable_digest, guidance_digest, is_comparable, model_identity
 from .latents import LatentUse, first_noise, latent_use
-from .loaded import loaded_from
 from .model import (
     NoiseLevels,
     host_schedule,
@@ -61,13 +65,13 @@ from .model import (
     simple_schedule,
     start_level,
 )
+from .model_files import loaded_from
 from .neighbours import accept_copies, register_names
 from .pair import GuidedPair, boundary_level, pair_levels, with_model
 from .pictures import decoded
 from .progress import Progress, calls_by_phase, show_text
 from .prompts import encoded
 from .routes import add_routes
-from .running import call_with_prompts, running_node
 from .samplers import JudgedSampler, judged_sampler, sampler_names
 from .scheduler import (
     SCHEDULER_NAME,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from ...schedules.names import printable
+from ...schedules import printable
 
 __all__ = ["make_logs_printable"]
 

@@ -18,9 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...optimizer import Conditions, JudgedSolver
-from ...optimizer.diffusion.coordinate import edm_level
-from ...optimizer.diffusion.solvers import CALIBRATED
+from ...optimizer import CALIBRATED, Conditions, JudgedSolver, edm_level
 from . import probes
 from .latents import LatentUse
 from .memory import largest_batch

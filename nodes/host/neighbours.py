@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .calibrated_sampler import SAMPLER_NAME, register_sampler
-from .running import call_with_prompts
+from .execution import call_with_prompts
 from .scheduler import SCHEDULER_NAME, register_scheduler
 
 __all__ = ["accept_copies", "register_names"]

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...optimizer.diffusion.solvers import multistep_3
+from ...optimizer import multistep_3
 from .model import NoiseLevels
 
 __all__ = ["reference_sampler"]

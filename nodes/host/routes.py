@@ -30,11 +30,20 @@ from typing import Any
 
 from aiohttp import web
 
-from ...schedules.store.files import JSON, SAFETENSORS, Entry, content_of, one_line, slug
-from ...schedules.store.pictures import without_pictures
-from ...schedules.store.saved_schedule import MODEL, number
-from ...schedules.store.store import NameTakenError, UnknownNameError
-from ...schedules.to_text import paste_hint, paste_text
+from ...schedules import paste_hint, paste_text
+from ...schedules.store import (
+    JSON,
+    MODEL,
+    SAFETENSORS,
+    Entry,
+    NameTakenError,
+    UnknownNameError,
+    content_of,
+    number,
+    one_line,
+    slug,
+    without_pictures,
+)
 from .environment import store
 from .progress import finish_running
 from .questions import BusyError, SlowError, is_foreign, queried, received, texts

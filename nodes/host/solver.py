@@ -9,9 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from ...optimizer.diffusion.brownian import BrownianPath
-from ...optimizer.diffusion.coordinate import Coordinate, OwnLevel, edm_level
-from ...optimizer.diffusion.solvers import StochasticSolver
+from ...optimizer import BrownianPath, Coordinate, OwnLevel, StochasticSolver, edm_level
 
 __all__ = ["HostSolver", "Sample", "along"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ...schedules.curves import time_uniform
+from ...schedules import time_uniform
 from .. import host
 from .choose import published
 

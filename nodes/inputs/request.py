@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...schedules.store.saved_schedule import digest_of
+from ...schedules.store import digest_of
 from .. import host
 from .guidance import guidance_scale
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ...schedules import PRESETS
-from ...schedules.store.files import LONGEST_NAME
+from ...schedules.store import LONGEST_NAME
 from .. import host
 from .limits import checked_text, shortened
 from .schema import AUTO

@@ -52,7 +52,7 @@ def schedule_input() -> io.Combo.Input:
         tooltip=(
             "Which schedule to use. 'auto': the best result for the nearest number of steps that "
             "is saved for exactly this model (LoRAs included), else the published table of its "
-            "family (SD1.x, SDXL, SVD), else the host's 'simple'; the log says which. 'SD1.5', "
+            "family (SD1.x, SDXL, SVD), else ComfyUI's 'simple'; the log says which. 'SD1.5', "
             "'SDXL', 'DeepFloyd IF' and 'SVD' are the tables NVIDIA published. Below them: what "
             "Optimize AYS saved."
         ),

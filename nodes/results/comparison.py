@@ -8,10 +8,7 @@ from typing import Any
 
 import torch
 
-from ...optimizer import Comparison, Session, compare
-from ...optimizer.compare import most_calls
-from ...optimizer.compare_steps import most_calls_to_match
-from ...optimizer.steps_needed import FEWEST_CLOSE
+from ...optimizer import FEWEST_CLOSE, Comparison, Session, compare, most_calls, most_calls_to_match
 from .. import host
 from ..pictures import picture_row, plot_errors, preview_curve
 from .compare_report import verdict

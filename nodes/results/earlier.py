@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...optimizer import Coordinate
-from ...optimizer.diffusion.multistep import Multistep
+from ...optimizer import Coordinate, Multistep
 from ...schedules import CalibratedSampler, Store
 from ..inputs.request import ENDED_EARLY
 from ..inputs.task import Task

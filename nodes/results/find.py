@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from ...schedules import SavedSchedule, Store
-from ...schedules.store.files import label_of
+from ...schedules.store import label_of
 from .. import host
 from ..inputs.request import Request
 from ..inputs.task import Answer, Task
 from .early_results import equal_result
 from .report import for_other_tools
-from .saving import keep, waiting
+from .save import keep, waiting
 
 __all__ = ["Past", "lines", "renamed"]
 

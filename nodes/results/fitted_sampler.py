@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...optimizer import Result
-from ...optimizer.fit.other_counts import FittedCount
+from ...optimizer import FittedCount, Result
 from ...schedules import CalibratedSampler, SavedSchedule
 from .. import host
 

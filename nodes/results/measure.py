@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...optimizer import Gain, Known, Result, Session, error_interval, optimize
-from ...optimizer.diffusion.multistep import Multistep
+from ...optimizer import Gain, Known, Multistep, Result, Session, error_interval, optimize
 from ...profiles import NOISES, as_ranges
 from ...schedules import Provenance, SavedSchedule, Schedule, Unfinished
-from ...schedules.store.nearest import CRITERION, GAIN, INTERVAL
-from ...schedules.store.pictures import TITLES
-from ...schedules.store.saved_schedule import MODEL
+from ...schedules.store import CRITERION, GAIN, INTERVAL, MODEL, TITLES
 from .. import host
 from ..inputs.candidates import starts
 from ..inputs.task import Task

@@ -13,10 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ...optimizer import Result
-from ...optimizer.judging.shown import MANY
+from ...optimizer import MANY, Result
 from ...schedules import SavedSchedule
-from ...schedules.store.pictures import PICTURE, TITLES
+from ...schedules.store import PICTURE, TITLES
 from .. import host
 from ..pictures import picture_row
 from .shown_names import WITH, shown_name
@@ -66,14 +65,14 @@ def pictures_of_seed(
 
 def as_tensors(ends: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The end points as a result keeps them, beside their titles in its notes."""
-    return {f"{PICTURE}{place}": end for place, end in enumerate(ends.values())}
+    return {f"{PICTURE}{number}": end for number, end in enumerate(ends.values())}
 
 
 def _saved_ends(saved: SavedSchedule, shape: tuple[int, ...]) -> dict[str, Tensor]:
     """End points [...] of latents of a shape by their titles; what a file holds may be anything."""
     titles, found = saved.notes.get(TITLES), {}
-    for place, title in enumerate(titles if isinstance(titles, list) else []):
-        end = saved.tensors.get(f"{PICTURE}{place}")
+    for number, title in enumerate(titles if isinstance(titles, list) else []):
+        end = saved.tensors.get(f"{PICTURE}{number}")
         if isinstance(title, str) and end is not None and tuple(end.shape) == tuple(shape):
             found[title] = end.float()
     return found

@@ -6,8 +6,7 @@ where that one is of another order, its order stands beside it.
 
 from __future__ import annotations
 
-from ...optimizer.diffusion.multistep import TEXTBOOK
-from ...optimizer.judging.race import SMALLER
+from ...optimizer import SMALLER, TEXTBOOK
 from .. import host
 
 __all__ = ["schedule_of", "short_name", "shown_name", "table_name"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ...optimizer import Result
-from ...optimizer.judging.select import Score
+from ...optimizer import Result, Score
 from .. import host
 from .shown_names import shown_name
 

@@ -22,9 +22,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from ...schedules import SavedSchedule
-from ...schedules.names import reason, visible
-from ...schedules.store.workflow_json import packed, unpacked
+from ...schedules import SavedSchedule, reason, visible
+from ...schedules.store import workflow_json
 from .. import host
 
 __all__ = ["PROPERTY", "carried_by", "carry", "carry_ahead"]
@@ -46,11 +45,11 @@ def carried_by(node_id: str | None, pnginfo: Any) -> list[SavedSchedule]:
 
     The first is the one that the node used, further ones are for other numbers of steps.
     """
-    found = _carried(node_id, pnginfo)
-    if found is None:
+    levels = _carried(node_id, pnginfo)
+    if levels is None:
         return []
     try:
-        return unpacked(found, "carried")
+        return workflow_json.unpacked(levels, "carried")
     except Exception as error:  # hostile content fails in ways that cannot be listed
         log.warning(
             "The schedule that came with this workflow for node %s is not used: %s.",
@@ -74,17 +73,17 @@ def carry(
     chosen: the name in the node's list, if it has one
     more:   results of the same run for other numbers of steps
     """
-    found = _as_json(used, more)
-    _put_into(pnginfo, node_id, found)
+    levels = _as_json(used, more)
+    _put_into(pnginfo, node_id, levels)
     if node_id is not None:
         # The host takes the output of an equal node of another workflow, with another id, too.
         for key in ((node_id, chosen), (None, chosen)):
             _used.pop(key, None)  # the last one used is the last one forgotten
-            if used is not None and found is not None:
-                _used[key] = used.digest, found
+            if used is not None and levels is not None:
+                _used[key] = used.digest, levels
         while len(_used) > REMEMBERED:
             _used.pop(next(iter(_used)))
-    return {} if found is None else {PROPERTY: [found]}
+    return {} if levels is None else {PROPERTY: [levels]}
 
 
 def carry_ahead(queued: Any) -> None:
@@ -105,12 +104,12 @@ def carry_ahead(queued: Any) -> None:
         if not isinstance(chosen, str | None) or _carried(node_id, pnginfo) is not None:
             continue
         entries = host.store().list() if entries is None else entries
-        digest, found = _used.get((node_id, chosen)) or _used.get((None, chosen)) or ("", None)
+        digest, levels = _used.get((node_id, chosen)) or _used.get((None, chosen)) or ("", None)
         if digest not in {entry.digest for entry in entries.values()}:
             named = entries.get(chosen) if chosen is not None else None
-            found = None if named is None else _as_json(named.saved, ())
-        if found is not None:
-            _put_into(pnginfo, node_id, found)
+            levels = None if named is None else _as_json(named.saved, ())
+        if levels is not None:
+            _put_into(pnginfo, node_id, levels)
 
 
 def _carried(node_id: str | None, pnginfo: Any) -> dict[str, Any] | None:
@@ -126,31 +125,31 @@ def _carried(node_id: str | None, pnginfo: Any) -> dict[str, Any] | None:
     return inside or _object(_object(pnginfo, PLACES), str(node_id))
 
 
-def _put_into(pnginfo: Any, node_id: str | None, found: dict[str, Any] | None) -> None:
+def _put_into(pnginfo: Any, node_id: str | None, levels: dict[str, Any] | None) -> None:
     properties = _properties(node_id, pnginfo)
     instance, inner = _instance(node_id, pnginfo)
     if properties is not None and inner and instance is not None:
-        if found is None and PROPERTY in properties:
-            found = {}
-        places = instance.get(PLACES) if found is None else instance.setdefault(PLACES, {})
-        _put(places, inner, found)
+        if levels is None and PROPERTY in properties:
+            levels = {}
+        places = instance.get(PLACES) if levels is None else instance.setdefault(PLACES, {})
+        _put(places, inner, levels)
     elif properties is not None:
-        _put(properties, PROPERTY, found)
+        _put(properties, PROPERTY, levels)
     elif isinstance(pnginfo, dict) and node_id is not None:
-        _put(pnginfo.setdefault(PLACES, {}), str(node_id), found)
+        _put(pnginfo.setdefault(PLACES, {}), str(node_id), levels)
 
 
 def _as_json(used: SavedSchedule | None, more: Iterable[SavedSchedule]) -> dict[str, Any] | None:
     if used is None:
         return None
     try:
-        found, left_out = packed(used, list(more))
+        levels, left_out = workflow_json.packed(used, list(more))
     except ValueError as error:
         log.warning("The schedule is not carried with the workflow: %s", error)
         return None
     if left_out:
         log.warning("Too much for a workflow: it is carried without %s.", left_out)
-    return found
+    return levels
 
 
 def _put(where: Any, key: str, value: Any) -> None:

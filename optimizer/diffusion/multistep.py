@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from ..profile.profile import Denoiser
-from .solvers import Solver
+from .solvers import Solver, adams_weights
 
 __all__ = ["TEXTBOOK", "Multistep", "steps_above", "textbook"]
 
@@ -178,11 +178,17 @@ def euler(levels: Sequence[float]) -> list[Row]:
 
 
 def dpmpp_2m(levels: Sequence[float]) -> list[Row]:
-    """The rows of DPM-Solver++(2M): (1 + c, -c), c = h_i / 2 h_{i-1}, h the step in -log t."""
+    """The rows of DPM-Solver++(2M): (1 + c, -c), c = h_i / 2 h_{i-1}, h the step in -log t.
+
+    Finite for any levels: a host's need not fall, and where one is 0 or repeated h has no meaning.
+    """
     rows: list[Row] = [[1.0]]
     for t_last, t, t_next in zip(levels, levels[1:], levels[2:], strict=False):
-        c = math.log(t / t_next) / (2.0 * math.log(t_last / t)) if t_next > 0.0 else 0.0
-        rows.append([1.0 + c, -c] if c else [1.0])
+        if 0.0 in (t_last, t, t_next) or t_last == t:
+            rows.append([1.0])
+        else:
+            c = math.log(t / t_next) / (2.0 * math.log(t_last / t))
+            rows.append([1.0 + c, -c])
     return rows
 
 
@@ -198,10 +204,7 @@ def exponential(levels: Sequence[float], order: int) -> list[Row]:
             continue
         u = np.log(t / np.array(levels[i::-1][:order]))  # of the outputs; 0 the newest
         h = math.log(t / t_next)
-        moments = [math.expm1(h)]
-        for power in range(1, len(u)):
-            moments.append(h**power * math.exp(h) - power * moments[-1])
-        rows.append(list(np.linalg.solve(np.vander(u, increasing=True).T, moments) / moments[0]))
+        rows.append(list(adams_weights(u, h) / math.expm1(h)))
     return rows
 
 

@@ -9,7 +9,7 @@ tests compare them step by step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Protocol
 
@@ -27,6 +27,7 @@ __all__ = [
     "SOLVERS",
     "Solver",
     "StochasticSolver",
+    "adams_weights",
     "builtin_solver",
     "reference_solver",
     "stochastic_solver",
@@ -106,20 +107,24 @@ def multistep_3(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Te
         if t == 0:
             return D
         x = t / s * x
-        weights = _adams_weights([clock for clock, _ in last], -math.log(float(t)))
-        for weight, (_, D) in zip(weights, last, strict=True):
+        clock = np.array([clock for clock, _ in last])
+        weights = adams_weights(clock - clock[0], -math.log(float(t)) - float(clock[0]))
+        for weight, (_, D) in zip(weights.tolist(), last, strict=True):
             x = x + float(t / s) * weight * D
     return x
 
 
-def _adams_weights(clock: Sequence[float], end: float) -> list[float]:
-    """w_k with ∫_0^h e^u p(u) du = Σ w_k p(λ_k) for polynomials p in u = λ - λ_0, h = end - λ_0."""
-    h = end - clock[0]
+def adams_weights(u: np.ndarray, h: float) -> np.ndarray:
+    """w [K] with ∫_0^h e^u p(u) du = Σ_k w_k p(u_k) for polynomials p of degree below K.
+
+    u: [K] clock of the outputs, 0 the newest
+    """
     integrals = [math.expm1(h)]
-    for power in range(1, len(clock)):
+    for power in range(1, len(u)):
         integrals.append(h**power * math.exp(h) - power * integrals[-1])
-    powers = np.vander(np.array(clock) - clock[0], increasing=True)  # [k, power]
-    return np.linalg.solve(powers.T, integrals).tolist()
+    powers = np.vander(u, increasing=True)  # [k, power]
+    weights: np.ndarray = np.linalg.solve(powers.T, integrals)
+    return weights
 
 
 def ddim_stochastic(denoise: Denoiser, x: Tensor, sigmas: Tensor, noise: Draw) -> Tensor:

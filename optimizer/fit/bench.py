@@ -1,14 +1,7 @@
-"""What a calibration runs: references, a linear model, textbook pairs, on the noises of a source.
+"""What a calibration runs on the noises of a source: references, fits, a race; stage by stage.
 
 Noises have numbers. References are made in blocks of some noises, each of which is recorded when it
 is there, and are kept: a fit to more noises takes those of a smaller one.
-
-The linear model costs n calls a noise: linear about each noise's reference, with the slopes that
-one textbook run beside it shows. It tells from which curve a fit ends nearest, and which textbook
-pairs are likeliest to be hard to beat. Where modes compete, as with another class as negative, it
-ranks these hardly better than chance. So with calls to spare more of them are really run
-(`screened`), with two of the fit's noises, whose references are there: a pair has no numbers that
-were fitted to these.
 """
 
 from __future__ import annotations
@@ -16,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -26,26 +18,20 @@ import torch
 from torch import Tensor
 
 from ..diffusion.coordinate import spread
-from ..diffusion.multistep import TEXTBOOK, Multistep, textbook
-from ..judging.shown import MANY, Shown
+from ..diffusion.multistep import Multistep, textbook
+from ..judging.end_points import MANY, Shown
 from ..runs.meter import NotFiniteError
 from ..step_counts import drawn_through
-from .multistep_fit import Linear, Path, Run, greedy, run, slopes, tangents
-from .other_counts import ELEMENTS_OF_COUNTS, NOISES, Secants
+from .multistep_fit import Path, Run, greedy, run, tangents
 
-__all__ = ["Bench", "Source", "blocks", "diverse", "kept_elements", "likeliest"]
+__all__ = ["FITTED_ELEMENTS", "ROBUST", "Bench", "Source", "blocks", "kept_elements", "marked"]
 
 T = TypeVar("T")
 
 FITTED_ELEMENTS = 2048  # of a latent that a fit is made on
-FEWER = 256  # that the linear model is run on
-START = "unipc_2"  # whose weights the fit is drawn toward
 REFERENCE, ROBUST = "unipc_3", "dpmpp_2m"
 RHO = 7.0  # of the robust method's levels, as of EDM's
 DOUBT = 0.7  # of what half the steps change: a reference that disagrees by more is none
-PLAINEST = "euler"  # which the linear model takes for worse than it is under strong guidance
-ALIKE = 4  # pairs of one sampler, or of one curve, that are screened at most
-SHARED = 2  # outputs that pairs on one curve have in common: their first step is Euler's
 NOISES_AT_ONCE = 8  # noises of which an interrupt loses the runs, at most
 
 
@@ -115,8 +101,7 @@ class Bench:
         reference: steps of the references.
         boundary: the EDM level at and below which another model answers; 0: there is one model.
 
-    path:   the references so far; None: none yet
-    slopes: [n, K] of the linear model, at the levels of `probe`
+    path: the references so far; None: none yet
     """
 
     def __init__(
@@ -137,11 +122,7 @@ class Bench:
             self._fine(ROBUST, highest, count, rho=RHO) for count in (reference, reference // 2)
         )
         self.steps = len(next(iter(self.curves.values()))) - 1
-        probed = [*spread(highest, lowest, self.steps)[: self.steps], 0.0]
-        self.probe = textbook(START, probed, boundary)
         self.path: Path | None = None
-        self._probes: Run | None = None
-        self.slopes = torch.empty(0)
         self.shown = Shown()
         self._known_ends: dict[int, Tensor] = {}
 
@@ -308,134 +289,10 @@ class Bench:
         ]
         return torch.cat(parts)
 
-    # -- what is likely ---------------------------------------------------------------------
-
-    def likely(self, probed: int, starts: int) -> tuple[list[Multistep], list[str]]:
-        """By the linear model: the best starts for a fit, and all pairs, the best first.
-
-        probed: noises that it is made from
-        """
-        noises = range(probed)
-        path = self.path_of(probed).part(probed, FEWER)
-        linear = Linear(path, self.probe.told, self._probed(noises, path))
-        start = self._few(self.source.noise(noises))
-        missed = {
-            name: path.log_error(run(linear, sampler, start, _same).end)
-            for name, sampler in self.pairs.items()
-        }
-        begun = [textbook(START, levels, self.boundary) for levels in self.curves.values()]
-        ends = [
-            greedy(linear, one, start, path, _same, False, self.boundary)[1].end for one in begun
-        ]
-        best = sorted(range(len(begun)), key=lambda k: path.log_error(ends[k]))[:starts]
-        return [begun[k] for k in best], sorted(missed, key=lambda name: missed[name])
-
-    def _probed(self, noises: range, path: Path) -> Tensor:
-        """The slopes [n, K] of the linear model; noises that had been probed take no calls."""
-        known = 0 if self._probes is None else len(self._probes.end)
-        if len(noises) > known:
-            more = self.run(self.probe, range(known, len(noises)), "probe")
-            self._probes = more if self._probes is None else Run.joined([self._probes, more])
-        assert self._probes is not None
-        made = self._probes.part(noises)
-        self.slopes = slopes(self.probe, self.source.noise(noises), made, path, self._few)
-        return self.slopes
-
-    def secants(self, beside: Sequence[tuple[Multistep, Run]], noises: int) -> Secants:
-        """What runs of so many noises beside the references tell of the denoiser."""
-        count = min(NOISES, noises)
-
-        def few(x: Tensor) -> Tensor:
-            return self.elements(x[:count])[:, :ELEMENTS_OF_COUNTS]
-
-        runs = [(one, [*map(few, made.outputs)]) for one, made in beside]
-        unit = few(self.source.noise(range(count)))
-        part = self.path_of(count).part(count, ELEMENTS_OF_COUNTS)
-        return Secants(part, unit, runs, self.probe.told, self.slopes)
-
     def drawn(self, steps: int) -> list[list[float]]:
         """The curves, drawn through another number of steps."""
         curves = (np.array(levels) for levels in self.curves.values())
         return [drawn_through(levels, steps, self.lowest).tolist() for levels in curves]
-
-    def _few(self, x: Tensor) -> Tensor:
-        return self.elements(x)[:, :FEWER]
-
-    @cached_property
-    def pairs(self) -> dict[str, Multistep]:
-        """Every textbook sampler on every curve, by name."""
-        return {
-            f"{name} {curve}": textbook(name, levels, self.boundary)
-            for curve, levels in self.curves.items()
-            for name in TEXTBOOK
-        }
-
-    def guessed(self) -> str:
-        """The pair that is best for Gaussian data of unit variance, without a call."""
-        x = torch.ones(1, 1, dtype=torch.float64)
-
-        def missed(sampler: Multistep) -> float:
-            T = sampler.levels[0]
-            end = sampler(lambda x, s: x / (1.0 + s[:, None] ** 2), x * (1.0 + T**2) ** 0.5 / T)
-            return abs(float(end) - 1.0)
-
-        pairs = self.pairs
-        return min(pairs, key=lambda name: missed(pairs[name]))
-
-    def screened(self, ranked: Sequence[str], count: int, on: int) -> list[str]:
-        """The likeliest pairs, so many, in the order of their errors on the first noises."""
-        noises, known = range(on), dict[object, Tensor]()
-        noise, samplers = self.source.noise(noises), self.pairs
-        names = diverse(ranked, count)
-
-        def measure() -> dict[str, Tensor]:
-            return {"ends": torch.stack([self._end(samplers[one], noise, known) for one in names])}
-
-        ends = self.once("screened", noises, measure, *(samplers[name] for name in names))["ends"]
-        near = self.path_of(on).part(on, FITTED_ELEMENTS)
-        missed = {name: near.log_error(end) for name, end in zip(names, ends, strict=True)}
-        return sorted(names, key=lambda name: missed[name])
-
-    def _end(self, sampler: Multistep, noise: Tensor, known: dict[object, Tensor]) -> Tensor:
-        """Where a sampler leads, with first outputs that are known from others before it."""
-        i = -1
-
-        def denoise(x: Tensor, level: float) -> Tensor:
-            nonlocal i
-            i += 1
-            before = (sampler.levels[: i + 1], sampler.told[: i + 1], sampler.weights[:i])
-            if before in known:
-                return known[before]
-            D = self.denoise(x, level)
-            if i < SHARED:
-                known[before] = D
-            return D
-
-        return run(denoise, sampler, noise, self.elements).end
-
-
-def _same(x: Tensor) -> Tensor:
-    return x
-
-
-def diverse(ranked: Sequence[str], count: int) -> list[str]:
-    """The first of PLAINEST and ROBUST, and the likeliest others, of each kind ALIKE at most."""
-    chosen = [next(name for name in ranked if name.startswith(one)) for one in (PLAINEST, ROBUST)]
-    alike = Counter(part for name in chosen for part in name.split(" ", 1))
-    for name in ranked:
-        parts = name.split(" ", 1)
-        if len(chosen) < count and name not in chosen and all(alike[p] < ALIKE for p in parts):
-            chosen.append(name)
-            alike.update(parts)
-    return chosen
-
-
-def likeliest(ranked: Sequence[str], count: int, plainest: bool = True) -> list[str]:
-    """The first so many pairs; of three or more one is of PLAINEST, if that is asked for."""
-    chosen = list(ranked[:count])
-    if plainest and count > 2 and not any(name.startswith(PLAINEST) for name in chosen):
-        chosen[-1] = next(name for name in ranked if name.startswith(PLAINEST))
-    return chosen
 
 
 def _as_tensors(made: Run) -> dict[str, Tensor]:

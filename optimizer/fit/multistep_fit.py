@@ -211,18 +211,18 @@ def greedy(
     begins = steps_above(start.levels, boundary)
     x = start.levels[0] * noise
     outputs: list[Tensor] = []
-    kept: list[Tensor] = []
+    recent: list[Tensor] = []
     rows: list[tuple[float, ...]] = []
     targets = path.targets(start.levels)
     ridge = GREEDY_RIDGE * start.steps**3
     for i, (t, t_next) in enumerate(pairwise(start.levels)):
         outputs.append(denoise(x, start.told[i]))
-        kept = [] if i == begins else kept
-        kept = [elements(outputs[-1]), *kept][:HISTORY]
+        recent = [] if i == begins else recent
+        recent = [elements(outputs[-1]), *recent][:HISTORY]
         r = t_next / t
         goal = (targets[i] - r * elements(x)) / (1.0 - r)
         last = whole and t_next == 0.0
-        row = _nearest(torch.stack(kept), goal, start.weights[i], ridge, last)
+        row = _nearest(torch.stack(recent), goal, start.weights[i], ridge, last)
         rows.append(row)
         x = r * x
         for b, D in zip(row, outputs[::-1], strict=False):
@@ -457,12 +457,12 @@ class Move:
             shape[k, k] = 1.0
         for i, size in enumerate(sizes):
             shape[rows[i] + 1 : rows[i] + size, rows[i]] = -1.0
-        kept = torch.ones(len(shape), dtype=torch.bool)
+        free = torch.ones(len(shape), dtype=torch.bool)
         if not told:
-            kept[n - 1 : 2 * n - 1] = False
+            free[n - 1 : 2 * n - 1] = False
         if whole:
-            kept[rows[n - 1]] = False
-        shape = shape[kept]
+            free[rows[n - 1]] = False
+        shape = shape[free]
         return Move(shape, torch.zeros(len(shape), dtype=torch.float64))
 
     def moved(

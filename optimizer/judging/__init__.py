@@ -5,7 +5,7 @@ references.py   fine-step end points, and how far from them other runs end
 reference_steps.py number and levels of a reference's steps
 select.py       the choice by paired end-point error
 race.py         the race of fitted samplers and textbook pairs
-shown.py        end points of one noise that are kept to be looked at
+end_points.py   end points of one noise that are kept to be looked at
 distribution.py the choice by the distribution of a stochastic solver's samples
 distribution_runs.py the runs it needs, along one Brownian path
 """

@@ -54,7 +54,7 @@ class DistributionRuns:
         size, batch = self.runner.batch, self._first + self._batches
         self._batches += 1
         failed, together = self._lab.failed, (self.fine, *schedules)
-        own = range(size)[self._lab.ranks.rows(size)]
+        own = range(size)[self._lab.processes.rows(size)]
         held = self._held_at_once()
 
         def measure() -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from ..fit.other_counts import FittedCount
 from ..gain import Gain
 from ..runs.meter import NotFiniteError
 from ..steps_needed import StepsNeeded
-from .shown import MANY
+from .end_points import MANY
 
 __all__ = ["SMALLER", "Calibrated", "Race", "first_raced"]
 

@@ -16,8 +16,8 @@ from ..plan import FEWEST, Plan
 from ..runs.failures import checked_end
 from ..runs.meter import NotFiniteError
 from ..runs.runner import Runner
+from .end_points import MANY, Shown
 from .select import FINALISTS, Candidate
-from .shown import MANY, Shown
 
 __all__ = ["PairedErrors", "References", "refinement_track"]
 
@@ -189,7 +189,7 @@ class PairedErrors:
         end = self._runner.run("candidates", solver or problem.solver.run, batch, sigmas)
         end = checked_end(end, sigmas)
         known = self._references.ends[batch]
-        reference = known[self._lab.ranks.rows(len(known))].to(end.device)
+        reference = known[self._lab.processes.rows(len(known))].to(end.device)
         difference = problem.compared(end).double() - reference.double()
         return end, difference.square().mean(1).sqrt()
 

@@ -8,6 +8,5 @@ finish.py       an early end, in rows
 failures.py     schedules whose runs are no numbers
 record.py       measurements recalled or made
 journal.py      what an interrupted optimisation had measured
-ranks.py        one optimisation on several processes
-rank_parts.py   what they have found of one batch, joined
+processes.py    what a process needs to know of others that share the work: rows, and a gathering
 """

@@ -20,7 +20,7 @@ class Ledger:
     granted:     with no limit
     rows:        that may be spent now: what a limit leaves, which may grow again up to `granted`
     offered:     what a limit left when it was last asked, beside those spent
-    spent:       by phase, of finished runs; on several ranks those of all
+    spent:       by phase, of finished runs; of several processes those of all
     finishing:   whether a limit leaves less than what must still follow
     ended_early: whether a decision would have been another with all that was granted
 
@@ -54,6 +54,7 @@ class Ledger:
         self._meter, self._elsewhere = meter, -meter.rows
         self._recalled = 0
         self._owed: Callable[[], int] = lambda: 0
+        self._asks = True
 
     @property
     def made(self) -> int:
@@ -85,12 +86,21 @@ class Ledger:
 
     def ask(self) -> None:
         """Ask the limit what it leaves."""
-        if self._finish is not None:
+        if self._asks and self._finish is not None:
             owed = self._owed()
             left = self._finish.left(self.made - self._recalled)
             self.offered = min(left, self.granted - self.made)
             self.finishing = self.offered < max(1, owed)
             self.rows = int(min(self.granted, self.made + max(self.offered, owed)))
+
+    @contextmanager
+    def unasked(self) -> Iterator[None]:
+        """Leave the limit unasked inside."""
+        self._asks = False
+        try:
+            yield
+        finally:
+            self._asks = True
 
     @contextmanager
     def charging(self, phase: str) -> Iterator[None]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from .journal import Journal, Stages
 from .ledger import Ledger
-from .ranks import OneProcess, Ranks
+from .processes import Measure, Processes
 
 __all__ = ["Record"]
 
 SPENT_ROWS = "rows, "  # before a phase: the name of the rows that a recorded measurement has spent
-
-Measure = Callable[[], Mapping[str, Tensor]]
 
 
 class Record:
@@ -27,11 +25,11 @@ class Record:
     """
 
     def __init__(
-        self, journal: Journal | None, ledger: Ledger, ranks: Ranks | OneProcess, about: str = ""
+        self, journal: Journal | None, ledger: Ledger, processes: Processes, about: str = ""
     ):
         self._stages = Stages(journal)
         self._stage: int | None = None
-        self._ledger, self._ranks, self._about = ledger, ranks, about
+        self._ledger, self._processes, self._about = ledger, processes, about
 
     def recall(self, batch: int, run: str, stage: str = "") -> Mapping[str, Tensor] | None:
         """Recall what the next measurement on a batch had found, its rows charged again.
@@ -56,25 +54,22 @@ class Record:
     def make(
         self, phase: str, run: str, measure: Measure, gathered: bool = False
     ) -> Mapping[str, Tensor]:
-        """Measure on all ranks, and record what they find.
+        """Measure in all processes, and record what they find.
 
         run: what `recall` was asked for
-        gathered: `measure` itself gathers from all ranks
+        gathered: `measure` itself gathers
         """
         before = Counter(self._ledger.spent)
         what = f"{phase}, {self._about}{run}"
-        found = measure() if gathered else self.together(what, measure)
+        found = measure() if gathered else self.gather(what, measure)
         spent = self._ledger.spent.items()
         rows = {SPENT_ROWS + name: torch.tensor(count - before[name]) for name, count in spent}
         self._stages.note(self._about + run, {**found, **rows})
         return found
 
-    def together(self, what: str, measure: Measure) -> Mapping[str, Tensor]:
-        """Measure on all ranks, each in its rows of one batch; all rows are charged."""
-        found = self._ranks.together(what, measure, self._ledger)
-        if self._ranks.size > 1:
-            self._ledger.ask()
-        return found
+    def gather(self, what: str, measure: Measure) -> Mapping[str, Tensor]:
+        """Measure in all processes, each its rows of one batch; all rows are charged."""
+        return self._processes.gather(what, measure, self._ledger)
 
     def drop(self) -> None:
         """Record nothing of the current stage: it was cut short."""

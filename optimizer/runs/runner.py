@@ -15,18 +15,17 @@ from ..session import Lab
 from .failures import checked_end
 from .journal import digest_of_runs
 from .meter import NotFiniteError
+from .processes import Measure
 
 __all__ = ["CONTINUED", "Runner"]
 
 CONTINUED = "continued"  # the phase told while rows are those of an interrupted optimisation
 
-Measure = Callable[[], Mapping[str, Tensor]]
-
 
 class Runner:
     """Runs solvers from the noises of one stream, in batches 0, 1, 2, ... of equal size.
 
-    On several ranks each runs its own rows of a batch.
+    Of several processes each runs its own rows of a batch.
 
     Arguments:
         batch: noises in a batch.
@@ -49,7 +48,7 @@ class Runner:
     def run(
         self, phase: str, solver: Solver, batch: int, sigmas: Tensor, rows: slice = slice(None)
     ) -> Tensor:
-        """End points [B, ...] of one run on a batch, or some of this rank's rows of it."""
+        """End points [B, ...] of one run on a batch, or some of this process' rows of it."""
         problem = self.lab.problem
         if batch != self._current:
             self._noise = self._noise_of(batch)
@@ -116,7 +115,7 @@ class Runner:
     ) -> Mapping[str, Tensor]:
         """Measure with schedules on one batch of noise, or recall what was found once before.
 
-        The rows are charged either way. gathered: `measure` itself gathers from all ranks.
+        The rows are charged either way. gathered: `measure` itself gathers.
         """
         record = self.lab.record
         runs = digest_of_runs((self.batch, *self.lab.problem.shape), schedules)
@@ -159,12 +158,12 @@ class Runner:
         return range(batch * self.batch, last)
 
     def _own(self, batch: int) -> range:
-        """The numbers of this rank's noises of a batch."""
+        """The numbers of this process' noises of a batch."""
         indices = self.noises(batch)
-        return indices[self.lab.ranks.rows(len(indices))]
+        return indices[self.lab.processes.rows(len(indices))]
 
     def _noise_of(self, batch: int) -> Tensor:
-        """This rank's noises of a batch, [B, ...]."""
+        """This process' noises of a batch, [B, ...]."""
         problem = self.lab.problem
         sources = generators(problem.seed, SELECTION, self._own(batch))
         noise = unit_noise(sources, problem.shape)

@@ -8,7 +8,7 @@ import torch
 from align_your_steps.benchmarks import scaling
 from align_your_steps.benchmarks.overhead import near_two_values
 from align_your_steps.benchmarks.scaling import Case, Sleeping, bytes_a_noise, expected
-from align_your_steps.optimizer.runs.rank_parts import packed
+from align_your_steps.optimizer.ranks.parts import packed
 from align_your_steps.tests.optimizer.laboratory import begun
 
 

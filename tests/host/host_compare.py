@@ -56,9 +56,9 @@ def main() -> None:
     import comfy.samplers
     import torch
     from align_your_steps.nodes import host
-    from align_your_steps.nodes.inputs.compared import Setting, named_schedules, ways_of
     from align_your_steps.nodes.inputs.guidance import guided_model
     from align_your_steps.nodes.inputs.schedule_list import Entry
+    from align_your_steps.nodes.inputs.ways import Setting, named_schedules, ways_of
     from align_your_steps.nodes.results.comparison import compared
     from align_your_steps.optimizer.diffusion.noise import SELECTION, generators, unit_noise
     from align_your_steps.tests.host.test_pack import latents

@@ -52,7 +52,7 @@ def main() -> None:
     import folder_paths
     import torch
     from align_your_steps.nodes import host
-    from align_your_steps.nodes.host import identity as module
+    from align_your_steps.nodes.host import digests
     from align_your_steps.schedules import Provenance, Schedule
     from comfy_extras import (
         nodes_custom_sampler,
@@ -355,7 +355,7 @@ def main() -> None:
     if sys.argv[1] == "again":
         models, guiders = {name: models[name] for name in AGAIN}, {}
     reads = []
-    read = module._read
+    read = digests.tensor_bytes
 
     def counted(tensor: Any, sampled: bool) -> bytes:
         found = read(tensor, sampled)
@@ -367,7 +367,7 @@ def main() -> None:
             "models": {name: host.model_identity(make()) for name, make in models.items()},
             "guidance": {name: host.guidance_digest(make()) for name, make in guiders.items()},
         }
-        module._read = counted
+        digests.tensor_bytes = counted
         host.model_identity(load())
         answer["elements"] = max(reads)[1]
     print(json.dumps(answer))

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from align_your_steps.tests.host.browser import HostPage
-from align_your_steps.tests.host.renderers import VueNodes
+from align_your_steps.tests.host.renderers import HOLD, VueNodes
 from playwright.sync_api import Locator
 
 __all__ = ["OurPage"]
 
 # The middle of a node's button, in pixels of the window; nodes are painted on a canvas.
 BUTTON = """
-id => {
+([id, name]) => {
   const node = app.graph.getNodeById(id), box = app.canvas.canvas.getBoundingClientRect();
-  const { last_y } = node.widgets.find(widget => widget.type === "button");
+  const { last_y } = node.widgets.find(w => w.type === "button" && w.name === name);
   const middle = [node.pos[0] + node.size[0] / 2, node.pos[1] + last_y + 10];
   const [x, y] = app.canvas.ds.convertOffsetToCanvas(middle);
   return [x + box.left, y + box.top];
@@ -113,11 +113,15 @@ class OurPage:
     # -- nodes -------------------------------------------------------------------------------
 
     def finish_now(self, node: str) -> None:
-        """Press a node's button."""
+        """Press the button of a node that measures."""
+        self.press(node, "Finish now")
+
+    def press(self, node: str, button: str) -> None:
+        """Press a button of a node."""
         if isinstance(self.host.nodes, VueNodes):
-            self.host.nodes.node(node).get_by_role("button", name="Finish now").click()
+            self.host.nodes.node(node).get_by_role("button", name=button).click()
         else:
-            self.page.mouse.click(*self.page.evaluate(BUTTON, node))
+            self.page.mouse.click(*self.page.evaluate(BUTTON, [node, button]), delay=HOLD)
 
     def node(self, node: str, of_node: str) -> Any:
         """The value of a JavaScript expression about a node `n`."""

@@ -184,6 +184,8 @@ class VueNodes:
 
     def _widget(self, node: str, name: str) -> Locator:
         index = self._index(node, "in", name)  # a widget is an input too, with a dot of its own
+        if index < 0:  # but those that an extension adds are not
+            return self.node(node).locator(".lg-node-widget", has_text=name)
         dot = self.page.locator(f'[data-slot-key="{node}-in-{index}"]')
         return self.node(node).locator(".lg-node-widget", has=dot)
 

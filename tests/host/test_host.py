@@ -162,7 +162,7 @@ def test_ksampler_runs_the_digits_network(server: ComfyServer, prediction: str) 
 @pytest.mark.parametrize("prediction", ["eps", "flow"])
 def test_ksampler_paints_an_emoji(server: ComfyServer, prediction: str) -> None:
     graph = ksampler_graph(prediction, denoiser="emoji")
-    graph["positive"]["inputs"]["label"] = 1  # a heart
+    graph["positive"]["inputs"]["label"] = 0  # a face
     graph["latent"]["inputs"] |= {"width": 256, "height": 256}
     graph["sample"]["inputs"] |= {"cfg": 3.0}
     graph["vae"] = {"class_type": "AYSTestEmojiVAE", "inputs": {}}
@@ -175,10 +175,12 @@ def test_ksampler_paints_an_emoji(server: ComfyServer, prediction: str) -> None:
     assert latent.std() > 0.3
     (shown,) = entry["outputs"]["shown"]["images"]
     with Image.open(server.base / shown["type"] / shown["subfolder"] / shown["filename"]) as file:
-        picture = file.convert("L")
+        picture = file.convert("HSV")
     assert picture.size == (256, 256)
-    corners = [picture.getpixel(at) for at in ((2, 2), (253, 2), (2, 253))]
-    assert min(corners) > 230  # emoji are on white
+    # A yellow face on a pale ground.
+    corners = [picture.getpixel(at)[1] for at in ((2, 2), (253, 2), (2, 253))]
+    hue, saturation, _ = picture.getpixel((128, 128))
+    assert max(corners) < 100 < saturation and 25 < hue < 45
 
 
 def test_recorded_levels_are_those_of_the_sampler(server: ComfyServer) -> None:

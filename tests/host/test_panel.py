@@ -15,6 +15,7 @@ from align_your_steps.schedules.store.files import content_of
 from align_your_steps.tests.host.browser import open_page
 from align_your_steps.tests.host.panel import OurPage
 from align_your_steps.tests.host.server import ComfyServer, Graph
+from align_your_steps.tests.host.test_compare import compare_graph
 from align_your_steps.tests.host.test_nodes import optimize_graph
 from align_your_steps.tests.host.ways import Way
 from align_your_steps.tests.schedules.made import with_samplers
@@ -342,6 +343,29 @@ def test_finish_now_is_no_part_of_workflow_or_prompt(ours: OurPage) -> None:
     ours.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
     assert ours.node(node["id"], f"n.widgets.filter(w => {saved}).map(w => w.value)") == values
     assert ours.node(node["id"], "n.widgets.filter(w => w.type === 'button').length") == 1
+
+
+def test_what_is_compared_can_be_chosen(ours: OurPage) -> None:
+    ours.host.load(compare_graph(schedules="karras"), centre="compare")
+    nodes = ours.host.nodes
+    listed = "n.widgets.find(w => w.name === 'schedules').value"
+    before = ours.workflow()
+    nodes.choose("compare", "new: schedule", "beta")
+    ours.press("compare", "Add to the list")
+    nodes.choose("compare", "new: sampler", "dpmpp_2m")
+    nodes.choose("compare", "new: schedule", "exponential")
+    ours.press("compare", "Add to the list")
+    assert ours.node("compare", listed) == "karras, beta, dpmpp_2m exponential"
+    ours.host.screenshot(f"pairs chosen {ours.vue}")
+    workflow = ours.workflow()
+    prompt = ours.page.evaluate("app.graphToPrompt().then(made => made.output)")
+    assert "new: schedule" not in json.dumps([workflow, prompt])
+    ours.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
+    (old,), (node,) = (
+        [one for one in kept["nodes"] if one["type"] == "AYSCompare"] for kept in (before, workflow)
+    )
+    assert len(old["widgets_values"]) == len(node["widgets_values"])
+    assert ours.node(node["id"], listed) == "karras, beta, dpmpp_2m exponential"
 
 
 def test_levels_travel_with_the_workflow(ours: OurPage, server: ComfyServer) -> None:

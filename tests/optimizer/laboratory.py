@@ -23,7 +23,6 @@ from align_your_steps.optimizer.fit.surrogate import Track
 from align_your_steps.optimizer.judging.references import PairedErrors, References, refinement_track
 from align_your_steps.optimizer.plan import Plan
 from align_your_steps.optimizer.problem import Problem
-from align_your_steps.optimizer.runs.ranks import OneProcess
 from align_your_steps.optimizer.runs.runner import Runner
 from align_your_steps.optimizer.session import Lab
 from torch import Tensor
@@ -102,7 +101,7 @@ def begun(
     judged = JudgedSolver.of(solver, denoise, **of_solver)
     levels = float(fine[0]), float(fine[-2])
     problem = Problem(judged, shape, *levels, steps, coordinate, elements, seed)
-    lab = Session(progress=progress).open(problem, budget, OneProcess())
+    lab = Session(progress=progress).open(problem, budget)
     plan = Plan.of(
         problem, budget, method="measured", profile_given=False, batch_size=batch, least_batch=1
     )

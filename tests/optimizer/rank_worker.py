@@ -155,7 +155,7 @@ def pair(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
         return slice(-1, None) if late else slice(0, 0)
 
     def at_the_end() -> Any:
-        with ranks.whole("an optimisation"):
+        with ranks.agreed("an optimisation"):
             if not first:
                 raise OSError("when all is done")
         return {}
@@ -240,7 +240,7 @@ def four(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
         except ValueError as error:
             refused = str(error)
         mark = torch.tensor([10.0 + ranks.rank])
-        found = mine.together("group", lambda: {"errors": mark}, empty())
+        found = mine.gather("group", lambda: {"errors": mark}, empty())
         limit = Rows(7 + ranks.rank) if mine.rank == 0 else None
         _, finish = mine.shared(None, limit)
         return {
@@ -254,7 +254,7 @@ def four(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
         for number in range(2):
             if number == 1 and ranks.rank == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
-            ranks.together(f"exchange, {number}", lambda: {"errors": torch.ones(1)}, empty())
+            ranks.gather(f"exchange, {number}", lambda: {"errors": torch.ones(1)}, empty())
 
     return {"groups": groups, "killed": exchange, "stays": lambda: time.sleep(STAYS) or {}}
 

@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from align_your_steps.benchmarks.calibrated import LocalLab
+from align_your_steps.benchmarks.calibrated import TUNING, LocalLab, mixture
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import NotFiniteError
 from align_your_steps.optimizer.calibrate import Calibrated, calibrate
 from align_your_steps.optimizer.diffusion import gaussian
 from align_your_steps.optimizer.diffusion.coordinate import spread
 from align_your_steps.optimizer.diffusion.multistep import TEXTBOOK, Multistep, textbook
-from align_your_steps.optimizer.fit import bench
+from align_your_steps.optimizer.fit import bench, likely
 from align_your_steps.optimizer.fit.multistep_fit import (
     LEVEL_MOVE,
     Move,
@@ -258,6 +258,14 @@ def test_calibration_beats_the_raced_pair_on_fresh_noise_within_its_budget() -> 
     assert found.gain.low <= math.exp(ours - theirs) <= found.gain.high
 
 
+def test_pairs_that_are_raced_instead_of_others_take_no_calls_beyond_the_budget() -> None:
+    problem = mixture(TUNING[1], noises=1)
+    lab = LocalLab(problem.denoise, problem.shape, problem.seed, budget=1000)
+    found = calibrate(lab, problem.curves(12), budget=1000, lowest=LOW)
+    assert lab.rows <= 1000
+    assert "greedy" in found.fitted and found.gain is not None
+
+
 def test_the_same_seed_gives_the_same_sampler_in_any_batches() -> None:
     a, b, c = calibrated()[0], calibrated()[0], calibrated(batch_size=3)[0]
     assert a == b
@@ -383,14 +391,14 @@ def test_a_race_has_the_best_pair_where_the_linear_model_ranks_it_eighth() -> No
     best = worst_first[-1]
     order = [*worst_first[:7], best, *worst_first[7:-1]]
     plan = CalibrationPlan.of(2000, 5)
-    likely = bench.Bench.likely
+    truly = likely.Likely.starts_and_pairs
 
-    def misled(self: bench.Bench, probed: int, starts: int) -> tuple[list[Multistep], list[str]]:
-        return likely(self, probed, starts)[0], order
+    def misled(self: likely.Likely, probed: int, starts: int) -> tuple[list[Multistep], list[str]]:
+        return truly(self, probed, starts)[0], order
 
     def raced(plan: CalibrationPlan) -> Calibrated:
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(bench.Bench, "likely", misled)
+            patched.setattr(likely.Likely, "starts_and_pairs", misled)
             return calibrate(lab, curves(5), budget=2000, lowest=LOW, plan=plan)
 
     found = raced(plan)
@@ -404,12 +412,12 @@ def test_a_race_has_the_best_pair_where_the_linear_model_ranks_it_eighth() -> No
 def test_pairs_that_are_screened_are_of_many_kinds() -> None:
     samplers = ("unipc_3", "unipc_2", "ipndm", "dpmpp_2m", "exponential_3", "euler")
     ranked = [f"{name} curve {k}" for name in samplers for k in range(11)]
-    chosen = bench.diverse(ranked, 20)
+    chosen = likely.diverse(ranked, 20)
     assert len(set(chosen)) == 20
     assert {"euler curve 0", "dpmpp_2m curve 0"} <= set(chosen)
     for part in range(2):
         kinds = [name.split(" ", 1)[part] for name in chosen]
-        assert max(map(kinds.count, kinds)) <= bench.ALIKE
+        assert max(map(kinds.count, kinds)) <= likely.ALIKE
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])

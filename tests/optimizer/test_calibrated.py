@@ -22,8 +22,8 @@ from align_your_steps.optimizer.diffusion.multistep import (
     textbook,
 )
 from align_your_steps.optimizer.diffusion.solvers import reference_solver
-from align_your_steps.optimizer.judging import shown
-from align_your_steps.optimizer.judging.shown import MANY
+from align_your_steps.optimizer.judging import end_points
+from align_your_steps.optimizer.judging.end_points import MANY
 from align_your_steps.optimizer.optimize import check_calibration
 from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from align_your_steps.tests.optimizer.test_finish import At
@@ -172,7 +172,7 @@ def test_one_noises_end_points_are_kept_to_be_looked_at(solver: str) -> None:
 
 def test_of_very_large_latents_none_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = found()
-    monkeypatch.setattr(shown.Shown.__init__, "__defaults__", (15,))  # a sample has 16
+    monkeypatch.setattr(end_points.Shown.__init__, "__defaults__", (15,))  # a sample has 16
     result = found()
     assert result.shown == {}
     assert result.sampler == expected.sampler

@@ -20,8 +20,8 @@ from align_your_steps.optimizer import (
     RankError,
     Ranks,
 )
-from align_your_steps.optimizer.runs.rank_parts import joined_parts, packed, unpacked
-from align_your_steps.optimizer.runs.ranks import OneProcess
+from align_your_steps.optimizer.ranks.parts import joined_parts, packed, unpacked
+from align_your_steps.optimizer.runs.processes import OneProcess
 from align_your_steps.tests.optimizer import rank_worker
 from align_your_steps.tests.optimizer.rank_worker import (
     EQUAL,

@@ -24,7 +24,7 @@ from align_your_steps.profiles import (
     as_result,
     merge,
 )
-from align_your_steps.profiles.noises import from_ranges
+from align_your_steps.profiles.measured_profile import from_ranges
 from align_your_steps.schedules import SavedSchedule, Store
 from align_your_steps.schedules.store.saved_schedule import read_saved, saved_from, to_bytes
 from align_your_steps.schedules.store.store import Asked
@@ -200,7 +200,7 @@ def test_the_account_of_very_many_samples_takes_the_spread_of_some(
 ) -> None:
     merged = merge([made(1, 400), made(2, 400)], "all")
     exact = account(merged).splitlines()[4]
-    module = import_module("align_your_steps.profiles.account")  # not the function of that name
+    module = import_module("align_your_steps.profiles.merge")  # not the function
     monkeypatch.setattr(module, "MOST", 300)
     about = account(merged).splitlines()[4]
     before, after = (float(text.rpartition("± ")[2]) for text in (exact, about))

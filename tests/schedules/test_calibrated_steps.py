@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from align_your_steps.optimizer.diffusion.multistep import textbook
-from align_your_steps.schedules import CalibratedSampler
-from align_your_steps.schedules.calibrated_steps import Step, keeps, planned
+from align_your_steps.optimizer.diffusion.multistep import TEXTBOOK, textbook
+from align_your_steps.schedules import CalibratedSampler, calibrated_steps
+from align_your_steps.schedules.calibrated_steps import Step, keeps
 
 FITTED = CalibratedSampler(
     (9.0, 4.0, 2.0, 1.0, 0.0),
@@ -16,6 +17,10 @@ FITTED = CalibratedSampler(
     ((1.1,), (1.3, -0.2), (1.5, -0.6, 0.1), (2.0, -1.2, 0.3, -0.1)),
 )
 OTHER = CalibratedSampler((9.0, 3.0, 0.0), (9.0, 3.0), ((1.2,), (1.5, -0.5)))
+
+
+def planned(levels: Sequence[float], samplers: Sequence[CalibratedSampler]) -> list[Step]:
+    return calibrated_steps.planned(levels, samplers, TEXTBOOK["dpmpp_2m"])
 
 
 def made(
@@ -71,6 +76,12 @@ def test_one_fitted_step_among_others_is_textbook() -> None:
 
 def test_sampler_that_was_fitted_to_most_steps_is_taken() -> None:
     assert made([9.0, 3.0, 0.0], FITTED, OTHER) == [(9.0, (1.2,)), (3.0, (1.5, -0.5))]
+
+
+def test_of_samplers_that_were_fitted_to_as_many_steps_weights_alone_come_last() -> None:
+    simpler = replace(FITTED, weights=((1.0,),) * 4, weights_only=True)
+    for samplers in ([simpler, FITTED], [FITTED, simpler]):
+        assert not any(step.weights_only for step in planned(FITTED.levels, samplers))
 
 
 @pytest.mark.parametrize("levels", [[1.0, 1.0, 0.5], [0.1, 0.4, 1.0], [1.0, 0.0, 0.5], [1.0], []])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from align_your_steps.schedules import Unfinished
-from align_your_steps.schedules.store import unfinished as module
+from align_your_steps.schedules.store import stage_files as module
 from safetensors.torch import load_file, save_file
 
 REQUEST = {"identity": "a model", "steps": 10, "cfg": 7.0}

@@ -62,8 +62,8 @@ def work() -> list[str]:
     from align_your_steps.schedules import Provenance, SavedSchedule, Schedule, Store
     from align_your_steps.schedules.store.json_file import to_json_bytes
     from align_your_steps.schedules.store.saved_schedule import to_bytes
+    from align_your_steps.schedules.store.stage_files import Unfinished
     from align_your_steps.schedules.store.store import Asked
-    from align_your_steps.schedules.store.unfinished import Unfinished
     from align_your_steps.schedules.to_text import paste_text
 
     request = {"identity": "a model", "sampler": "euler"}

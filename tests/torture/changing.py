@@ -57,7 +57,7 @@ WRITING = {
     *("locked", "all_locked", "_remove_leftovers"),
     *("write_whole", "writing", "put", "sync", "free_path"),
 }
-SOURCES = ("changes.py", "folder_lock.py", "atomic_write.py", "unfinished.py")
+SOURCES = ("changes.py", "folder_lock.py", "atomic_write.py", "stage_files.py")
 
 State = list[tuple[str, ...]]  # folder, kind of file, digest, and the rest of its content
 

@@ -111,7 +111,7 @@ def ways_of(
         calls = guided.solver(judged).calls_per_step
         return Way(judged, max(1, steps // calls), calls)
 
-    found: dict[str | None, Way | str] = {None: way(own)}
+    ways: dict[str | None, Way | str] = {None: way(own)}
     for name in named:
         try:
             same = name == own.name and own.options == host.comparable_digest(None)
@@ -120,10 +120,10 @@ def ways_of(
                 SHARED_ORDER
             }:
                 raise ValueError(f"it comes to another image in many steps than {own.name}")
-            found[name] = way(judged)
+            ways[name] = way(judged)
         except ValueError as error:
-            found[name] = str(error).rstrip(".")
-    return found
+            ways[name] = str(error).rstrip(".")
+    return ways
 
 
 def named_schedules(
@@ -133,26 +133,26 @@ def named_schedules(
 
     For a denoise below 1 each begins where the host's 'simple' does.
     """
-    found = Named()
+    named = Named()
     for entry in entries:
         way = ways[entry.sampler]
         try:
             if isinstance(way, str):
                 raise ValueError(way)
-            sigmas = _started(entry.schedule, setting, way, way.steps, found)
+            sigmas = _started(entry.schedule, setting, way, way.steps, named)
         except ValueError as error:
-            found.left_out[entry.name] = str(error).rstrip(".")
+            named.left_out[entry.name] = str(error).rstrip(".")
             continue
-        found.schedules[entry.name] = sigmas
+        named.schedules[entry.name] = sigmas
         if entry.schedule in [*host.scheduler_names(), *PRESETS]:
-            at = partial(_started, entry.schedule, setting, way, found=Named())
-            found.longer[entry.name] = at
-    return found
+            at = partial(_started, entry.schedule, setting, way, named=Named())
+            named.longer[entry.name] = at
+    return named
 
 
-def _started(name: str, setting: Setting, way: Way, steps: int, found: Named) -> torch.Tensor:
+def _started(name: str, setting: Setting, way: Way, steps: int, named: Named) -> torch.Tensor:
     """The levels of a name from where all begin; ValueError, with the reason, if it has none."""
-    sigmas = _levels(name, setting, way.judged, steps, found)
+    sigmas = _levels(name, setting, way.judged, steps, named)
     if len(sigmas) != steps + 1:
         raise ValueError(f"it gives {len(sigmas) - 1} steps where {steps} were asked for")
     if setting.denoise < 1.0:
@@ -163,7 +163,7 @@ def _started(name: str, setting: Setting, way: Way, steps: int, found: Named) ->
 
 
 def _levels(
-    name: str, setting: Setting, judged: host.JudgedSampler, steps: int, found: Named
+    name: str, setting: Setting, judged: host.JudgedSampler, steps: int, named: Named
 ) -> torch.Tensor:
     """Raises ValueError where a name has no levels for this model."""
     levels, denoise = setting.levels, setting.denoise
@@ -177,9 +177,9 @@ def _levels(
         total = steps if denoise >= 1.0 else int(steps / denoise)
         return torch.tensor(published(levels, total)[name][-(steps + 1) :])
     choice = choose(setting.model, name, steps=steps, sampler=judged.name, cfg=setting.cfg)
-    found.notes.append(choice.why)
+    named.notes.append(choice.why)
     own = choice.fitted(steps) if judged.is_calibrated else None
     if own is not None and choice.measured.denoise == denoise:
-        found.fitted.append(own)
+        named.fitted.append(own)
         return torch.tensor(own.levels)
     return torch.tensor(choice.sampled(steps, denoise, "keep steps"))

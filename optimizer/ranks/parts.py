@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .failures import FAILED
+from ..runs.failures import FAILED
 
 __all__ = ["joined_parts", "packed", "unpacked"]
 

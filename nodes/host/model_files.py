@@ -16,7 +16,7 @@ import folder_paths
 
 import nodes
 
-from ...schedules.store.files import one_line
+from ...schedules.store import one_line
 
 __all__ = ["loaded_from"]
 
@@ -24,7 +24,7 @@ LINKS = ("MODEL", "GUIDER")  # types of the links that are followed
 LORAS = ("LoraLoader", "LoraLoaderModelOnly")
 MERGES = "comfy_extras.nodes_model_merging"
 CORE = re.compile(r"nodes$|comfy_extras\.")  # modules of the host's own nodes
-OUR_PACKAGE = __name__.removesuffix(".host.loaded")
+OUR_PACKAGE = __name__.removesuffix(".host.model_files")
 # The inputs at which the first and the second model come; one that is linked goes before the next.
 MEASURED = (("guider", "model"), ("second_guider", "second_model"))
 FOLDERS = ("checkpoints", "diffusion_models", "unet_gguf")
