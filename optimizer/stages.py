@@ -294,6 +294,9 @@ def judge(
     others = [
         one for one in pool if not any(torch.equal(one.sigmas, had.sigmas) for had in fresh.raced)
     ]
+    if fresh.raced:  # the best that was found, then the best given ones that were not raced yet
+        first = next((one for one in others if not one.given), None)
+        others.sort(key=lambda one: one is not first)
 
     def room(rows: int) -> int:
         run = runner.cost(plan.problem.steps)
