@@ -23,7 +23,7 @@ PIP_AUDIT := 2.10.1
 AUDIT_READY := $(VENV)/audit/ready-$(PIP_AUDIT)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host browser newcomer locales pack icons examples pictures moving demo bench bench-full \
+.PHONY: help setup host browser newcomer locales pack icons examples pictures top moving demo bench bench-full \
   evidence networks overhead overhead-host scaling gpu import-time test test-full torture lint \
   audit clean
 
@@ -85,6 +85,10 @@ examples: host browser  ## write the example workflows anew, as ComfyUI's page s
 
 pictures: host browser  ## take all pictures of help and README on ComfyUI's page
 	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.tests.host.pictures
+
+top: $(READY)  ## the README's first picture: emoji by four samplers, two minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m align_your_steps.benchmarks.demo --labels 0 4 8 --count 3 \
+	  --output docs/img/top.png
 
 # MOVING="--label 2 --seed 7" for another class of emoji, and another image in the end.
 moving: host browser  ## film the moving picture of the README on ComfyUI's page, a minute

@@ -101,15 +101,15 @@ def labelled(labels: str, names: list[str]) -> list[str]:
     ['mine', 'karras', 'sigmas 3', 'mine (2)']
     """
     typed = [label.strip() for label in re.split("[,，、\n]", labels)]  # commas of any keyboard
-    found: list[str] = []
+    different: list[str] = []
     for label, name in zip_longest(typed[: len(names)], names, fillvalue=""):
         wanted = unique = label or name
         number = 1
-        while unique in found:
+        while unique in different:
             number += 1
             unique = f"{wanted} ({number})"
-        found.append(unique)
-    return found
+        different.append(unique)
+    return different
 
 
 def remarks(schedules: Mapping[str, Tensor]) -> list[str]:

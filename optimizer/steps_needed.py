@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from torch import Tensor
 
 from .diffusion.multistep import textbook
-from .fit.bench import marked
+from .fit.bench import Bench, marked
 from .fit.multistep_fit import run
 from .gain import unseen_logs
 from .judging.select import LEAST
@@ -102,22 +101,6 @@ def reserved(fits: Callable[[int], bool], cost: int, steps: int) -> int:
     """
     calls = FEWEST_CLOSE * most_calls(steps)
     return calls if fits(SURE_OF_RACE * cost + calls) else 0
-
-
-class Bench(Protocol):
-    """What this needs of a calibration."""
-
-    source: Any
-    boundary: float
-
-    def denoise(self, x: Tensor, level: float) -> Tensor:
-        """D of any number of rows at one level."""
-
-    def elements(self, x: Tensor) -> Tensor:
-        """Those elements [K, E] that errors are of."""
-
-    def end(self, noises: range) -> Tensor:
-        """The references' end points [K, E]."""
 
 
 def measured_steps(

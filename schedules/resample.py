@@ -167,19 +167,19 @@ def with_denoise(
     if not 0 < denoise <= 1:  # also refuses NaN
         raise ValueError(f"Denoise must be above 0 and at most 1, but got {denoise:g}.")
     if mode == "keep steps":
-        total, kept = int(steps / denoise), steps
+        total, run = int(steps / denoise), steps
     elif mode == "truncate":
-        total, kept = steps, round(steps * denoise)
+        total, run = steps, round(steps * denoise)
     else:
         raise ValueError(f"Denoise mode must be 'keep steps' or 'truncate', but got {mode!r}.")
-    if kept < 1:
+    if run < 1:
         # round(x) is 1 from just above x = 1/2; denoise is set in hundredths
         raise ValueError(
             f"Denoise {denoise:g} of {steps} steps leaves no step to run; with 'truncate' set "
             f"denoise to {(50 // steps + 1) / 100:g} or more, or steps to "
             f"{int(0.5 / denoise) + 1} or more, or choose 'keep steps'."
         )
-    return tuple(float(level) for level in curve(total)[-(kept + 1) :])
+    return tuple(float(level) for level in curve(total)[-(run + 1) :])
 
 
 def extend_up(levels: Levels, steps: int, sigma_max: float) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,3 +60,10 @@ def test_the_map_of_a_package_names_every_module(package: Path) -> None:
     wings = {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
     assert modules | wings <= first, sorted((modules | wings) - first)
     assert {name for name in first if name.endswith(".py")} <= modules
+
+
+def test_no_module_is_named_by_a_participle() -> None:
+    nouns = {"listing.py"}
+    names = {path.name for room in KNOWS for path in (REPOSITORY / room).rglob("*.py")}
+    participle = re.compile(r"[a-z]+(ed|ing)\.py|(un)?(shown|kept|known|begun|made|given|told)\.py")
+    assert {name for name in names if participle.fullmatch(name)} <= nouns

@@ -98,6 +98,13 @@ class Coordinate:
             at[k] = min(at[k], at[k - 1] - 1)
         return np.append(levels[0], below[np.maximum(at, lowest)])
 
+    def thinned(self, levels: np.ndarray) -> np.ndarray:
+        """As `snapped` for levels that need not stay as many: those that would meet become one."""
+        if self.table is None:
+            return levels
+        below = self.table[self.table < levels[0]]
+        return np.append(levels[0], below[np.unique(_nearest(below, levels[1:]))[::-1]])
+
     def known_edm(self, levels: np.ndarray) -> np.ndarray:
         """EDM levels [n+1] that end in 0, the positive ones `snapped`."""
         if self.table is None:
@@ -105,27 +112,20 @@ class Coordinate:
         return np.append(self.edm(self.snapped(self.level(levels[:-1]))), 0.0)
 
     def neighbours(self, levels: np.ndarray) -> np.ndarray:
-        """Known EDM levels [n+1] that end in 0, with one inner level a place up or down: [S, n+1].
+        """Known EDM levels [n+1] that end in 0, an inner one moved up or down by one: [S, n+1].
 
-        Only where the levels stay distinct, and a place is so far that it matters.
+        Only where the levels stay distinct, and the next is so far that it matters.
         """
         assert self.table is not None
         known, moved = self.edm(self.table), []
         for k, at in enumerate(_nearest(known, levels[1:-1]), start=1):
-            for place in (at - 1, at + 1):
-                if not (0 <= place < len(known) and levels[k + 1] < known[place] < levels[k - 1]):
+            for other in (at - 1, at + 1):
+                if not (0 <= other < len(known) and levels[k + 1] < known[other] < levels[k - 1]):
                     continue
-                if abs(np.log(known[place] / known[at])) > FINE:
+                if abs(np.log(known[other] / known[at])) > FINE:
                     moved.append(levels.copy())
-                    moved[-1][k] = known[place]
+                    moved[-1][k] = known[other]
         return np.array(moved).reshape(-1, len(levels))
-
-    def thinned(self, levels: np.ndarray) -> np.ndarray:
-        """The same for levels that need not stay as many: those that would meet become one."""
-        if self.table is None:
-            return levels
-        below = self.table[self.table < levels[0]]
-        return np.append(levels[0], below[np.unique(_nearest(below, levels[1:]))[::-1]])
 
 
 def edm_level(t: np.ndarray) -> np.ndarray:

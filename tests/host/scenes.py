@@ -104,17 +104,6 @@ COMPARE = Example(
             },
             width=460,
         ),
-        Column(
-            "Keep",
-            {
-                "plot": Node(
-                    "SaveImage", {"images": ("compare", 2), "filename_prefix": "plot"}, room=260
-                ),
-                "images": Node(
-                    "SaveImage", {"images": ("compare", 3), "filename_prefix": "images"}, room=260
-                ),
-            },
-        ),
     ),
 )
 

@@ -14,13 +14,9 @@ import torch
 from align_your_steps.schedules.store.json_file import to_json
 from align_your_steps.schedules.store.saved_schedule import FORMAT
 from align_your_steps.schedules.store.workflow_json import unpacked
+from align_your_steps.tests.host.graphs import STEPS, model_graph, optimize_graph
+from align_your_steps.tests.host.seen import network_rows
 from align_your_steps.tests.host.server import ComfyServer, Graph
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import (
-    STEPS,
-    network_rows,
-    optimize_graph,
-)
 from align_your_steps.tests.schedules.made import with_samplers
 from PIL import Image
 from torch import Tensor

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from align_your_steps.tests.host.graphs import model_graph, optimize_graph
 from align_your_steps.tests.host.host_guidance import (
     CACHED,
     COUPLED,
@@ -20,9 +21,8 @@ from align_your_steps.tests.host.host_guidance import (
     VARIANTS,
     WALK,
 )
+from align_your_steps.tests.host.seen import shown
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import optimize_graph, shown
 
 SCRIPT = Path(__file__).with_name("host_guidance.py")
 STEPS = len(LEVELS["one"]) - 1

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from align_your_steps.tests.host.families import node, optimized
+from align_your_steps.tests.host.graphs import optimize_graph
 from align_your_steps.tests.host.server import ComfyServer, Graph
-from align_your_steps.tests.host.test_nodes import optimize_graph
 from safetensors.torch import save_file
 
 BUDGET = 120

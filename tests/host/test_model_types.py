@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from align_your_steps.tests.host.graphs import STEPS, model_graph, optimize_graph, sampled
 from align_your_steps.tests.host.host_model_types import NODES, THEIRS
+from align_your_steps.tests.host.seen import shown
 from align_your_steps.tests.host.server import ComfyServer, PromptError
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import STEPS, optimize_graph, sampled, shown
 
 SCRIPT = Path(__file__).with_name("host_model_types.py")
 

@@ -14,10 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 from align_your_steps.tests.host.browser import open_page
 from align_your_steps.tests.host.get_front_end import OWN, FrontEnd
+from align_your_steps.tests.host.graphs import model_graph, optimize_graph
 from align_your_steps.tests.host.panel import OurPage
 from align_your_steps.tests.host.server import REPOSITORY, ComfyServer, HostError
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import optimize_graph
 from align_your_steps.tests.host.test_panel import scheduler_graph
 from align_your_steps.tests.host.ways import Way
 from playwright.sync_api import Page, Route

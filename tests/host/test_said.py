@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from align_your_steps.tests.host.browser import HostPage, open_page
+from align_your_steps.tests.host.graphs import optimize_graph, plot_graph, scheduler_graph
 from align_your_steps.tests.host.server import ComfyServer, Graph, HostError
-from align_your_steps.tests.host.test_nodes import optimize_graph, scheduler_graph
-from align_your_steps.tests.host.test_plots import SMALLEST_TEXT, plot_graph
+from align_your_steps.tests.host.test_plots import SMALLEST_TEXT
 from align_your_steps.tests.host.ways import Way
 
 NODE = "7"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from align_your_steps.tests.host.graphs import STEPS as NODE_STEPS
+from align_your_steps.tests.host.graphs import optimize_graph
 from align_your_steps.tests.host.host_judged import BUDGET, STEPS
 from align_your_steps.tests.host.sampler_nodes import NODES
 from align_your_steps.tests.host.server import ComfyServer
-from align_your_steps.tests.host.test_nodes import STEPS as NODE_STEPS
-from align_your_steps.tests.host.test_nodes import optimize_graph
 
 SCRIPT = Path(__file__).with_name("host_judged.py")
 Rows = dict[str, dict[str, Any]]

@@ -19,11 +19,15 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
+from align_your_steps.tests.host.graphs import (
+    compare_graph,
+    merge_graph,
+    optimize_graph,
+    plot_graph,
+    sampled,
+    scheduler_graph,
+)
 from align_your_steps.tests.host.server import OUR_PACK, TEST_PACK, ComfyServer
-from align_your_steps.tests.host.test_compare import compare_graph
-from align_your_steps.tests.host.test_merge import merge_graph
-from align_your_steps.tests.host.test_nodes import optimize_graph, sampled, scheduler_graph
-from align_your_steps.tests.host.test_plots import plot_graph
 from align_your_steps.tests.torture.audit import reaches_out
 from align_your_steps.tests.torture.raw_http import Answer, Line, ask
 from hypothesis import HealthCheck, Phase, given, settings

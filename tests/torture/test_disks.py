@@ -22,8 +22,8 @@ import torch
 from align_your_steps.schedules.store.saved_schedule import read_saved
 from align_your_steps.tests.host.browser import open_page
 from align_your_steps.tests.host.listener import Listener
+from align_your_steps.tests.host.seen import network_rows, shown
 from align_your_steps.tests.host.server import ComfyServer
-from align_your_steps.tests.host.test_nodes import network_rows, shown
 from align_your_steps.tests.torture.disks import Disk, NoDiskError
 from align_your_steps.tests.torture.graphs import CALLS, STEPS, measured_and_sampled, plain
 

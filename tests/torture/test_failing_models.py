@@ -16,8 +16,9 @@ import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import NotFiniteError, Result
+from align_your_steps.tests.host.graphs import optimize_graph, sampled
+from align_your_steps.tests.host.seen import saved_files, shown
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
-from align_your_steps.tests.host.test_nodes import optimize_graph, sampled, saved_files, shown
 from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from align_your_steps.tests.optimizer.test_journal import InMemory, recorded
 from align_your_steps.tests.torture.failing import BAD, BrokenModel, Fault

@@ -17,10 +17,15 @@ from typing import Any
 
 import psutil
 import pytest
+from align_your_steps.tests.host.graphs import (
+    compare_graph,
+    model_graph,
+    optimize_graph,
+    scheduler_graph,
+)
+from align_your_steps.tests.host.seen import saved_files
 from align_your_steps.tests.host.server import ComfyServer, Graph
-from align_your_steps.tests.host.test_compare import compare_graph, scheduled, show
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import optimize_graph, saved_files, scheduler_graph
+from align_your_steps.tests.host.test_compare import scheduled, show
 from align_your_steps.tests.torture.hostile import (
     LINKS,
     NODES,

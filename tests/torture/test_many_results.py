@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from align_your_steps.schedules.store.saved_schedule import SavedSchedule, read_saved, to_bytes
+from align_your_steps.tests.host.graphs import model_graph, node
+from align_your_steps.tests.host.seen import saved_files
 from align_your_steps.tests.host.server import ComfyServer
-from align_your_steps.tests.host.test_graphs import node
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import saved_files
 from align_your_steps.tests.torture.prompts import PLAIN, found_graph
 
 COUNTS = (1, 100, 1000, 5000)  # saved results
