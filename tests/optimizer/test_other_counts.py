@@ -7,8 +7,8 @@ import pytest
 import torch
 from align_your_steps.optimizer.diffusion.multistep import TEXTBOOK, Multistep, textbook
 from align_your_steps.optimizer.fit.multistep_fit import run
-from align_your_steps.optimizer.fit.other_counts import COUNTS, WEIGHT_DIGITS, Secants
-from align_your_steps.schedules.curves import karras
+from align_your_steps.optimizer.fit.other_counts import COUNTS, WEIGHT_DIGITS, Secants, fitted_count
+from align_your_steps.schedules.curves import exponential, karras
 from align_your_steps.tests.optimizer.test_calibrate import (
     HIGH,
     LOW,
@@ -100,3 +100,19 @@ def test_secants_know_what_the_runs_have_met() -> None:
     met = at(x, level)
     linear = Secants(*given).linear(x, level)
     assert float((Secants(*given)(x, level) - met).norm()) < 0.3 * float((linear - met).norm())
+
+
+def test_the_curve_is_the_one_whose_fit_ends_nearest_by_the_model() -> None:
+    sampler, unit, path = fitted(6)
+    made = run(at, sampler, unit, elements)
+    slopes = torch.full((2, 6), 0.9, dtype=torch.float64)  # which name another curve
+    secants = Secants(path, unit, [(sampler, made.outputs)], [HIGH, LOW], slopes)
+    curves = [karras(7, LOW, HIGH), exponential(7, LOW, HIGH), np.linspace(HIGH, LOW, 7)]
+    starts = [textbook("unipc_2", [*levels[:7], 0.0]) for levels in curves]
+
+    def missed(given: list[Multistep]) -> float:
+        found = fitted_count(secants, given, False).sampler
+        return path.log_error(run(secants, found, unit, elements).end)
+
+    each = [missed([start]) for start in starts]
+    assert missed(starts) == min(each) < max(each)
