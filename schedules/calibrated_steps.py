@@ -49,6 +49,8 @@ def planned(
 ) -> list[Step]:
     """The steps of a run: those of the sampler that was fitted to most of them, else textbook.
 
+    Of samplers that were fitted to as many, one that was fitted fully comes before weights alone.
+
     >>> euler = lambda levels: [[1.0]] * (len(levels) - 1)
     >>> fitted = CalibratedSampler((9.0, 3.0, 0.0), (9.0, 3.1), ((1.1,), (1.5, -0.5)))
     >>> [(step.told, step.row) for step in planned([9.0, 3.0, 0.0], [fitted], euler)]
@@ -59,7 +61,7 @@ def planned(
     rows = zip(levels[:-1], textbook(levels), strict=False)
     steps = [Step(told, tuple(row)) for told, row in rows]
     plans = [_with(levels, steps, sampler) for sampler in samplers] or [steps]
-    return max(plans, key=lambda steps: sum(step.fitted for step in steps))
+    return max(plans, key=_fitted_ones)
 
 
 def keeps(sampler: CalibratedSampler) -> bool:
@@ -93,6 +95,12 @@ def _with(levels: Sequence[float], steps: Sequence[Step], sampler: CalibratedSam
                 len(sampler.weights[k]) > history,
             )
     return steps
+
+
+def _fitted_ones(steps: Sequence[Step]) -> tuple[int, int]:
+    """How many steps are fitted ones, and how many of these not by their weights alone."""
+    fitted = [step for step in steps if step.fitted]
+    return len(fitted), sum(not step.weights_only for step in fitted)
 
 
 def _row(sampler: CalibratedSampler, k: int, begun: int) -> tuple[float, ...]:

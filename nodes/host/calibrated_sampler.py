@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import comfy.k_diffusion.sampling
@@ -33,6 +33,7 @@ from .scheduler import ATTRIBUTE, SCHEDULER_NAME, add_name
 __all__ = ["SAMPLER_NAME", "register_sampler", "sample_ays_model"]
 
 SAMPLER_NAME = SCHEDULER_NAME
+WEIGHTS_ONLY = "with weights that were fitted from a measurement for another number of steps"
 TEXTBOOK_STEP = "DPM-Solver++(2M), as dpmpp_2m does"
 
 log = logging.getLogger("align_your_steps")
@@ -73,7 +74,7 @@ def sample_ays_model(
     usable = [sampler for sampler in known if not masked or calibrated_steps.keeps(sampler)]
     steps = calibrated_steps.planned(levels, usable, TEXTBOOK["dpmpp_2m"])
     if not quiet:
-        line = _line(steps, known, masked, attached.get("denoise", 1.0))
+        line = _line(steps, known, usable, attached.get("denoise", 1.0))
         _tell(attached, line + _other_cfg(attached, model, steps))
     told = sigmas.clone()
     for i, step in enumerate(steps):
@@ -146,44 +147,62 @@ def _telling(extra_args: dict[str, Any], told: Tensor) -> dict[str, Any]:
 def _line(
     steps: Sequence[calibrated_steps.Step],
     known: Sequence[CalibratedSampler],
-    masked: bool,
+    usable: Sequence[CalibratedSampler],
     denoise: float,
 ) -> str:
-    """Say what is done, in a sentence or two."""
+    """Say what is done, in a sentence or two.
+
+    known, usable: fitted samplers, and those of them that keep to the noise mask, if there is one
+    """
     fitted, count = sum(step.fitted for step in steps), len(steps)
     name, taken = f"'{SAMPLER_NAME}'", "1 step" if count == 1 else f"{count} steps"
+    how = WEIGHTS_ONLY if any(step.weights_only for step in steps) else "as they were fitted"
     if count == 0 or fitted == count:
         early = any(not step.whole for step in steps)
         begins = "; the run begins among them" if any(step.begun for step in steps) else ""
         begins += ", so the first ones mix fewer outputs" if early else ""
-        if any(step.weights_only for step in steps):
-            return (
-                f"{name} samples {taken} with weights that were fitted from a measurement for "
-                f"another number of steps{begins}."
-            )
-        return f"{name} samples {taken} as they were fitted{begins}."
+        return f"{name} samples {taken} {how}{begins}."
     if fitted:
         return (
-            f"{name} samples {fitted} of {taken} as they were fitted, and the others with "
-            f"{TEXTBOOK_STEP}: these are not the levels of the fit."
+            f"{name} samples {fitted} of {taken} {how}, and the others with {TEXTBOOK_STEP}: these "
+            "are not the levels of the fit."
         )
     if not known:
         why = (
             "no fitted sampler is attached to this model. Optimize AYS makes one if you choose "
             f"{name} there; 'Apply AYS Schedule' attaches a saved one"
         )
-    elif masked and not any(map(calibrated_steps.keeps, known)):
+    elif not usable:
         why = (
             "the attached sampler was fitted without a noise mask. For masked images, link one "
             "to Optimize AYS"
         )
     else:
-        counts = " or ".join(map(str, sorted({sampler.steps for sampler in known})))
+        so = " with a noise mask" if len(usable) < len(known) else ""
         why = (
-            "these are not the levels that the attached sampler was fitted to. Choose the "
-            f"scheduler {name} too, with {counts} steps at denoise {denoise:g}"
+            f"these are not the levels that the attached sampler was fitted to{so}. Choose the "
+            f"scheduler {name} too, with {_counts(usable)} at denoise {denoise:g}"
         )
     return f"{name} samples with {TEXTBOOK_STEP}: {why}."
+
+
+def _counts(usable: Sequence[CalibratedSampler]) -> str:
+    """The numbers of steps that were fitted fully, and those whose weights alone were."""
+    fully = {sampler.steps for sampler in usable if not sampler.weights_only}
+    simpler = {sampler.steps for sampler in usable} - fully
+    parts = [f"{_any_of(fully)} step{'' if fully == {1} else 's'}"] if fully else []
+    parts += [f"{_any_of(simpler)} steps, which have a simpler fit,"] if simpler else []
+    return ", or ".join(parts)
+
+
+def _any_of(counts: Set[int]) -> str:
+    """Numbers in a sentence.
+
+    >>> _any_of({7, 4, 5})
+    '4, 5 or 7'
+    """
+    *first, last = map(str, sorted(counts))
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _other_cfg(attached: dict[str, Any], model: Any, steps: Sequence[calibrated_steps.Step]) -> str:

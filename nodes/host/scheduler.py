@@ -44,6 +44,7 @@ __all__ = [
 SCHEDULER_NAME = "ays_model"
 ATTRIBUTE = "ays_schedule"
 CALLERS = 8  # frames that are searched for a KSampler
+SIMPLER = ", with the levels of a simpler fit, from a measurement for another number of steps"
 DROPS = "discard_penultimate_sigma"  # the host's name for whether it drops a level
 
 log = logging.getLogger("align_your_steps")
@@ -152,11 +153,15 @@ def attached_schedule(
     asking = _asking()
     sampler = sampler or asking.sampler
     spare = (asking.drops if spare is None else spare) and steps > 1
-    schedule = _schedule_for(sampler, attached, steps - spare, sigma_max)
+    fitted = _fitted(sampler, attached, steps - spare, sigma_max)
+    schedule = Schedule.from_dict(attached["schedule"])
+    if fitted is not None:
+        schedule = replace(schedule, levels=fitted.levels, others=())
     levels = _levels(schedule, attached, steps - spare, model_sampling)
     if spare:
         levels = (*levels[:-1], levels[-2] / 2.0, 0.0)
-    line = _told(schedule, attached, levels, spare)
+    simpler = fitted is not None and fitted.weights_only
+    line = _told(schedule, attached, levels, spare, simpler)
     if line not in attached["said"]:  # a workflow of many images is told once
         attached["said"].append(line)
         log.info("%s", line)
@@ -164,20 +169,19 @@ def attached_schedule(
     return torch.tensor(levels, dtype=torch.float32)
 
 
-def _schedule_for(
+def _fitted(
     sampler: str | None, attached: dict[str, Any], steps: int, sigma_max: float
-) -> Schedule:
-    """The attached schedule, or the levels of the attached sampler for these steps."""
-    schedule = Schedule.from_dict(attached["schedule"])
+) -> CalibratedSampler | None:
+    """The attached sampler for these steps; None: there is none, or another one will run."""
     if sampler not in (None, SCHEDULER_NAME):
-        return schedule
+        return None
     needed = math.ceil(steps * attached["denoise"] - 1e-6)
     for plain in attached["samplers"]:
         levels = tuple(plain["levels"])
         starts = attached["denoise"] < 1.0 or math.isclose(levels[0], sigma_max, rel_tol=1e-3)
         if len(levels) == needed + 1 and starts:
-            return replace(schedule, levels=levels, others=())
-    return schedule
+            return CalibratedSampler.from_dict(plain)
+    return None
 
 
 def _levels(
@@ -233,13 +237,20 @@ def _own_steps(schedule: Schedule, attached: dict[str, Any]) -> int:
 
 
 def _told(
-    schedule: Schedule, attached: dict[str, Any], levels: Sequence[float], spare: bool
+    schedule: Schedule,
+    attached: dict[str, Any],
+    levels: Sequence[float],
+    spare: bool,
+    simpler: bool = False,
 ) -> str:
-    """Tell which levels are sampled, and how they differ from those measured, in a line."""
+    """Tell which levels are sampled, and how they differ from those measured, in a line.
+
+    simpler: whether they are those of a sampler of which the weights alone were fitted
+    """
     steps, asked = len(levels) - 1 - spare, len(levels) - 1
     text = f"'{SCHEDULER_NAME}' samples {asked} steps with the schedule '{schedule.name}'"
     if steps == _own_steps(schedule, attached):
-        text += ", as it was measured"
+        text += SIMPLER if simpler else ", as it was measured"
     else:
         part = f" at denoise {attached['denoise']:g}" if attached["denoise"] < 1.0 else ""
         text += f", measured at {schedule.steps} steps{part}: "

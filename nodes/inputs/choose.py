@@ -115,7 +115,8 @@ def choose(
         saved = host.store().load(name, identity)
     if saved is not None:
         other = saved.identity is None or saved.identity != identity
-        why = f"{where}: {name}{', of another model' if other else ''}{_measured_for(saved, steps)}"
+        why = f"{where}: {name}{', of another model' if other else ''}"
+        why += _measured_for(saved, steps, sampler)
         choice = _saved(saved, levels, why, other=other)
     else:
         choice = _auto(model, identity, levels, Asked(steps, sampler, cfg), carried)
@@ -167,7 +168,8 @@ def _auto(
     found = host.store().nearest(identity, asked)
     if found is not None:
         saved = found.saved
-        why = f"auto: saved for this model: {found.name}{_measured_for(saved, asked.steps)}"
+        why = f"auto: saved for this model: {found.name}"
+        why += _measured_for(saved, asked.steps, asked.sampler)
         if found.why:
             why += f", {found.why}"
         if asked.steps is None:
@@ -178,7 +180,7 @@ def _auto(
     if carried is not None and identity is not None and carried.identity == identity:
         name = label_of(carried)
         why = f"auto: nothing saved for this model; {CARRIED}: {name}"
-        return _saved(carried, levels, why + _measured_for(carried, asked.steps))
+        return _saved(carried, levels, why + _measured_for(carried, asked.steps, asked.sampler))
     family = host.family(model)
     if family is not None and not levels.flow:
         why = f"auto: nothing saved for this model; published: {family}"
@@ -220,10 +222,12 @@ def _alike(one: SavedSchedule, other: SavedSchedule) -> bool:
     return all(one.notes.get(key) == other.notes.get(key) for key in SAME_KIND)
 
 
-def _measured_for(saved: SavedSchedule, steps: int | None) -> str:
+def _measured_for(saved: SavedSchedule, steps: int | None, asked: str | None) -> str:
     """Say what a result was measured for, and how it comes to the steps asked for, in brackets.
 
-    The sampler, guidance and size that it will be used with are not known here: the user is told.
+    asked: the sampler that it will be used with, if it is known
+
+    The guidance and size that it will be used with are not known here: the user is told.
     """
     request = saved.request  # from a file, with anything in it
     sampler = one_line(str(request.get("sampler") or ""))[:LONGEST_NAME]
@@ -237,7 +241,10 @@ def _measured_for(saved: SavedSchedule, steps: int | None) -> str:
         parts.append(f"latent {'x'.join(f'{size:g}' for size in shape)}")
     text = "measured for " + ", ".join(filter(None, parts))
     if steps is not None and saved.schedule.steps != steps:
+        fitted = saved.sampler_for(steps) if asked == host.SAMPLER_NAME else None
         made = "derived for" if len(saved.schedule.nearest(steps)) == steps + 1 else "resampled to"
+        if fitted is not None:
+            made = "a simpler fit for" if fitted.weights_only else "fitted for"
         text += f"; {made} {steps}"
     return f" ({text})"
 

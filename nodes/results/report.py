@@ -94,8 +94,6 @@ def _levels(result: Result) -> list[str]:
     return [
         found,
         *_counts(result),
-        "These levels and the fitted steps belong together: another cfg or denoise needs a fit of "
-        "its own.",
         f"Other samplers with scheduler {host.SCHEDULER_NAME} get the best standard schedule, "
         f"{plain}.",
         f"sigmas of {plain}: {_four_decimals(result.plain.sigmas)}",
@@ -103,14 +101,22 @@ def _levels(result: Result) -> list[str]:
 
 
 def _counts(result: Result) -> list[str]:
-    """What is fitted to which numbers of steps."""
+    """What is fitted to which numbers of steps, and to what else."""
     own, others = len(result.sigmas) - 1, sorted(result.counts.keys() - {len(result.sigmas) - 1})
-    if not others:
-        return [f"Fitted for {own} steps. Any other number of steps is sampled as dpmpp_2m does."]
+    if result.error.candidate.given:
+        return [
+            f"Nothing is fitted: {own} steps are those of {shown_name(result.method)}. Any other "
+            "number of steps is sampled as dpmpp_2m does."
+        ]
+    simpler = (
+        f" For {', '.join(map(str, others))} steps a simpler fit comes with it, from the same "
+        "measurement; it was not compared with anything."
+    )
     return [
-        f"Fitted for {own} steps. For {', '.join(map(str, others))} steps a simpler fit comes with "
-        "it, from the same measurement; it was not compared with anything. Any other number of "
-        "steps is sampled as dpmpp_2m does."
+        f"Fitted for {own} steps.{simpler if others else ''} Any other number of steps is sampled "
+        "as dpmpp_2m does.",
+        "These levels and the fitted steps belong together: another cfg or denoise needs a fit of "
+        "its own.",
     ]
 
 

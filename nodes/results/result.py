@@ -57,8 +57,15 @@ def joined(found: Sequence[Answer]) -> Answer:
         schedule = dataclasses.replace(saved.schedule, others=others)
         saved = dataclasses.replace(fitted, schedule=schedule)
         kept, _ = keep(host.store(), saved)
-        text += f"\n\nWith the levels for {', '.join(map(str, optimised))} steps. {kept}"
+        text += f"\n\nWith {_lent(more)} for {', '.join(map(str, optimised))} steps. {kept}"
     return Answer(saved, "\n\n".join([text, *(answer.report for answer in more)]))
+
+
+def _lent(more: Sequence[Answer]) -> str:
+    """What other results lend to the first one."""
+    if not any(answer.saved.samplers for answer in more):
+        return "the levels"
+    return "the levels and the full fits, which take the place of simpler ones,"
 
 
 def _new(task: Task, past: Past, progress: host.Progress) -> Answer:

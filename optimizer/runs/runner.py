@@ -158,7 +158,7 @@ class Runner:
         return indices[self.lab.processes.rows(len(indices))]
 
     def _noise_of(self, batch: int) -> Tensor:
-        """This rank's noises of a batch, [B, ...]."""
+        """This process' noises of a batch, [B, ...]."""
         problem = self.lab.problem
         sources = generators(problem.seed, SELECTION, self._own(batch))
         noise = unit_noise(sources, problem.shape)

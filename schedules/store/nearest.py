@@ -1,6 +1,7 @@
 """Choice of `auto` among a model's results.
 
-The nearest in steps, sampler and cfg, as far as these are known. Of those that are as near, the one
+The nearest in steps, sampler and cfg, as far as these are known; of one sampler, what was fitted to
+these steps fully before what weights alone were fitted to. Of those that are as near, the one
 of the least error; where the intervals overlap nobody knows which that is, and the newest is taken.
 
 What a typical seed's error is depends on the seeds; what of the best standard schedule's it is, far
@@ -29,6 +30,7 @@ __all__ = [
     "INTERVAL",
     "Asked",
     "Nearest",
+    "by_weights_only",
     "is_whole",
     "ranked",
     "reason_for",
@@ -73,17 +75,12 @@ class Asked:
             not is_whole(saved),
             plain and self.steps is None,
             min(self._steps_away(count) for count in steps_known(saved)),
-            self._by_weights_only(saved),
             self.sampler is not None and request.get("sampler") != self.sampler,
+            self.steps is not None and by_weights_only(saved, self.steps),
             plain,
             0.0 if self.cfg is None else away,
             self._steps_away(saved.schedule.steps),
         )
-
-    def _by_weights_only(self, saved: SavedSchedule) -> bool:
-        """Whether weights alone were fitted to these steps."""
-        fitted = None if self.steps is None else saved.sampler_for(self.steps)
-        return fitted is not None and fitted.weights_only
 
     def _steps_away(self, steps: int) -> float:
         return round(abs(math.log((self.steps or USUAL) / steps)), 9)
@@ -97,6 +94,12 @@ def is_whole(saved: SavedSchedule) -> bool:
 def steps_known(saved: SavedSchedule) -> set[int]:
     """The numbers of steps that a result was made for: more may be derived from it."""
     return {saved.schedule.steps, *(sampler.steps for sampler in saved.samplers)}
+
+
+def by_weights_only(saved: SavedSchedule, steps: int) -> bool:
+    """Tell whether weights alone were fitted to this number of steps."""
+    fitted = saved.sampler_for(steps)
+    return fitted is not None and fitted.weights_only
 
 
 def ranked(items: Iterable[Item], asked: Asked) -> list[Item]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from . import changes
 from .changes import Added, NameTakenError, UnknownNameError
 from .files import Entry, read_whole
 from .listing import RESERVED_NAMES, by_name, entries, shown
-from .nearest import Asked, Nearest, is_whole, ranked, reason_for, steps_known
+from .nearest import Asked, Nearest, by_weights_only, is_whole, ranked, reason_for, steps_known
 from .saved_schedule import SavedSchedule, digest_of
 
 __all__ = [
@@ -110,15 +111,20 @@ class Store:
     ) -> dict[int, SavedSchedule]:
         """The result of a model to take for each number of steps that it has results for.
 
-        Without tensors; those measured for the whole path alone.
+        Without tensors; those measured for the whole path alone. One whose weights alone were
+        fitted to a number of steps comes after all that were made for it.
         """
         by_count: dict[int, list[tuple[str, Entry]]] = {}
         for item in self._of(identity):
             saved = item[1].saved
             for count in steps_known(saved) if is_whole(saved) else ():
                 by_count.setdefault(count, []).append(item)
-        asked = {count: Asked(count, sampler, cfg) for count in sorted(by_count)}
-        return {count: ranked(by_count[count], asked[count])[0][1].saved for count in asked}
+        found = {}
+        for count in sorted(by_count):
+            near = ranked(by_count[count], Asked(count, sampler, cfg))
+            results = [entry.saved for _, entry in near]
+            found[count] = min(results, key=partial(by_weights_only, steps=count))
+        return found
 
     def save(self, saved: SavedSchedule) -> Path:
         """Write one result; it is there whole or not at all, and outlasts a power cut.

@@ -99,7 +99,7 @@ def main() -> None:
         return result[0] if isinstance(result, tuple) else result.result[0]
 
     def node(cls: Any, *arguments: Any, **inputs: Any) -> Any:
-        """What a node of the host gives, whichever way it is written."""
+        """Return what a node of the host gives, whichever way it is written."""
         function = getattr(cls, "execute", None) or getattr(cls(), cls.FUNCTION)
         return output(function(*arguments, **inputs))
 

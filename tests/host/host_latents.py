@@ -74,7 +74,7 @@ def main() -> None:
         mask: Any = None,
         gradual: bool = False,
     ) -> bool:
-        """Whether a run is that of a batch of ROWS as the user would sample it."""
+        """Tell whether a run is that of a batch of ROWS as the user would sample it."""
         model = model_of(kind, gradual)
         given = latent(shapes, seed)
         if mask is not None:
@@ -124,7 +124,7 @@ def main() -> None:
         cases["nested start"] = ("audio and video", nested, 1, PART)
 
     def walked() -> bool:
-        """Whether a point of a path is answered as a sampler's last step from there."""
+        """Tell whether a point of a path is answered as a sampler's last step from there."""
         model = model_of("four channels")
         given = {**latent(image, 1), "noise_mask": left}
         own = guided(model, given, 1.0)
@@ -198,7 +198,7 @@ def main() -> None:
         return sizes
 
     def interrupted() -> int:
-        """How often an interrupted run was begun."""
+        """Count how often an interrupted run was begun."""
         own = guided(model_of("four channels"), latent(image, 0), 1.0)
         count = 0
 

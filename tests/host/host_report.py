@@ -15,6 +15,7 @@ import torch
 from align_your_steps.optimizer import Gain, Result
 from align_your_steps.optimizer.diffusion.coordinate import VE
 from align_your_steps.optimizer.diffusion.multistep import textbook
+from align_your_steps.optimizer.fit.other_counts import FittedCount
 from align_your_steps.optimizer.judging.select import Candidate, Score
 from align_your_steps.optimizer.steps_needed import StepsNeeded
 from align_your_steps.tests.profiles.made import LEVELS, profile_of
@@ -25,10 +26,11 @@ PAIRS = {
     "unipc_3 AYS DeepFloyd IF": 0.3,
     "exponential_3 karras": 0.4,
 }
+SIMPLE = textbook("euler", [*LEVELS, 0.0])
 PLAIN = {"path p=0.75 order 2, through sigma_min": 0.1, "karras": 0.3, "beta": 0.4}
 CASES: dict[str, dict[str, Any]] = {
     "fitted": {"ratios": [0.3, 0.35, 0.4, 0.38], "cfg": 3.0},
-    "fitted, many seeds": {"ratios": [0.3, 0.35, 0.4, 0.38] * 3},
+    "fitted, many seeds": {"ratios": [0.3, 0.35, 0.4, 0.38] * 3, "counts": (7, 4, 16, 5)},
     "fitted, steps known": {
         "ratios": [0.3, 0.35, 0.4, 0.38] * 3,
         "needed": StepsNeeded(14, True, 8),
@@ -56,6 +58,7 @@ def result(
     *,
     ended_early: bool = False,
     needed: StepsNeeded | None = None,
+    counts: tuple[int, ...] = (),
 ) -> Result:
     """A result in which the first of the named errors is ours, by such ratios of it to theirs."""
     plain, named = of is not None, PAIRS if of is None else of
@@ -88,6 +91,7 @@ def result(
         sampler=None if plain else textbook("euler", sigmas.tolist()),
         plain=None if plain else scores[2].candidate,
         needed=needed,
+        counts={steps: FittedCount(SIMPLE, ()) for steps in counts},
     )
 
 
@@ -103,7 +107,9 @@ def main() -> None:
     answer = {}
     for case, settings in CASES.items():
         told = {"of": None, **settings}
-        more = {name: told.pop(name) for name in ("ended_early", "needed") if name in told}
+        more = {
+            name: told.pop(name) for name in ("ended_early", "needed", "counts") if name in told
+        }
         found = result(told.pop("of"), told.pop("ratios"), **more)
         name = "dpmpp_2m" if found.sampler is None else "ays_model"
         judged: Any = SimpleNamespace(name=name, stochastic=None, note="a note")

@@ -31,6 +31,7 @@ SETTINGS = {  # the page without what covers the canvas
 }
 WINDOW = (1600, 1000)
 ROOM = (1480, 800)  # pixels of the window that the page's bars leave free, from CORNER on
+TALLER = 250  # pixels more for a node whose texts would be too small to be drawn
 CORNER = (90, 180)
 CALL_MS = 30  # of a model call, so that there is a progress to be seen
 
@@ -104,10 +105,14 @@ class Studio:
         )
 
     def photograph(
-        self, ids: Sequence[str] = (), scale: float = 1.2, margin: int = 12
+        self, ids: Sequence[str] = (), scale: float = 1.2, margin: int = 12, taller: int = 0
     ) -> Image.Image:
-        """The nodes with these ids, all if there are none, and nothing else of the page."""
-        frame = [list(ids), scale, CORNER, ROOM, margin]
+        """The nodes with these ids, all if there are none, and nothing else of the page.
+
+        taller: pixels by which the window is made higher
+        """
+        self.page.set_viewport_size({"width": WINDOW[0], "height": WINDOW[1] + taller})
+        frame = [list(ids), scale, CORNER, (ROOM[0], ROOM[1] + taller), margin]
         width, height = self.page.evaluate(FRAME, frame)
         clip = {"x": CORNER[0], "y": CORNER[1], "width": width, "height": height}
         return Image.open(io.BytesIO(self.page.screenshot(clip=clip)))
@@ -156,7 +161,7 @@ def use_pictures(studio: Studio) -> None:
 
 
 def search_picture(studio: Studio) -> None:
-    """What a double-click on the empty canvas and three letters find."""
+    """Picture what a double-click on the empty canvas and three letters find."""
     studio.page.evaluate("() => app.clean()")
     box = studio.opened._search_box()
     box.fill("ays")
@@ -197,7 +202,7 @@ def compare_picture(studio: Studio) -> None:
     """Compare Schedules."""
     ids = studio.build(COMPARE)
     studio.run([ids["compare"]])
-    save(studio.photograph([ids["compare"]]), HELP / "AYSCompare.png")
+    save(studio.photograph([ids["compare"]], taller=TALLER), HELP / "AYSCompare.png")
 
 
 def merge_picture(studio: Studio) -> None:

@@ -114,6 +114,29 @@ def test_the_report_begins_with_the_summary_and_names_nothing_from_inside(
     assert "Out of the comparison: uni_pc_bh2 order 2 with beta (its run broke)." in report
 
 
+FITTED = {
+    "fitted": (
+        "Fitted for 7 steps. Any other number of steps is sampled as dpmpp_2m does.\n\nThese "
+        "levels and the fitted steps belong together: "
+    ),
+    "fitted, many seeds": (
+        "Fitted for 7 steps. For 4, 5, 16 steps a simpler fit comes with it, from the same "
+        "measurement; it was not compared with anything. Any other number of steps is sampled as "
+        "dpmpp_2m does.\n\nThese levels and the fitted steps belong together: "
+    ),
+    "fitted, none better": (
+        "Nothing is fitted: 7 steps are those of uni_pc_bh2 with AYS DeepFloyd IF. Any other "
+        "number of steps is sampled as dpmpp_2m does.\n\nOther samplers with "
+        "scheduler ays_model get "
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FITTED)
+def test_the_report_says_what_is_fitted_to_which_steps(told: dict[str, str], case: str) -> None:
+    assert FITTED[case] in told["report"]
+
+
 def test_the_table_fits_into_a_narrow_window(told: dict[str, str], case: str) -> None:
     rows = told["report"].split("```")[1].strip().splitlines()
     assert max(map(len, rows)) <= 48

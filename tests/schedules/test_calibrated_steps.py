@@ -78,6 +78,12 @@ def test_sampler_that_was_fitted_to_most_steps_is_taken() -> None:
     assert made([9.0, 3.0, 0.0], FITTED, OTHER) == [(9.0, (1.2,)), (3.0, (1.5, -0.5))]
 
 
+def test_of_samplers_that_were_fitted_to_as_many_steps_weights_alone_come_last() -> None:
+    simpler = replace(FITTED, weights=((1.0,),) * 4, weights_only=True)
+    for samplers in ([simpler, FITTED], [FITTED, simpler]):
+        assert not any(step.weights_only for step in planned(FITTED.levels, samplers))
+
+
 @pytest.mark.parametrize("levels", [[1.0, 1.0, 0.5], [0.1, 0.4, 1.0], [1.0, 0.0, 0.5], [1.0], []])
 def test_levels_that_do_not_fall_make_finite_steps(levels: list[float]) -> None:
     steps = planned(levels, [FITTED])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,32 @@ def test_a_sampler_for_these_steps_is_as_near_as_a_result_for_them(store: Store)
     add(store, result("twenty", 20, sampler="ays_model", samplers=(20,)))
     add(store, result("eight again", 8, sampler="ays_model", samplers=(8, 20)))
     assert taken(store, 20).name == "twenty"
+
+
+def simpler(steps: int) -> SavedSchedule:
+    """A result for 5 steps, of which the weights alone were fitted to others."""
+    saved = result("five", 5, sampler="ays_model", samplers=(5, steps))
+    own, other = saved.samplers
+    return replace(saved, samplers=(own, replace(other, weights_only=True)))
+
+
+def test_weights_alone_come_after_a_full_fit_and_before_another_samplers_schedule(
+    store: Store,
+) -> None:
+    add(store, simpler(8), result("eight", 8, sampler="ays_model", samplers=(8,)))
+    add(store, result("plain", 8))
+    assert taken(store, 8, sampler="ays_model").name == "eight"
+    assert taken(store, 8, sampler="euler").name == "plain"
+    store.delete("eight")
+    assert taken(store, 8, sampler="ays_model").name == "five"
+    assert taken(store, 8).name == "plain", "whoever runs, its levels are for 8 steps"
+
+
+def test_by_steps_takes_weights_alone_where_there_is_nothing_else(store: Store) -> None:
+    add(store, simpler(8))
+    assert store.by_steps("a model", "ays_model")[8].schedule.name == "five"
+    add(store, result("plain", 8))
+    assert store.by_steps("a model", "ays_model")[8].schedule.name == "plain"
 
 
 def test_where_steps_are_not_known_a_sampler_counts_first(store: Store) -> None:
