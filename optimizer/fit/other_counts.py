@@ -10,10 +10,9 @@ where Σ a_p u_p comes nearest to x - x_ref, with a ridge that grows with the di
 greedy fit (multistep_fit.py) is made on this instead of on the denoiser.
 
 Error over that of greedy weights fitted at the other number itself with 1,000 calls, geometric mean
-over 8 mixtures (TEST of benchmarks/calibrated.py) and 4 to 12 and 16 steps: from 8 steps and 1,000
-calls 1.01, from 12 and 1,000 1.05, from 5 and 500 1.18. Greedy weights from three of the same
-noises and really run, some 240 calls, had 1.09, 1.15 and 1.20; the likeliest textbook pairs 2.4 to
-2.6.
+over 8 mixtures (`calibrated counts` in benchmarks/) and 4 to 12 and 16 steps: from 8 steps and 1,000
+calls 1.01, from 12 and 1,000 1.05, from 5 and 1,000 1.11, from 5 and 500 1.16. With the curve that
+the linear model names 1.03, 1.06, 1.19 and 1.23.
 
 A run that begins at step i has no outputs from before. Weights that are fitted to that, from the
 references' states on, had 0.2 to 0.9 of the error of the whole run's weights with the missing ones
