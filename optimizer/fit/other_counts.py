@@ -10,9 +10,9 @@ where Σ a_p u_p comes nearest to x - x_ref, with a ridge that grows with the di
 greedy fit (multistep_fit.py) is made on this instead of on the denoiser.
 
 Error over that of greedy weights fitted at the other number itself with 1,000 calls, geometric mean
-over 8 mixtures (`calibrated counts` in benchmarks/) and 4 to 12 and 16 steps: from 8 steps and 1,000
-calls 1.01, from 12 and 1,000 1.05, from 5 and 1,000 1.11, from 5 and 500 1.16. With the curve that
-the linear model names 1.03, 1.06, 1.19 and 1.23.
+over 8 mixtures (`calibrated counts` of benchmarks/) and 4 to 12 and 16 steps: from 8 steps and
+1,000 calls 1.01, from 12 and 1,000 1.05, from 5 and 500 1.15, from 5 and 1,000 1.09. With starts
+that the linear model chooses it was 1.03, 1.06, 1.23 and 1.19.
 
 A run that begins at step i has no outputs from before. Weights that are fitted to that, from the
 references' states on, had 0.2 to 0.9 of the error of the whole run's weights with the missing ones
@@ -36,8 +36,6 @@ __all__ = ["COUNTS", "NOISES", "FittedCount", "Secants", "fitted_count", "restar
 
 COUNTS = (*range(4, 13), 16)  # numbers of steps that are fitted beside that which was asked for
 NOISES, ELEMENTS_OF_COUNTS = 12, 1024  # that are fitted to, at most
-FEWER = 256  # elements that starts are compared on
-STARTS_TRIED = 5  # curves that a fit is made from
 NEAREST = 6  # pairs (u, v) that are used at a level
 SECANT_PULL, FADE = (
     0.1,
@@ -82,8 +80,6 @@ class Secants:
         slopes: Tensor,
     ):
         self.path, self.unit = path, unit
-        few = path.part(slopes.shape[1], FEWER)
-        self.few = Linear(few, probed, slopes)  # on fewer elements, and what was really probed
         more = slopes.mean(1, keepdim=True).expand(-1, len(path.end) - slopes.shape[1])
         slopes = torch.cat((slopes, more), 1)
         self.linear = Linear(path, probed, slopes)
@@ -156,23 +152,15 @@ def with_counts(
 
 
 def fitted_count(secants: Secants, starts: Sequence[Multistep], whole: bool) -> FittedCount:
-    """The greedy fit of the start from which it comes nearest to the references.
-
-    Of those STARTS_TRIED are fitted that the linear model names, which takes a tenth of the time.
-    """
-    few = secants.few.path
-    unit = secants.unit[: len(few.end), :FEWER]
+    """The greedy fit of that start from which it comes nearest to the references."""
 
     def missed(start: Multistep) -> float:
-        end = greedy(secants.few, start, unit, few, _same, whole)[1].end
-        return few.log_error(end)
+        end = greedy(secants, start, secants.unit, secants.path, _same, whole)[1].end
+        secants.forget()
+        return secants.path.log_error(end)
 
-    fits = [
-        greedy(secants, start, secants.unit, secants.path, _same, whole)
-        for start in sorted(starts, key=missed)[:STARTS_TRIED]
-    ]
-    nearest, _ = min(fits, key=lambda fit: secants.path.log_error(fit[1].end))
-    sampler = _short(nearest, whole)
+    start = min(starts, key=missed)
+    sampler = _greedy(secants, start, secants.unit, whole)
     return FittedCount(sampler, restarts(secants, sampler, whole))
 
 
@@ -183,15 +171,13 @@ def restarts(secants: Secants, sampler: Multistep, whole: bool) -> tuple[Rows, .
         rows = tuple(_folded(row, k + 1) for k, row in enumerate(sampler.weights[i:]))
         part = Multistep(sampler.levels[i:], sampler.told[i:], rows)
         state = secants.path.at([part.levels[0]])[0][0]
-        unit = state / part.levels[0]
-        found.append(
-            _short(greedy(secants, part, unit, secants.path, _same, whole)[0], whole).weights
-        )
+        found.append(_greedy(secants, part, state / part.levels[0], whole).weights)
     return tuple(found)
 
 
-def _short(found: Multistep, whole: bool) -> Multistep:
-    """A sampler whose weights have few digits."""
+def _greedy(secants: Secants, start: Multistep, unit: Tensor, whole: bool) -> Multistep:
+    """The greedy fit from states, its weights with few digits."""
+    found, _ = greedy(secants, start, unit, secants.path, _same, whole)
     rows = [tuple(round(b, WEIGHT_DIGITS) for b in row) for row in found.weights]
     if whole:
         rows[-1] = (1.0 - sum(rows[-1][1:]), *rows[-1][1:])

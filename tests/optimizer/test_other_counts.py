@@ -7,8 +7,14 @@ import pytest
 import torch
 from align_your_steps.optimizer.diffusion.multistep import TEXTBOOK, Multistep, textbook
 from align_your_steps.optimizer.fit.multistep_fit import run
-from align_your_steps.optimizer.fit.other_counts import COUNTS, WEIGHT_DIGITS, Secants, fitted_count
-from align_your_steps.schedules.curves import exponential, karras
+from align_your_steps.optimizer.fit.other_counts import (
+    COUNTS,
+    START,
+    WEIGHT_DIGITS,
+    Secants,
+    fitted_count,
+)
+from align_your_steps.schedules.curves import karras
 from align_your_steps.tests.optimizer.test_calibrate import (
     HIGH,
     LOW,
@@ -102,17 +108,17 @@ def test_secants_know_what_the_runs_have_met() -> None:
     assert float((Secants(*given)(x, level) - met).norm()) < 0.3 * float((linear - met).norm())
 
 
-def test_the_curve_is_the_one_whose_fit_ends_nearest_by_the_model() -> None:
+def test_a_count_begins_at_the_levels_from_which_it_comes_nearest() -> None:
     sampler, unit, path = fitted(6)
-    made = run(at, sampler, unit, elements)
-    slopes = torch.full((2, 6), 0.95, dtype=torch.float64)  # which name another curve
-    secants = Secants(path, unit, [(sampler, made.outputs)], [HIGH, LOW], slopes)
-    curves = [karras(5, LOW, HIGH), exponential(5, LOW, HIGH), np.linspace(HIGH, LOW, 5)]
-    starts = [textbook("unipc_2", [*levels[:5], 0.0]) for levels in curves]
+    outputs = run(at, sampler, unit, elements).outputs
+    slopes = torch.full((2, 2), 0.3, dtype=torch.float64)
+    secants = Secants(path, unit, [(sampler, outputs)], [HIGH, LOW], slopes)
 
-    def missed(given: list[Multistep]) -> float:
-        found = fitted_count(secants, given, False).sampler
-        return path.log_error(run(secants, found, unit, elements).end)
+    def missed(one: Multistep) -> float:
+        return path.log_error(run(secants, one, unit, elements).end)
 
-    each = [missed([start]) for start in starts]
-    assert missed(starts) == min(each) < max(each)
+    for count in COUNTS:
+        curves = (karras(count, LOW, HIGH), np.append(np.geomspace(HIGH, LOW, count), 0.0))
+        starts = [textbook(START, levels.tolist()) for levels in curves]
+        each = [fitted_count(secants, [start], False).sampler for start in starts]
+        assert fitted_count(secants, starts, False).sampler == min(each, key=missed)
