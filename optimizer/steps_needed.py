@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .diffusion.multistep import textbook
-from .fit.bench import Bench, marked
+from .fit.bench import Bench
 from .fit.multistep_fit import run
 from .gain import unseen_logs
 from .judging.select import LEAST
@@ -135,8 +135,7 @@ def measured_steps(
             noise = bench.source.noise(some)
             return {"x": run(bench.denoise, sampler, noise, bench.elements).end}
 
-        key = f"{pair}, {count} steps {some} {marked(sampler)}"
-        x = bench.source.once(key, measure)["x"]
+        x = bench.source.once(f"{pair}, {count} steps {some}", measure)["x"]
         errors = (x - end).square().mean(1).sqrt().clamp_min(LEAST)
         return float(errors.log().mean()) <= target  # not for NaN
 

@@ -88,7 +88,7 @@ class Progress:
         """
         self.before = number * self.total
         self.label = f"{label} ({number + 1} of {self.parts}), " if self.parts > 1 else ""
-        self.continued = self.rows = 0  # known from before, and all so far
+        self.continued = 0  # rows of the optimisation that this one goes on with
         self.began = time.monotonic()
         self.allowed = self.whole.seconds / (self.parts - number)
         self.deadline = Deadline(self.allowed)
@@ -115,16 +115,12 @@ class Progress:
         The work between two model calls may take seconds, and the host looks only at calls.
         """
         comfy.model_management.throw_exception_if_processing_interrupted()
-        if rows < self.rows:  # begun again, in smaller batches
-            self.continued = self.rows = 0
         if phase == CONTINUED:
-            if self.continued == self.rows:  # nothing has been computed yet
-                self.began = time.monotonic()
-            self.continued += rows - self.rows
-        self.rows = rows
+            self.continued = rows
+            self.began = time.monotonic()
         self._show(rows)
         if phase == CONTINUED:
-            text = f"continued: {self.continued} of {self.total} calls were already made"
+            text = f"continued: {rows} of {self.total} calls were already made"
         else:
             text = f"{PHASE_TEXTS.get(phase, phase)}: {rows} of {self.total} calls"
         if self.finish_requested:

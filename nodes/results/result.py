@@ -6,9 +6,8 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
-from ...schedules import Store, Unfinished
+from ...schedules import Unfinished
 from .. import host
 from ..inputs.task import Answer, Task
 from ..pictures import preview_curve
@@ -36,8 +35,7 @@ def answers(tasks: Sequence[Task], past: Past, progress: host.Progress) -> list[
                 log.warning(task.warning)
             draw = partial(preview_curve, muted=task.given)
             progress.part(part, f"{task.request.steps} steps", draw)
-            answer = past.answer(task, progress)
-            found.append(answer or _new(task, past, progress, tasks[part + 1 :]))
+            found.append(past.answer(task, progress) or _new(task, past, progress))
     return found
 
 
@@ -70,11 +68,8 @@ def _lent(more: Sequence[Answer]) -> str:
     return "the levels and the full fits, which take the place of simpler ones,"
 
 
-def _new(task: Task, past: Past, progress: host.Progress, later: Sequence[Task]) -> Answer:
-    """The result of a task, measured now and saved.
-
-    later: tasks that follow; what is measured is kept for those that can use it
-    """
+def _new(task: Task, past: Past, progress: host.Progress) -> Answer:
+    """The result of a task, measured now and saved."""
     unfinished = _unfinished(task, afresh=past.again)
     try:
         saved = measured(task, progress, unfinished, earlier_samplers(task, past.store))
@@ -87,8 +82,7 @@ def _new(task: Task, past: Past, progress: host.Progress, later: Sequence[Task])
         free = past.store.free_name(saved.schedule.name, saved.digest, early.digest)
         saved = renamed(saved, free)
     whole = saved.request == task.request.as_json()
-    is_over = whole and not any(_goes_on(task, other, past.store) for other in later)
-    kept, problem = keep(past.store, saved, unfinished if is_over else None)
+    kept, problem = keep(past.store, saved, unfinished if whole else None)
     progress.done(lines(problem, saved.notes["summary"]))
     text = f"{saved.notes['report']}\n\n{kept}"
     if whole and not problem:
@@ -105,26 +99,11 @@ def _unfinished(task: Task, *, afresh: bool) -> Unfinished | None:
     """
     if not task.request.is_comparable:
         return None
-    unfinished = Unfinished(host.unfinished_folder(), _measurement(task))
+    request = task.request.as_json()
+    if task.guided.sampler.is_calibrated:
+        del request["budget"]  # a larger one goes on from where a smaller one was
+    unfinished = Unfinished(host.unfinished_folder(), request)
     if afresh:
         unfinished.discard()
         return None
     return unfinished
-
-
-def _measurement(task: Task) -> dict[str, Any]:
-    """The request, as far as all that is measured for it depends on it.
-
-    Stages of a calibration say what they depend on. So a larger budget goes on from where a smaller
-    one was, and other numbers of steps have the references of the same noises.
-    """
-    request = task.request.as_json()
-    if task.guided.sampler.is_calibrated:
-        del request["budget"], request["steps"]
-    return request
-
-
-def _goes_on(task: Task, other: Task, store: Store) -> bool:
-    """Whether another task will be measured too, and can use what was measured for this one."""
-    shared = _measurement(task) == _measurement(other)
-    return shared and store.find(other.request.as_json()) is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,27 +162,6 @@ def test_more_steps_have_samplers_of_their_own(server: ComfyServer) -> None:
         (line,) = server.get("/ays_test/sigmas")
         own = saved(server, f"several fits, {steps} steps").samplers[0]
         assert line["sigmas"] == list(own.levels)
-
-
-def test_more_steps_take_the_references_of_the_first_and_leave_nothing_behind(
-    empty_server: ComfyServer,
-) -> None:
-    server, alone, rows = empty_server, {}, {}
-    for steps in (STEPS, 4):
-        server.get("/ays_test/reset")
-        server.run(fitted_graph("edm", name=f"{steps} alone", steps=steps))
-        alone[steps], rows[steps] = saved(server, f"{steps} alone").samplers, network_rows(server)
-    for file in saved_files(server):
-        file.unlink()
-    server.get("/ays_test/reset")
-    entry = server.run(fitted_graph("edm", name="both", more_steps="4"))
-    assert saved(server, "both, 4 steps").samplers == alone[4]
-    assert saved(server, "both").samplers[0] == alone[STEPS][0]
-    again = rows[STEPS] + rows[4] - network_rows(server)
-    continued = re.findall(r"Continued: (\d+) calls", entry["outputs"]["report"]["text"][0])
-    assert [2 * int(calls) for calls in continued] == [again]  # two rows a call
-    assert again > rows[4] / 4
-    assert not [*(server.base / "user" / "ays_unfinished").glob("*")]
 
 
 def test_image_to_image_takes_the_last_of_more_steps_with_their_own_weights(

@@ -200,17 +200,6 @@ def test_interrupted_calibration_goes_on_where_it_was(part: float) -> None:
         assert torch.equal(again.shown[name], end)
 
 
-def test_another_number_of_steps_has_the_references_of_the_same_noises() -> None:
-    alone, journal = found(steps=7), InMemory()
-    found(steps=5, journal=journal)
-    second = Counted()
-    shared = found(second, steps=7, journal=journal)
-    assert shared.sampler == alone.sampler
-    assert shared.calls == alone.calls
-    of_references = alone.calls["reference"]
-    assert alone.total_calls - of_references <= second.rows < alone.total_calls - of_references / 2
-
-
 @pytest.mark.parametrize("solver", ["calibrated", "dpmpp_2m"])
 def test_one_noises_end_points_are_kept_to_be_looked_at(solver: str) -> None:
     result = found(solver=solver)
