@@ -38,6 +38,7 @@ __all__ = [
 REFERENCE_SHARE = 0.26  # for the noises that schedules are refined on
 PROFILE_SHARE = 0.08
 REFINEMENT_SHARE = 0.30  # for real runs on the noises that schedules are refined on
+OPENING_SHARE = 0.05  # for the given schedules that are run before all else
 FIRST_ROUND_SHARE = 0.25  # of what is left, for running every candidate on the first fresh batch
 TWIN_SHARE = 0.5  # to plan the twin of a stochastic solver with that its own samples judge
 TWIN_SPENT = 0.4  # by it, at most: nothing is compared by the twin's errors
@@ -194,6 +195,18 @@ class Plan:
     def refinement(self, rows: int) -> float:
         """Rows for real runs on the noises that schedules are refined on."""
         return REFINEMENT_SHARE * self.share(rows)
+
+    def opened(self, rows: int) -> int:
+        """Given schedules that are run before all else."""
+        return max(FEWEST - 1, self._opened(rows))
+
+    def roomy(self, rows: int) -> bool:
+        """Say whether the best so far is run on fresh noise before it is refined further."""
+        return self._opened(rows) >= FEWEST
+
+    def _opened(self, rows: int) -> int:
+        run = self.batch * self.problem.steps * self.problem.solver.calls_per_step
+        return int(OPENING_SHARE * self.share(rows) / run)
 
     def rivals(self, left: int, run: int) -> int:
         """Candidates of the first round, with rows left for it that a run takes so many of."""
