@@ -201,7 +201,7 @@ class LocalLab:
         return self.rows + rows <= self.budget
 
     def decide(self, choose: Callable[[int], T]) -> T:
-        """What is chosen by the budget."""
+        """Return what is chosen by the budget."""
         return choose(self.budget)
 
     def once(self, key: str, measure: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -239,12 +239,12 @@ class Bench:
 
     @cached_property
     def reference(self) -> Tensor:
-        """Where the held-out noise leads with fine steps."""
+        """Return where the held-out noise leads with fine steps."""
         fine = [*spread(*self.ends, FINE), 0.0]
         return self.ends_of(textbook("exponential_3", fine))
 
     def ends_of(self, sampler: Multistep, count: int | None = None) -> Tensor:
-        """Where the held-out noises, or the first so many, lead with a sampler."""
+        """Return where the held-out noises, or the first so many, lead with a sampler."""
         parts = self.noise[:count].split(self.rows)
         return torch.cat([sampler(self.denoise, part) for part in parts])
 
@@ -319,7 +319,7 @@ class Bench:
         }  # fmt: skip
 
     def told(self, found: Calibrated, ours: Tensor) -> dict[str, Any]:
-        """What a user is told of a calibration, beside the truth on the held-out noises."""
+        """Return what a user is told of a calibration, beside the truth on the held-out noises."""
         raced = self.errors(found.pairs[found.pair_name])
         worse = ours - raced
         error = float(worse.std()) / len(ours) ** 0.5
@@ -395,7 +395,7 @@ def _short(value: Any) -> Any:
 
 
 def claimed(cell: Mapping[str, Any]) -> bool:
-    """Whether a gain is claimed: the pair was not returned, and the interval lies below 1."""
+    """Tell whether a gain is claimed: the pair was not returned, and the interval lies below 1."""
     return bool(cell["winner"] != cell["raced"] and cell["told"] and cell["told"]["high"] < 1.0)
 
 
@@ -455,7 +455,7 @@ def intervals(cells: Cells, benches: Sequence[Bench], budget: int, count: int) -
 
 
 def _interval(bench: Bench, steps: int, budget: int, seed: int) -> dict[str, Any]:
-    """What one calibration is told to gain, and how it does on the held-out noises."""
+    """Return what one calibration is told to gain, and how it does on the held-out noises."""
     found, _ = bench.calibrated(steps, budget, seed)
     # Where a pair is returned, the interval is still that of the fit over the pair.
     best = min(found.fitted, key=lambda name: float(np.log(found.errors[name]).mean()))
@@ -708,7 +708,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _mixtures(cells: Cells, given: argparse.Namespace) -> None:
-    """What is measured on mixtures."""
+    """Return what is measured on mixtures."""
     noises = given.noises or (FRESH_NOISES if given.what == "interval" else NOISES)
     cases = LISTS[given.of][: given.cases]
     if given.only:

@@ -67,7 +67,7 @@ class Arena:
 
     @cached_property
     def reference(self) -> Tensor:
-        """Where it leads with fine steps: the limit of every deterministic solver."""
+        """Return where it leads with fine steps: the limit of every deterministic solver."""
         return self.fine("dpmpp_2m", self.held_out)
 
     @cached_property
@@ -172,7 +172,7 @@ def measure(
 
 
 def _common(arena: Arena, solver: str, steps: int, budget: int) -> dict[str, Any]:
-    """What every optimisation of a cell is given."""
+    """Return what every optimisation of a cell is given."""
     return {
         "denoise": arena.problem.denoise,
         "shape": arena.problem.shape,

@@ -47,7 +47,7 @@ def geometric_mean(values: Iterable[float]) -> float:
 
 
 def kind_of(cell: Cell) -> str:
-    """Which of the KINDS of problems a cell's is."""
+    """Tell which of the KINDS of problems a cell's is."""
     if not cell["high_dimensional"]:
         return KINDS[2]
     return KINDS[1] if "kl" in cell["methods"][OURS] else KINDS[0]

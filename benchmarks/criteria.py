@@ -434,7 +434,7 @@ def _mean_rank(scores: np.ndarray, values: np.ndarray) -> float:
 
 
 def picks(cell: dict[str, Any], setting: str, criterion: str, chosen: str) -> list[int]:
-    """What a criterion chose, once for every set of noises; or one named fixed schedule."""
+    """Return what a criterion chose, once for every set of noises; or one named fixed schedule."""
     if criterion.startswith("always "):
         names = [one["name"] for one in cell["schedules"]]
         return [names.index(criterion.removeprefix("always "))]
@@ -522,7 +522,7 @@ def write_report(cells: Sequence[dict[str, Any]], path: Path) -> str:
 
 
 def _without_refined(cells: Sequence[dict[str, Any]], header: str, rule: str) -> str:
-    """What the criteria choose from the same pools without the schedules refined on the twin."""
+    """Choices of the criteria from the same pools without the schedules refined on the twin."""
     lines = [header, rule]
     for solver in SOLVER_NAMES:
         for setting in ("16", LARGE):

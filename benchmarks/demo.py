@@ -62,7 +62,7 @@ class Demo(Bench):
 
     @cached_property
     def reference(self) -> Tensor:
-        """Where the seeds lead with it."""
+        """Return where the seeds lead with it."""
         return self.ends_of(self.many)
 
     def hindsight_calls(self, steps: int) -> int:

@@ -48,7 +48,7 @@ class Found:
 
 
 def fixed(steps: int, table: NoiseTable) -> dict[str, Tensor]:
-    """What needs no optimising: the host's curves and the published tables, by name."""
+    """Return what needs no optimising: the host's curves and the published tables, by name."""
     given = {name: np.asarray(levels) for name, levels in hand_made(steps, table).items()}
     for name in PRESETS:
         published = preset_for_model(name, sigma_max=table.sigma_max, sigmas=table.sigmas.tolist())

@@ -66,17 +66,17 @@ class Problem:
 
     @property
     def guided(self) -> bool:
-        """Whether the denoiser is guided."""
+        """Tell whether the denoiser is guided."""
         return "-cfg" in self.name
 
     @property
     def exact(self) -> bool:
-        """Whether the denoiser is a formula, through which gradients flow."""
+        """Tell whether the denoiser is a formula, through which gradients flow."""
         return not self.name.startswith("digits-network")
 
     @property
     def high_dimensional(self) -> bool:
-        """Whether a sample has 64 elements or more."""
+        """Tell whether a sample has 64 elements or more."""
         return int(np.prod(self.shape)) >= 64
 
 

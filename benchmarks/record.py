@@ -22,7 +22,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what something was measured."""
+    """Return where and with what something was measured."""
 
     def git(*arguments: str) -> str:
         try:
@@ -51,7 +51,7 @@ def keep(folder: Path, name: str, measurement: dict[str, Any], text: str) -> Non
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """What was measured, a JSON object a line; a line cut off by an interruption is left out."""
+    """Read measurements, a JSON object a line; a line cut off by an interruption is left out."""
     found = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:

@@ -97,7 +97,7 @@ CASES = (
 
 
 def optimised(case: Case, denoise: Denoiser, budget: int, ranks: Ranks | None) -> dict[str, Any]:
-    """What one process sees of an optimisation: seconds, rows, bytes, and the schedule."""
+    """Return what one process sees of an optimisation: seconds, rows, bytes, and the schedule."""
     timed = Timed(denoise, time.perf_counter)
     busy = Timed(timed, time.process_time)
     exchanged, received = (ranks.seconds, ranks.bytes) if ranks else (0.0, 0)
@@ -150,7 +150,7 @@ def work(number: int, budget: int, folder: Path) -> None:
 
 
 def launched(number: int, processes: int, budget: int) -> list[dict[str, Any]]:
-    """What the processes of a case have measured, by rank."""
+    """Return what the processes of a case have measured, by rank."""
     with tempfile.TemporaryDirectory() as folder:
         start = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         what = ["--case", str(number), "--budget", str(budget), "--output", folder]
@@ -250,7 +250,7 @@ def _apart(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _on_paper(case: dict[str, Any]) -> list[str]:
-    """What 8 devices and a farm of hosts would take, by the figures of a case."""
+    """Return what 8 devices and a farm of hosts would take, by the figures of a case."""
     one, two = slowest(case["processes"]["1"]), case["processes"]["2"]
     serial = one["serial"]
     # The one that waits less has waited too, so this is rather too much for the exchange itself.

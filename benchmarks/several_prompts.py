@@ -69,7 +69,7 @@ class Cell:
         self.ends = {label: self.end(fine, label) for label in self.others}
 
     def end(self, sampler: Multistep, label: int) -> Tensor:
-        """Where the held-out noise leads with one class."""
+        """Return where the held-out noise leads with one class."""
         return sampler(Classes(self.model, [label], self.scale), self.noise)
 
     def fit(self, labels: Sequence[int], steps: int, budget: int) -> Result:

@@ -96,7 +96,7 @@ class Attention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(channels, channels), nn.Identity())
 
     def forward(self, x: Tensor, to: Tensor) -> Tensor:
-        """What the tokens take from the others, [B, N, C]."""
+        """Return what the tokens take from the others, [B, N, C]."""
         parts = (self.to_q(x), self.to_k(to), self.to_v(to))
         q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
         found = functional.scaled_dot_product_attention(q, k, v)  # [B, heads, N, C / heads]

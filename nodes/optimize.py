@@ -9,6 +9,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..optimizer import SharedReferences
 from ..schedules import SavedSchedule
 from . import host
 from .inputs.guidance import guided_model, linked_guider
@@ -180,7 +181,8 @@ class AYSOptimize(io.ComfyNode):
             profile = fitting_profile(profile, request)
             request = replace(request, profile=profile.profile.digest)
         loaded_from = host.loaded_from(cls.hidden.dynprompt, cls.hidden.unique_id)
-        first = Task(guided, request, name.strip(), profile, loaded_from)
+        references = SharedReferences(counts) if len(counts) > 1 else None
+        first = Task(guided, request, name.strip(), profile, loaded_from, references)
         tasks = [first, *(_with_steps(first, count) for count in counts[1:])]
         carrier = cls.hidden.unique_id, cls.hidden.extra_pnginfo
         past = Past(host.store(), carried_by(*carrier), again=reuse == ANEW)

@@ -38,6 +38,7 @@ from .diffusion.solvers import (
     multistep_3,
 )
 from .fit.other_counts import FittedCount
+from .fit.shared_references import SharedReferences
 from .gain import Gain, error_interval
 from .judging.end_points import MANY
 from .judging.judged_solver import JudgedSolver
@@ -94,6 +95,7 @@ __all__ = [
     "Result",
     "Score",
     "Session",
+    "SharedReferences",
     "Solver",
     "StochasticSolver",
     "affine",

@@ -35,6 +35,7 @@ from .fit.bench import Bench, Source, kept_elements
 from .fit.growing_fit import GrowingFit
 from .fit.likely import Likely, likeliest
 from .fit.other_counts import with_counts
+from .fit.shared_references import SharedReferences
 from .judging.race import SMALLER, Calibrated, Race
 from .plan import FEWEST_RACED, MOST_RACED, PROBED, SCREENED_ON, CalibrationPlan, Grown, Round
 from .runs.finish import Ended
@@ -58,6 +59,7 @@ def calibrate(
     plan: CalibrationPlan | None = None,
     longer: Longer | None = None,
     earlier: Mapping[str, Multistep] | None = None,
+    shared: SharedReferences | None = None,
     better: Callable[[Calibrated], None] = lambda _: None,
 ) -> Calibrated:
     """Fit, choose and judge a sampler; where a limit ends it, the best so far is returned.
@@ -77,15 +79,16 @@ def calibrate(
         plan: in the place of the budget's own.
         longer: gives a curve's levels at another number of steps, by its name.
         earlier: samplers of earlier results, which are raced too.
+        shared: references that calibrations for other numbers of steps have made, or will take.
         better: called with the best so far, whenever more was compared.
 
     Raises ValueError for a budget that is too small; where nothing was compared before,
     NotFiniteError for references, or the runs of every sampler, that are no numbers.
     """
     steps = len(next(iter(curves.values()))) - 1
-    plan = plan or CalibrationPlan.of(budget, steps)
+    plan = plan or CalibrationPlan.of(budget, steps, beside=shared.counts if shared else ())
     kept = kept_elements(source.shape, elements)
-    bench = Bench(source, kept, lowest, plan.reference, curves, boundary)
+    bench = Bench(source, kept, lowest, plan.reference, curves, boundary, shared)
     fit = GrowingFit(bench, told, whole, model_level)
     likely = Likely(bench)
     work = _Work(bench, likely, plan, fit, Race(bench, earlier or {}, better), longer)

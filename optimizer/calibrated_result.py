@@ -59,7 +59,9 @@ def calibrated(
     curves = {candidate.name: problem.edm(candidate) for candidate in given}
     curves = curves or {"EDM": _edm_curve(problem)}
     budget = lab.ledger.granted + session.spent
-    plan = CalibrationPlan.of(budget, problem.steps, session.spent)
+    shared = None if known is None else known.references
+    beside = () if shared is None else shared.counts
+    plan = CalibrationPlan.of(budget, problem.steps, session.spent, beside)
     kept = problem.elements is not None  # what a run cannot change must stay as it is
     found = calibrate(
         _LabSource(lab, session.batch_size),
@@ -73,6 +75,7 @@ def calibrated(
         boundary=problem.solver.boundary,
         plan=plan,
         earlier=dict(_usable(() if known is None else known.samplers, problem)),
+        shared=shared,
         better=lambda best: lab.leader.lead(_winner(problem, best)),
         longer=_longer(problem, known),
     )

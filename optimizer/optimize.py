@@ -1,19 +1,25 @@
 """The whole method: from a denoiser and a solver to the schedule with the least measured error.
 
-1. References: fine-step end points from a few initial noises, a quarter of the budget.
-2. Profile: squared differences of the denoiser along forward paths, some 8 %.
-3. Candidates: what the caller already has, shortest paths, the sweeps of the paper's Algorithm 1;
+1. Opening: fine-step references of a first batch of noises make the likeliest of the schedules
+   that the caller has known. These are run from a batch of fresh noises, and with them one that is
+   refined on the first references alone. From here on something is measured.
+2. References: of more noises, for a quarter of the budget in all.
+3. Profile: squared differences of the denoiser along forward paths, some 8 %.
+4. Candidates: what the caller already has, shortest paths, the sweeps of the paper's Algorithm 1;
    the best of them refined, with real runs for up to 30 %.
-4. Choice: the candidates are run from fresh noises; the least end-point error wins.
+5. Choice: the candidates are run from the same fresh noises, and more; the least end-point error
+   wins.
 
 For a stochastic solver the search is done with its deterministic twin, for a part of the budget;
 with the rest the solver itself is run with a shortlist, and the distribution of its samples chooses
-(distribution.py). Where the budget is too small for all that, the twin's errors choose.
+(distribution.py). It has no opening. Where the budget is too small for all that, the twin's errors
+choose.
 
 The budget counts denoiser rows (one sample at one level) and is never exceeded; plan.py shares it
-out. A limit (finish.py) may end it early: whatever it leaves, two references, one path and three
-runs are made, so that what is found is still compared, from fresh noise, with the best of what the
-caller has.
+out. A limit (finish.py) may end it early. After the opening it ends with what was measured, within
+the run and the path of the profile at hand. Before, and where there is no opening, two references,
+one path and three runs are made whatever it leaves, so that what is found is still compared, from
+fresh noise, with the best of what the caller has.
 """
 
 from __future__ import annotations
@@ -26,6 +32,7 @@ from torch import Tensor
 from .calibrated_result import calibrated
 from .diffusion.coordinate import VE, Coordinate
 from .diffusion.solvers import CALIBRATED, Solver
+from .judging.fresh import Fresh
 from .judging.judged_solver import JudgedSolver
 from .plan import Plan
 from .problem import Problem
@@ -34,10 +41,12 @@ from .result import Result
 from .session import Known, Session
 from .stages import (
     Verdict,
+    add_references,
+    first_references,
     given_candidates,
     judge,
     measured_profile,
-    measured_references,
+    opened,
     refined,
     suggested,
 )
@@ -121,6 +130,7 @@ def optimize(
         if problem.solver.name == CALIBRATED:
             check_calibration(method, session.processes.size)
             return calibrated(lab, *given_candidates(candidates, problem), session, known)
+        given, left_out = given_candidates(candidates, problem)
         whole_plan = Plan.of(
             problem,
             lab.ledger.granted,
@@ -130,13 +140,17 @@ def optimize(
             least_batch=max(session.least_batch, session.processes.size),
         ).checked(budget, session.spent)
 
-        plan, references, tracked = measured_references(whole_plan, lab)
+        plan, references, tracked = first_references(whole_plan, lab)
+        fresh = Fresh(references)
+        if given and method == "measured" and not plan.by_distribution:
+            opened(given, tracked, references, plan, fresh)
+        add_references(tracked, references, plan)
         profile = measured_profile(plan, references, known)
-        pool, left_out = suggested(problem, profile, candidates, known, method)
+        pool = suggested(problem, profile, given, known, method)
         surrogate = None
         if method == "measured":
-            pool, surrogate = refined(pool, tracked, references, plan)
-        verdict = judge(pool, surrogate, references, plan)
+            pool, surrogate = refined(pool, tracked, references, plan, fresh)
+        verdict = judge(pool, surrogate, references, plan, fresh)
         if method == "paper":
             verdict = _of_the_paper(verdict)
         return Result.of(

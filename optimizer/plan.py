@@ -10,6 +10,7 @@ the budget, and the solver itself is run with a shortlist for the rest.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -37,6 +38,7 @@ __all__ = [
 REFERENCE_SHARE = 0.26  # for the noises that schedules are refined on
 PROFILE_SHARE = 0.08
 REFINEMENT_SHARE = 0.30  # for real runs on the noises that schedules are refined on
+OPENING_SHARE = 0.05  # for the given schedules that are run before all else
 FIRST_ROUND_SHARE = 0.25  # of what is left, for running every candidate on the first fresh batch
 TWIN_SHARE = 0.5  # to plan the twin of a stochastic solver with that its own samples judge
 TWIN_SPENT = 0.4  # by it, at most: nothing is compared by the twin's errors
@@ -57,6 +59,7 @@ MOST_ROUNDS, MOST_FITTED = 4, 32  # joint steps, and noises that they are made f
 FIRST_FITTED = 3  # noises of the first round
 GROWTH = 3.0  # calls after a round, over those before
 LAST = 0.5  # of all calls: a round that would come so far is the last one, and takes them all
+MOST_FINER = 1.35  # times its own steps, at most, may a reference have to serve others too
 LITTLE = 0.1  # of all calls: with no more left there is no other round
 AT_ONCE = 1.6  # times the first round's calls: with fewer than these there is but one round
 MORE_NOISES = 2  # noises for every joint step but the first, which needs as many as steps
@@ -193,6 +196,18 @@ class Plan:
         """Rows for real runs on the noises that schedules are refined on."""
         return REFINEMENT_SHARE * self.share(rows)
 
+    def opened(self, rows: int) -> int:
+        """Given schedules that are run before all else."""
+        return max(FEWEST - 1, self._opened(rows))
+
+    def roomy(self, rows: int) -> bool:
+        """Say whether the best so far is run on fresh noise before it is refined further."""
+        return self._opened(rows) >= FEWEST
+
+    def _opened(self, rows: int) -> int:
+        run = self.batch * self.problem.steps * self.problem.solver.calls_per_step
+        return int(OPENING_SHARE * self.share(rows) / run)
+
     def rivals(self, left: int, run: int) -> int:
         """Candidates of the first round, with rows left for it that a run takes so many of."""
         return max(FEWEST, int(FIRST_ROUND_SHARE * left / run))
@@ -278,12 +293,18 @@ class CalibrationPlan:
     screened: int = 0
 
     @staticmethod
-    def of(budget: int, steps: int, spent: int = 0) -> CalibrationPlan:
+    def of(
+        budget: int, steps: int, spent: int = 0, beside: Collection[int] = ()
+    ) -> CalibrationPlan:
         """The plan for a number of calls, of which some may be spent already.
+
+        beside: numbers of steps that are calibrated too, with the same references where they can
 
         Raises ValueError where the least that is honest does not fit.
         """
-        plans = CalibrationPlan._fitting(budget - spent, steps)
+        shared = CalibrationPlan._shared_steps(budget, steps, beside) if beside else 0
+        plans = CalibrationPlan._fitting(budget - spent, steps, shared)
+        plans = plans or CalibrationPlan._fitting(budget - spent, steps)
         if not plans:
             enough = (n for n in count(budget + 1) if CalibrationPlan._fitting(n - spent, steps))
             raise ValueError(
@@ -293,10 +314,30 @@ class CalibrationPlan:
         return plans[-1]
 
     @staticmethod
-    def _fitting(budget: int, steps: int) -> list[CalibrationPlan]:
-        """The plans that a budget allows, those with more joint steps last."""
-        ample, several = budget >= CALIBRATION_AMPLE * steps, budget >= SEVERAL * steps
-        reference = max(30, 3 * steps) if ample else max(24, 2 * steps + 10)
+    def _reference_steps(budget: int, steps: int) -> int:
+        ample = budget >= CALIBRATION_AMPLE * steps
+        return max(30, 3 * steps) if ample else max(24, 2 * steps + 10)
+
+    @staticmethod
+    def _shared_steps(budget: int, steps: int, beside: Collection[int]) -> int:
+        """Steps of a reference that serves other numbers of steps too: the finest's, if near."""
+        shared = 0
+        for one in sorted({steps, *beside}, reverse=True):
+            own = CalibrationPlan._reference_steps(budget, one)
+            if not own <= shared <= MOST_FINER * own:
+                shared = own
+            if one == steps:
+                break
+        return shared
+
+    @staticmethod
+    def _fitting(budget: int, steps: int, reference: int = 0) -> list[CalibrationPlan]:
+        """The plans that a budget allows, those with more joint steps last.
+
+        reference: steps of a reference run; 0: the fewest that do
+        """
+        several = budget >= SEVERAL * steps
+        reference = reference or CalibrationPlan._reference_steps(budget, steps)
         starts, pairs, checked = (2, 3, 2) if several else (1, 2, 1)
         screened = SCREENED if budget >= SCREENING * steps else 0
         check = checked * (reference + reference // 2)

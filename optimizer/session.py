@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .diffusion.multistep import Multistep
+from .fit.shared_references import SharedReferences
 from .judging.select import Candidate
 from .problem import Problem
 from .profile.klub import Levels
@@ -41,6 +42,7 @@ class Known:
     starts: EDM levels [n+1] by name from which Algorithm 1 starts beside EDM's; for the paper's
         method the first of them, of 10 steps, replaces EDM's.
     samplers: of earlier calibrations, in EDM units: another one races them too.
+    references: of calibrations of this denoiser from this seed for other numbers of steps.
     longer: gives the levels of a candidate, by its name, at another number of steps, in the host's
         units; None, or None from it: nobody knows them.
     """
@@ -50,6 +52,7 @@ class Known:
     starts: Mapping[str, Levels] = field(default_factory=dict)
     samplers: Sequence[Multistep] = ()
     longer: Callable[[str, int], object] | None = None
+    references: SharedReferences | None = None
 
     def check(self, problem: Problem) -> None:
         """Raise ValueError for a profile that is not of this latent and these levels."""

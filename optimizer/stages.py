@@ -1,4 +1,4 @@
-"""The four stages of an optimisation: references, profile, candidates, choice."""
+"""The stages of an optimisation: a first small round, references, profile, candidates, choice."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from .diffusion.coordinate import spread
-from .fit.pool import refined_pool, shortlist
+from .fit.pool import ranked_by_prediction, refined_freely, refined_pool, shortlist
 from .fit.surrogate import Surrogate, Track, joined, measured_slope
 from .gain import Gain
 from .judging.distribution import distribution_scores
 from .judging.distribution_runs import DistributionRuns
-from .judging.references import PairedErrors, References, refinement_track
+from .judging.fresh import Fresh
+from .judging.references import References, refinement_track
 from .judging.select import Candidate, Score, halving
 from .plan import FEWEST, PROFILE_LEVELS, Plan, distribution_reference_steps
 from .problem import Problem
@@ -31,13 +32,17 @@ from .session import Known, Lab
 
 __all__ = [
     "Verdict",
+    "add_references",
+    "first_references",
     "given_candidates",
     "judge",
     "measured_profile",
-    "measured_references",
+    "opened",
     "refined",
     "suggested",
 ]
+
+FEW = 6  # noises: with fewer, one whose picture changes altogether may not be among them
 
 Tracks = list[tuple[Track, Track] | None]
 
@@ -46,8 +51,8 @@ class _TooMuchError(Exception):
     """A limit leaves less than a plan's first references take."""
 
 
-def measured_references(plan: Plan, lab: Lab) -> tuple[Plan, References, Tracks]:
-    """Fine-step references of the noises that schedules are refined on, a quarter of the budget.
+def first_references(plan: Plan, lab: Lab) -> tuple[Plan, References, Tracks]:
+    """Fine-step references of the first batch of noises that schedules are refined on.
 
     Where a limit leaves too little for the plan, another is made, with smaller batches.
     """
@@ -56,7 +61,7 @@ def measured_references(plan: Plan, lab: Lab) -> tuple[Plan, References, Tracks]
         references = References(Runner(lab, plan.batch), fine, plan.every)
         lab.ledger.owe(_owed_by(references))
         try:
-            return plan, references, _tracked(plan, references)
+            return plan, references, [_first_tracked(plan, references)]
         except _TooMuchError:
             lab.ledger.cut_short()
             plan = plan.smaller(int(lab.ledger.offered))
@@ -74,8 +79,8 @@ def _owed_by(references: References) -> Callable[[], int]:
     return owed
 
 
-def _tracked(plan: Plan, references: References) -> Tracks:
-    """The references to refine schedules on, in whole batches.
+def _first_tracked(plan: Plan, references: References) -> tuple[Track, Track] | None:
+    """The first references to refine schedules on.
 
     Raises _TooMuchError as soon as too few are seen to fit.
     """
@@ -87,10 +92,32 @@ def _tracked(plan: Plan, references: References) -> Tracks:
             raise _TooMuchError
 
     check()
-    tracked = [references.add_tracked(check)]
-    while len(tracked) < lab.ledger.decide(plan.references):
+    return references.add_tracked(check)
+
+
+def opened(
+    given: list[Candidate], tracked: Tracks, references: References, plan: Plan, fresh: Fresh
+) -> None:
+    """Race the likeliest given schedules, and one refined on the first references alone."""
+    lab, coordinate = references.runner.lab, plan.problem.coordinate
+    surrogate = _surrogate(tracked, plan.problem)
+    if surrogate is not None:
+        surrogate = surrogate.compressed()
+        given = ranked_by_prediction(given, surrogate, coordinate)
+        lab.leader.lead(given[0])
+    for candidate in given[: lab.ledger.decide(plan.opened)]:
+        if not fresh.race(candidate):
+            return
+    if surrogate is not None and lab.goes_on("refinement"):
+        starts = [fresh.best.candidate, given[0]]
+        free = refined_freely(starts, surrogate, coordinate, lambda: lab.goes_on("refinement"))
+        fresh.race(free[0])
+
+
+def add_references(tracked: Tracks, references: References, plan: Plan) -> None:
+    """Fine-step references of more noises to refine schedules on, for a quarter of the budget."""
+    while len(tracked) < references.runner.lab.ledger.decide(plan.references):
         tracked.append(references.add_tracked())
-    return tracked
 
 
 def measured_profile(plan: Plan, references: References, known: Known) -> Profile:
@@ -101,33 +128,30 @@ def measured_profile(plan: Plan, references: References, known: Known) -> Profil
         return known.profile
     x_0 = torch.cat(ends) if known.samples is None else known.samples
     del ends  # may be the largest of all that is held
-    paths = ledger.decide(lambda rows: plan.paths(rows, len(references.ends)))
-    noises = torch.arange(paths) % len(x_0)
+    paths = ledger.decide(lambda rows: plan.paths(rows, len(references.tracked)))
+    chosen = torch.arange(paths) % len(x_0)
+    noises = torch.tensor([n for k in references.tracked for n in references.runner.noises(k)])
     coordinate = problem.coordinate
     along = spread(problem.t_max, problem.t_min, PROFILE_LEVELS)
     if coordinate.table is not None:
         along = coordinate.edm(coordinate.thinned(coordinate.level(along)))
-    return profile_of(references, x_0[noises], along, noises.tolist())
+    return profile_of(references, x_0[chosen], along, noises[chosen % len(noises)].tolist())
 
 
 def suggested(
     problem: Problem,
     profile: Profile,
-    candidates: Mapping[str, object] | Sequence[object],
+    given: list[Candidate],
     known: Known,
     method: str,
-) -> tuple[list[Candidate], dict[str, str]]:
-    """Schedules worth running, the likeliest first: what the caller has, and what a profile tells.
-
-    Returns also those of the caller's that cannot be used, with the reason.
-    """
-    given, left_out = given_candidates(candidates, problem)
+) -> list[Candidate]:
+    """Schedules worth running, the likeliest first: those given, and what a profile tells."""
     coordinate, sigma_max = problem.coordinate, problem.sigma_max
     if method == "paper":
         starts = known.checked_starts(PAPER_STEPS)
         found = paper_candidates(profile, problem.steps, coordinate, sigma_max, starts=starts)
         # The paper's own come first: what the caller has is there for comparison only.
-        return distinct(found, [], coordinate) + given, left_out
+        return distinct(found, [], coordinate) + given
     found = measured_candidates(
         profile,
         problem.steps,
@@ -137,7 +161,7 @@ def suggested(
         order=problem.solver.order,
         own_level=problem.solver.own_level,
     )
-    return given + distinct(found, given, coordinate), left_out
+    return given + distinct(found, given, coordinate)
 
 
 def given_candidates(
@@ -157,22 +181,23 @@ def given_candidates(
 
 
 def refined(
-    pool: list[Candidate], tracked: Tracks, references: References, plan: Plan
+    pool: list[Candidate], tracked: Tracks, references: References, plan: Plan, fresh: Fresh
 ) -> tuple[list[Candidate], Surrogate | None]:
     """The pool with refined schedules, for up to 30 % of the budget, in the order to run it.
 
     Returns also what is known about schedules of other lengths; None: nothing.
     """
     lab, problem = references.runner.lab, plan.problem
-    pairs = [pair for pair in tracked if pair is not None]
-    if len(pairs) < len(tracked):
+    surrogate = _surrogate(tracked, problem)
+    if surrogate is None:
         return pool, None
-    fine, coarse = (joined(tracks) for tracks in zip(*pairs, strict=True))
-    solver = problem.solver
-    surrogate = Surrogate(fine, measured_slope(fine, coarse), solver.stand_in, solver.own_level)
 
     def measure(candidate: Candidate) -> Track | None:
         return refinement_track(references, plan, candidate.sigmas, len(tracked))
+
+    def race(candidate: Candidate) -> None:
+        if lab.ledger.decide(plan.roomy) and fresh.raced:
+            fresh.race(candidate)
 
     return refined_pool(
         pool,
@@ -180,8 +205,19 @@ def refined(
         problem.coordinate,
         measure,
         lead=lab.leader.lead,
+        race=race,
         goes_on=lambda: lab.goes_on("refinement"),
     )
+
+
+def _surrogate(tracked: Tracks, problem: Problem) -> Surrogate | None:
+    """What the references say of any schedule; None where one has no track."""
+    pairs = [pair for pair in tracked if pair is not None]
+    if len(pairs) < len(tracked):
+        return None
+    fine, coarse = (joined(tracks) for tracks in zip(*pairs, strict=True))
+    solver = problem.solver
+    return Surrogate(fine, measured_slope(fine, coarse), solver.stand_in, solver.own_level)
 
 
 @dataclass(frozen=True)
@@ -217,6 +253,7 @@ class Verdict:
         winner: of those that were run most
         first_round: noises after which most candidates drop out
         The gain is measured on as many noises as some of both were run on, but for the first round.
+        Where these are few, the mean error must be less too.
         """
         gain, sound = None, [score for score in scores if score.finite]
         for noises in sorted({len(s.errors) for s in sound} - {0}, reverse=True):
@@ -227,30 +264,49 @@ class Verdict:
                 a, b = ([s.errors[:noises] for s in some] for some in (ours, given))
                 after = first_round if noises > first_round else 0
                 gain = Gain.of_means(a, b) if winner.additive else Gain.of(a, b, after=after)
-                if gain.ratio >= 1.0:
-                    winner = min(given, key=lambda score: score.place)
+                best = min(given, key=lambda score: score.place)
+                if gain.ratio >= 1.0 or not _trusted(winner, best, noises):
+                    winner = best
                 break
         return Verdict(winner, scores, criterion, gain, reference_steps, surrogate)
 
 
+def _trusted(winner: Score, given: Score, noises: int) -> bool:
+    """Say whether so many noises tell that what was found is no worse than what was given."""
+    if winner.additive or noises >= FEW:
+        return True
+    ours, theirs = (sum(score.errors[:noises]) for score in (winner, given))
+    return noises > 1 and ours <= theirs
+
+
 def judge(
-    pool: list[Candidate], surrogate: Surrogate | None, references: References, plan: Plan
+    pool: list[Candidate],
+    surrogate: Surrogate | None,
+    references: References,
+    plan: Plan,
+    fresh: Fresh,
 ) -> Verdict:
     """The candidate of least error from fresh noises: none of them was made from these."""
     lab = references.runner.lab
     if plan.by_distribution and surrogate is not None and lab.ledger.fits(plan.distribution_rows):
         return _by_distribution(shortlist(pool, surrogate, plan.problem.coordinate), references)
-    runner, errors = references.runner, PairedErrors(references)
-    first = len(references.ends)
+    runner = references.runner
+    others = [
+        one for one in pool if not any(torch.equal(one.sigmas, had.sigmas) for had in fresh.raced)
+    ]
+    if fresh.raced:  # the best that was found, then the best given ones that were not raced yet
+        first = next((one for one in others if not one.given), None)
+        others.sort(key=lambda one: one is not first)
 
     def room(rows: int) -> int:
-        left = rows - lab.ledger.made - references.cost
-        return plan.rivals(left, runner.cost(plan.problem.steps))
+        run = runner.cost(plan.problem.steps)
+        left = rows - lab.ledger.made + len(fresh.raced) * run
+        if not fresh.raced:
+            left -= references.cost
+        return max(FEWEST - 1, plan.rivals(left, run) - len(fresh.raced))
 
     winner, scores = halving(
-        pool[: lab.ledger.decide(room)],
-        lambda candidate, k: errors.of(candidate, first + k),
-        lab.leader.lead,
+        [*fresh.raced, *others[: lab.ledger.decide(room)]], fresh.errors, lab.leader.lead
     )
     steps = len(references.fine) - 1
     return Verdict.on(scores, winner, "paired error", steps, surrogate, runner.batch)

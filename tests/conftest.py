@@ -256,6 +256,6 @@ def host_answer(run_in_host: Callable[..., str]) -> Callable[..., dict[str, Any]
 def measured(
     host_answer: Callable[..., dict[str, Any]], request: pytest.FixtureRequest, prediction: str
 ) -> dict[str, Any]:
-    """What the script of the test's module has measured on one kind of model."""
+    """Return what the script of the test's module has measured on one kind of model."""
     found: dict[str, Any] = host_answer(request.module.SCRIPT)[prediction]
     return found

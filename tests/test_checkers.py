@@ -26,7 +26,7 @@ def modules_of_the_host(tree: ast.AST) -> Iterator[str]:
 
 
 def read_from(source: str) -> list[str]:
-    """What a file reads of the host's modules that no module defines: __name__ and its kin.
+    """Return what a file reads of the host's modules that no module defines: __name__ and its kin.
 
     Checkers that follow what the host removes take these for names that are gone.
     """

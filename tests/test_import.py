@@ -33,7 +33,7 @@ READING_ITSELF = (".py", ".pyc")
 
 @pytest.fixture(scope="module")
 def imported() -> dict[str, Any]:
-    """What a fresh Python does while it imports the pack."""
+    """Return what a fresh Python does while it imports the pack."""
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""

@@ -26,7 +26,7 @@ PAGES = [
 
 
 def targets(page: Path) -> list[str]:
-    """What a Markdown page links to or shows, beside addresses of the web."""
+    """Return what a Markdown page links to or shows, beside addresses of the web."""
     found = [markdown or html for markdown, html in LINK.findall(page.read_text(encoding="utf-8"))]
     return [target for target in found if "://" not in target]
 

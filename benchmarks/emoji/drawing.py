@@ -38,7 +38,7 @@ class Sketch:
         return low + (high - low) * torch.rand(self.count, 1, 1, generator=self.source)
 
     def chance(self, share: float) -> Tensor:
-        """Whether, for each picture: true for that share of them."""
+        """Tell whether, for each picture: true for that share of them."""
         return torch.rand(self.count, 1, 1, generator=self.source) < share
 
     def colour(

@@ -116,7 +116,7 @@ class Arena:
 
     @cached_property
     def reference(self) -> Tensor:
-        """Where the held-out noise leads with fine steps."""
+        """Return where the held-out noise leads with fine steps."""
         return self.fine(self.held_out, False)
 
     @cached_property
@@ -205,7 +205,7 @@ class Arena:
     # -- measures ---------------------------------------------------------------------------
 
     def ends(self, solver: str, sigmas: Tensor) -> Tensor:
-        """Where the held-out noise leads with a schedule; kept, for other solvers' measures."""
+        """Ends of the held-out noise with a schedule; kept, for other solvers' measures."""
         key = solver, tuple(sigmas.tolist())
         if key not in self._ends:
             run = builtin_solver(solver, self.denoise)

@@ -47,7 +47,7 @@ def append(path: Path, cell: Mapping[str, Any]) -> None:
 
 
 def key_of(cell: Mapping[str, Any]) -> Key:
-    """What makes a cell the same cell."""
+    """Return what makes a cell the same cell."""
     network, scale, seed, solver, steps = (cell[field] for field in FIELDS)
     return network, scale, seed, solver, steps
 

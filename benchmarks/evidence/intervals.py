@@ -53,7 +53,7 @@ def ratio_interval(ratios: Sequence[float]) -> Interval:
 
 
 def verdict(difference: Interval) -> str:
-    """What a difference of errors, ours minus another's, says.
+    """Return what a difference of errors, ours minus another's, says.
 
     >>> verdict(Interval(-2.0, -3.0, -1.0)), verdict(Interval(0.1, -1.0, 1.2))
     ('wins', 'ties')

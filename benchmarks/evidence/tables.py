@@ -165,7 +165,7 @@ def against_best(group: Group, measure: str) -> Against:
 
 
 def summary(some: Sequence[Group], measures: Sequence[str], others: Sequence[str]) -> str:
-    """How many cells are won, tied and lost against the best fixed schedule and against others."""
+    """Numbers of cells won, tied and lost against the best fixed schedule and against others."""
     rows = []
     for other in ("best fixed", *others):
         row = [other]

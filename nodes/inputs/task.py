@@ -7,6 +7,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from ...optimizer import SharedReferences
 from ...profiles import MeasuredProfile
 from ...schedules import SavedSchedule
 from .. import host
@@ -25,6 +26,7 @@ class Task:
     name:    of the result; empty: one is made
     profile: the linked one, which is not measured again
     loaded_from: what the model was loaded from, for a reader; None: unknown
+    references: shared with tasks that differ in nothing but their numbers of steps
     """
 
     guided: host.GuidedModel
@@ -32,6 +34,7 @@ class Task:
     name: str = ""
     profile: MeasuredProfile | None = None
     loaded_from: str | None = None
+    references: SharedReferences | None = None
 
     @cached_property
     def given(self) -> dict[str, Tensor]:

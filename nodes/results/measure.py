@@ -82,6 +82,7 @@ def _optimised(
         samples=guided.latent.samples,
         starts=starts(levels, method, request.steps, request.denoise),
         samplers=earlier,
+        references=task.references,
         longer=lambda name, steps: task.given_at(steps).get(name),
     )
     session = Session(progress=progress, better=progress.better, journal=journal, finish=progress)

@@ -23,6 +23,7 @@ from ..judging.end_points import MANY, Shown
 from ..runs.meter import NotFiniteError
 from ..step_counts import drawn_through
 from .multistep_fit import Path, Run, greedy, run, tangents
+from .shared_references import SharedReferences
 
 __all__ = ["FITTED_ELEMENTS", "ROBUST", "Bench", "Source", "blocks", "kept_elements", "marked"]
 
@@ -100,6 +101,7 @@ class Bench:
     Arguments:
         reference: steps of the references.
         boundary: the EDM level at and below which another model answers; 0: there is one model.
+        shared: with calibrations for other numbers of steps.
 
     path: the references so far; None: none yet
     """
@@ -112,8 +114,10 @@ class Bench:
         reference: int,
         curves: Mapping[str, Sequence[float]],
         boundary: float = 0.0,
+        shared: SharedReferences | None = None,
     ):
         self.source, self.kept, self.lowest = source, kept, lowest
+        self.shared = shared
         self.boundary = boundary
         self.curves = {name: [float(t) for t in levels] for name, levels in curves.items()}
         highest = next(iter(self.curves.values()))[0]
@@ -153,6 +157,22 @@ class Bench:
 
     # -- references -------------------------------------------------------------------------
 
+    def _fine_runs(
+        self,
+        key: str,
+        noises: range,
+        measure: Callable[[range], dict[str, Tensor]],
+        fine: Multistep,
+    ) -> dict[str, Tensor]:
+        """What fine-step runs find, for which another calibration may have made the calls."""
+
+        def missing() -> dict[str, Tensor]:
+            if self.shared is None:
+                return measure(noises)
+            return self.shared.completed(f"{key} {marked(fine)}", noises, measure)
+
+        return self.once(key, noises, missing, fine)
+
     def check(self, checked: int) -> None:
         """Check the references of the first noises.
 
@@ -182,26 +202,28 @@ class Bench:
             visited.append((self.elements(x), self.elements(D)))
             return D
 
-        def measure() -> dict[str, Tensor]:
+        def measure(noises: range) -> dict[str, Tensor]:
             end = self.elements(self.reference(noting, self.source.noise(noises)))
             t = torch.tensor(self.reference.told, dtype=torch.float64)[:, None, None]
             x, D = (torch.stack(part) for part in zip(*visited, strict=True))
             return {"outputs": D.flip(0), "noises": ((x - D) / t).flip(0), "end": end}
 
-        found = self.once("path", noises, measure, self.reference)
+        found = self._fine_runs("path", noises, measure, self.reference)
         log_levels = np.log(self.reference.told[::-1])
         return Path(log_levels, found["outputs"], found["noises"], found["end"])
 
     def _doubtful(self, noises: range, end: Tensor) -> bool:
         """Whether ends [K, E] disagree with the robust method's by more than these change."""
-        fine, coarse = (self._ends("check", one, noises) for one in (self.robust, self.coarse))
+        fine, coarse = (
+            self._ends("check", one, noises, fine=True) for one in (self.robust, self.coarse)
+        )
         apart = (end - fine).norm(dim=1).clamp_min(1e-12)
         change = (fine - coarse).norm(dim=1).clamp_min(1e-9)
         return not float((apart / change).log().mean()) < math.log(DOUBT)
 
     def reference_ends(self, noises: range) -> Tensor:
         """The references' end points [K, E]."""
-        end = self._ends("reference", self.reference, noises, MANY)
+        end = self._ends("reference", self.reference, noises, MANY, fine=True)
         _check(end)
         self._known_ends |= dict(zip(noises, end, strict=True))
         return end
@@ -219,17 +241,23 @@ class Bench:
         )
         return torch.where(error.isfinite(), error, math.inf).clamp_min(1e-12)
 
-    def _ends(self, key: str, sampler: Multistep, noises: range, shown: str = "") -> Tensor:
+    def _ends(
+        self, key: str, sampler: Multistep, noises: range, shown: str = "", fine: bool = False
+    ) -> Tensor:
         """Where noises lead with a sampler [K, E].
 
         shown: the name under which the first of them all is kept to be looked at
+        fine:  whether these are fine steps
         """
 
-        def measure() -> dict[str, Tensor]:
+        def measure(noises: range) -> dict[str, Tensor]:
             x = sampler(self._rows, self.source.noise(noises))
             return {"end": self.elements(x), **(self.shown.part(x) if shown else {})}
 
-        found = self.once(key, noises, measure, sampler)
+        if fine:
+            found = self._fine_runs(key, noises, measure, sampler)
+        else:
+            found = self.once(key, noises, partial(measure, noises), sampler)
         if shown:
             self.shown.keep(shown, found)
         return found["end"]

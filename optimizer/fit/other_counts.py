@@ -10,10 +10,9 @@ where Σ a_p u_p comes nearest to x - x_ref, with a ridge that grows with the di
 greedy fit (multistep_fit.py) is made on this instead of on the denoiser.
 
 Error over that of greedy weights fitted at the other number itself with 1,000 calls, geometric mean
-over 8 mixtures (TEST of benchmarks/calibrated.py) and 4 to 12 and 16 steps: from 8 steps and 1,000
-calls 1.01, from 12 and 1,000 1.05, from 5 and 500 1.18. Greedy weights from three of the same
-noises and really run, some 240 calls, had 1.09, 1.15 and 1.20; the likeliest textbook pairs 2.4 to
-2.6.
+over 8 mixtures (`calibrated counts` of benchmarks/) and 4 to 12 and 16 steps: from 8 steps and
+1,000 calls 1.01, from 12 and 1,000 1.05, from 5 and 500 1.15, from 5 and 1,000 1.09. With starts
+that the linear model chooses it was 1.03, 1.06, 1.23 and 1.19.
 
 A run that begins at step i has no outputs from before. Weights that are fitted to that, from the
 references' states on, had 0.2 to 0.9 of the error of the whole run's weights with the missing ones
@@ -37,7 +36,6 @@ __all__ = ["COUNTS", "NOISES", "FittedCount", "Secants", "fitted_count", "restar
 
 COUNTS = (*range(4, 13), 16)  # numbers of steps that are fitted beside that which was asked for
 NOISES, ELEMENTS_OF_COUNTS = 12, 1024  # that are fitted to, at most
-FEWER = 256  # elements that starts are compared on
 NEAREST = 6  # pairs (u, v) that are used at a level
 SECANT_PULL, FADE = (
     0.1,
@@ -82,8 +80,6 @@ class Secants:
         slopes: Tensor,
     ):
         self.path, self.unit = path, unit
-        few = path.part(slopes.shape[1], FEWER)
-        self.few = Linear(few, probed, slopes)  # on fewer elements, and what was really probed
         more = slopes.mean(1, keepdim=True).expand(-1, len(path.end) - slopes.shape[1])
         slopes = torch.cat((slopes, more), 1)
         self.linear = Linear(path, probed, slopes)
@@ -156,13 +152,12 @@ def with_counts(
 
 
 def fitted_count(secants: Secants, starts: Sequence[Multistep], whole: bool) -> FittedCount:
-    """The greedy fit of that start from which the linear model comes nearest to the references."""
-    few = secants.few.path
-    unit = secants.unit[: len(few.end), :FEWER]
+    """The greedy fit of that start from which it comes nearest to the references."""
 
     def missed(start: Multistep) -> float:
-        end = greedy(secants.few, start, unit, few, _same, whole)[1].end
-        return few.log_error(end)
+        end = greedy(secants, start, secants.unit, secants.path, _same, whole)[1].end
+        secants.forget()
+        return secants.path.log_error(end)
 
     start = min(starts, key=missed)
     sampler = _greedy(secants, start, secants.unit, whole)

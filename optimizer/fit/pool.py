@@ -12,7 +12,7 @@ from ..profile.candidates import distinct, edm_levels, from_edm
 from .refine import Refinement, levenberg_marquardt, settled
 from .surrogate import Surrogate, Track
 
-__all__ = ["SHORTLIST", "refined_pool", "shortlist"]
+__all__ = ["SHORTLIST", "ranked_by_prediction", "refined_freely", "refined_pool", "shortlist"]
 
 STARTS = 6  # candidates refined on the surrogate alone
 TRIED = 3  # of what comes out of it, really run
@@ -31,6 +31,7 @@ def refined_pool(
     measure: Callable[[Candidate], Track | None],
     *,
     lead: Callable[[Candidate], None],
+    race: Callable[[Candidate], object],
     goes_on: Callable[[], bool],
 ) -> tuple[list[Candidate], Surrogate]:
     """The pool in the order in which to run it: the best given ones, refined ones, the others.
@@ -43,6 +44,7 @@ def refined_pool(
         measure: a real run on the noises that the surrogate is made from; None: none fits any
             more, or it fails.
         lead: told of the best so far.
+        race: runs the best so far on fresh noise, before it is refined further.
         goes_on: asked before every refinement without a call.
 
     Returns also the surrogate with the mean of its slopes and those of the best run: what is known
@@ -70,9 +72,14 @@ def refined_pool(
         small = small.with_slope(surrogate.slope)
         ranked = ranked_by_prediction(pool, small, coordinate)
 
-    free = _free(ranked[:STARTS], small, coordinate, goes_on)
+    free = refined_freely(ranked[:STARTS], small, coordinate, goes_on)
     for found in free[:TRIED]:
         run(edm_levels(found, coordinate))
+    if refinement.tried:
+        best = refinement.best[0]
+        race(
+            next((one for one in free if np.array_equal(edm_levels(one, coordinate), best)), first)
+        )
     improved = []
     if refinement.tried:
         while refinement.improve():
@@ -87,7 +94,7 @@ def refined_pool(
     return [*given[:FAVOURITES], *front, *given[FAVOURITES:], *searched], learnt
 
 
-def _free(
+def refined_freely(
     starts: Sequence[Candidate],
     surrogate: Surrogate,
     coordinate: Coordinate,

@@ -28,10 +28,11 @@ class References:
     """End points of a fine-step reference, batch after batch of noise.
 
     ends:  of every batch, the elements [B, E] that are compared
-    whole: the end points [B, ...] of the tracked ones, until they are taken
+    tracked: the batches that schedules are refined on; the others are fresh to them
+    whole: the end points [B, ...] of these, until they are taken
     fine:  levels of the runs, ending in 0
-    shown: where the first noise after the tracked ones ends, if samples are not large: every
-           candidate's end is recorded
+    shown: where the first fresh noise ends, if samples are not large: every candidate's end is
+           recorded
 
     Arguments:
         every: the coarse run beside a reference takes every so many-th level.
@@ -40,6 +41,7 @@ class References:
     def __init__(self, runner: Runner, fine: Tensor, every: int):
         self.runner, self.fine = runner, fine
         self.ends: list[Tensor] = []
+        self.tracked: list[int] = []
         self.whole: list[Tensor] = []
         self.shown, self.shown_batch = Shown(LARGEST_KEPT), -1
         self._coarse = torch.cat([fine[:-1:every], fine[-1:]])
@@ -101,6 +103,7 @@ class References:
 
         found = self.runner.once("tracked reference", batch, [self.fine, self._coarse], measure)
         self.whole.append(found["end"])
+        self.tracked.append(batch)
         self.ends.append(problem.compared(found["end"]))
         fine, coarse = (Track.from_tensors(found, name) for name in ("fine", "coarse"))
         if fine is None or coarse is None:
@@ -120,10 +123,12 @@ class PairedErrors:
         self._references, self._runner = references, references.runner
         self._lab = references.runner.lab
         self._made = 0  # runs
+        self._known: dict[tuple[int, bytes], list[float]] = {}
 
     def of(self, candidate: Candidate, batch: int) -> list[float] | None:
         """Errors of a schedule on one batch; None when the budget is spent.
 
+        Of a schedule that was run they are known, whatever its name.
         A batch beyond the references is added if its reference and the finalists' runs fit; it ends
         the comparison if its reference fails. The errors of a schedule that fails, or has failed,
         are infinite.
@@ -131,6 +136,9 @@ class PairedErrors:
         infinite = [math.inf] * self._runner.batch
         if candidate.sigmas in self._lab.failed:
             return infinite
+        key = batch, candidate.sigmas.numpy().tobytes()
+        if key in self._known:
+            return self._known[key]
         cost = self._runner.cost(len(candidate.sigmas) - 1)
         if batch == len(self._references.ends) and not self._add_reference(cost):
             return None
@@ -147,7 +155,8 @@ class PairedErrors:
         if found is None:
             return infinite
         self._references.shown.keep(candidate.name, found)
-        return found["errors"].tolist()
+        self._known[key] = found["errors"].tolist()
+        return self._known[key]
 
     def _add_reference(self, run: int) -> bool:
         """Add a reference if it fits with the runs on it, of so many rows each."""
@@ -197,7 +206,9 @@ def refinement_track(
     once = runner.cost(len(sigmas) - 1)
     cost = batches * once
     spent = lab.ledger.spent.get("refinement", 0) + cost
-    comparison = references.cost + FEWEST * once  # must stay affordable
+    comparison = FEWEST * once  # must stay affordable
+    if len(references.ends) == len(references.tracked):
+        comparison += references.cost
 
     def affordable(rows: int) -> bool:
         return spent <= plan.refinement(rows) and cost + comparison <= rows - lab.ledger.made
@@ -211,7 +222,7 @@ def refinement_track(
         return track.to_tensors("run")
 
     tracks = []
-    for k in range(batches):
+    for k in references.tracked[:batches]:
         found = runner.tried("refinement", k, sigmas, partial(measure, k))
         track = None if found is None else Track.from_tensors(found, "run")
         if track is None:

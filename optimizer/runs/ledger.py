@@ -90,7 +90,7 @@ class Ledger:
             owed = self._owed()
             left = self._finish.left(self.made - self._recalled)
             self.offered = min(left, self.granted - self.made)
-            self.finishing = self.offered < owed
+            self.finishing = self.offered < max(1, owed)
             self.rows = int(min(self.granted, self.made + max(self.offered, owed)))
 
     @contextmanager

@@ -118,7 +118,8 @@ class Runner:
         The rows are charged either way. gathered: `measure` itself gathers.
         """
         record = self.lab.record
-        run = f"{what} {digest_of_runs((self.batch, *self.lab.problem.shape), schedules)}"
+        runs = digest_of_runs((self.batch, *self.lab.problem.shape), schedules)
+        run = f"{what} of batch {batch} {runs}"
         known = record.recall(batch, run)
         if known is None:
             return record.make(what, run, measure, gathered)
@@ -150,11 +151,15 @@ class Runner:
         self._current = -1
         self.lab.problem.solver.meter.forget()
 
-    def _own(self, batch: int) -> range:
-        """The numbers of this process' noises of a batch."""
+    def noises(self, batch: int) -> range:
+        """The numbers of the noises of a batch."""
         end = (batch + 1) * self.batch
         last = end if self._noises is None else min(end, self._noises)
-        indices = range(batch * self.batch, last)
+        return range(batch * self.batch, last)
+
+    def _own(self, batch: int) -> range:
+        """The numbers of this process' noises of a batch."""
+        indices = self.noises(batch)
         return indices[self.lab.processes.rows(len(indices))]
 
     def _noise_of(self, batch: int) -> Tensor:

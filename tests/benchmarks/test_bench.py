@@ -93,7 +93,7 @@ def test_beside_the_fixed_ones_a_cell_has_the_same_errors_and_calls_for_nothing_
 
 
 def keys_of(monkeypatch, tmp_path, *arguments):
-    """What the program would measure."""
+    """Return what the program would measure."""
     asked = []
     monkeypatch.setattr(bench, "run", lambda keys, _: asked.extend(keys))
     monkeypatch.setattr(bench, "write_report", lambda *_: "")

@@ -14,6 +14,7 @@ from align_your_steps.benchmarks.calibrated import (
     claimed,
     summary,
 )
+from align_your_steps.optimizer.fit import other_counts
 
 SMALL = ["mixtures", "--cases", "1", "--steps", "5", "--budgets", "500", "--noises", "16"]
 
@@ -62,6 +63,25 @@ def test_an_interval_is_told_beside_the_gain_on_held_out_noise(tmp_path, capsys)
     cells = [json.loads(line) for line in file.read_text().splitlines()]
     covered = sum(c["told"]["low"] <= c["gain"] <= c["told"]["high"] for c in cells)
     assert f"{covered} of 2 intervals" in capsys.readouterr().out
+
+
+def test_other_counts_are_told_over_fits_of_their_own(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "cells.jsonl"
+    monkeypatch.setattr(calibrated, "OWN_SEEDS", (50,))
+    for module in (calibrated, other_counts):
+        monkeypatch.setattr(module, "COUNTS", (4, 7))
+    seed = FRESH[1].seed
+    calibrated.main(["counts", "--only", str(seed), *SMALL[3:], "--cells", str(file)])
+    told = capsys.readouterr().out
+    made, *own = map(json.loads, file.read_text().splitlines())
+    assert made["key"].endswith(f"seed {seed}, from 5 steps, 500 calls") and len(own) == 2
+    bench = calibrated.mixture(FRESH[1], 16)
+    for cell, count in zip(own, ("4", "7"), strict=True):
+        found, _ = bench.calibrated(int(count), calibrated.OWN_CALLS, seed + 50)
+        error = float(bench.errors(found.fitted["greedy"]).mean())
+        ratio = made["errors"][count]["fitted"][0] / error
+        assert cell["error"][0] == pytest.approx(error, rel=1e-4)
+        assert f"{count}: {ratio:.2f}" in told
 
 
 def test_shares_of_gained_seeds_count_where_a_gain_is_claimed():

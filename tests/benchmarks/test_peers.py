@@ -34,7 +34,7 @@ def paths(levels: int, steps: int) -> list[tuple[int, ...]]:
 
 
 def euler_end(start: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-    """Where Euler's method takes noise of unit variance."""
+    """Return where Euler's method takes noise of unit variance."""
     return builtin_solver("euler", DATA.denoise)(start, levels, 0)
 
 

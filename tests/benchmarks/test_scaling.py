@@ -13,7 +13,7 @@ from align_your_steps.tests.optimizer.laboratory import begun
 
 
 def process(total, rows=4000, exchanging=0.0, received=0, first=10.0):
-    """What one process has measured."""
+    """Return what one process has measured."""
     inside = 0.005 * rows
     return {
         "total": total, "inside": inside, "outside": total - inside - exchanging, "rows": rows,

@@ -39,7 +39,7 @@ def can_make_archive() -> str:
 
 
 def validate() -> str:
-    """What `comfy node validate` says about this repository.
+    """Return what `comfy node validate` says about this repository.
 
     Raises ArchiveError for anything but a clean result: comfy-cli only warns of most things.
     """

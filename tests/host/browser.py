@@ -277,7 +277,7 @@ class HostPage:
         return str(self.page.evaluate("() => window.__COMFYUI_FRONTEND_VERSION__"))
 
     def can(self, what: str) -> bool:
-        """Whether this page can do what docs/front_ends.md calls by these words."""
+        """Tell whether this page can do what docs/front_ends.md calls by these words."""
         return can(what, self.version, isinstance(self.nodes, VueNodes))
 
     def needs(self, what: str) -> None:
@@ -290,7 +290,7 @@ class HostPage:
         return self.page.locator(".ays-text", has_text=re.compile(pattern)).first.inner_text()
 
     def progress(self, title: str) -> str:
-        """What the page says about the node that runs; waits until it is under way."""
+        """Return what the page says about the node that runs; waits until it is under way."""
         line = re.compile(rf"Current node:\s*{re.escape(title)}\s*\d*[1-9]\d*%")
         return self.page.get_by_text(line).first.inner_text()
 

@@ -206,7 +206,7 @@ def chosen(schedule: str, steps: int, model: str = "model") -> dict[str, Any]:
 
 
 def auto(name: str) -> Graph:
-    """What 'auto' means for another load of a model, at the number of steps of `optimized`."""
+    """Return what 'auto' means for another load of a model, at the steps of `optimized`."""
     return {
         "model": node("UNETLoader", unet_name=f"{name}{AGAIN}.safetensors", weight_dtype="default"),
         "scheduler": chosen("auto", STEPS),

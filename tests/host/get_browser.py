@@ -51,7 +51,7 @@ def find_browser() -> str | None:
 
 
 def _starts(path: str) -> bool:
-    """Whether a program is there, its libraries are too, and it is no mere advice to install it."""
+    """Tell whether a program starts: its libraries are there, and it is no advice to install it."""
     try:
         done = subprocess.run([path, "--version"], capture_output=True, timeout=60, check=False)
     except OSError:
@@ -60,7 +60,7 @@ def _starts(path: str) -> bool:
 
 
 def _of_playwright() -> str:
-    """Where playwright keeps its chromium, whether it is there or not.
+    """Return where playwright keeps its chromium, whether it is there or not.
 
     In a process of its own: a playwright that runs in this one already refuses a second.
     """
@@ -94,7 +94,7 @@ def _install_package() -> None:
 
 
 def _run(command: list[str]) -> bool:
-    """Whether a command came to a good end in time; what it says goes to stderr."""
+    """Tell whether a command came to a good end in time; what it says goes to stderr."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     print("+", *command, file=sys.stderr, flush=True)
     try:

@@ -40,7 +40,7 @@ class FrontEnd:
         return ".".join(self.version.split(".")[:2])
 
     def arguments(self) -> Sequence[str]:
-        """What the host's command line says for it.
+        """Return what the host's command line says for it.
 
         Raises:
             NoHostError: it was not fetched.

@@ -109,7 +109,7 @@ CASES: dict[str, tuple[str | None, Callable[[], None] | None]] = {
 
 
 def drawn(backend: str | None, prepare: Callable[[], None] | None) -> dict[str, Any]:
-    """What comes of drawing."""
+    """Return what comes of drawing."""
     said: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
@@ -135,7 +135,7 @@ def drawn(backend: str | None, prepare: Callable[[], None] | None) -> dict[str, 
 
 
 def apart(*case: Any) -> Any:
-    """What `drawn` finds in another process."""
+    """Return what `drawn` finds in another process."""
     with tempfile.TemporaryFile("w+") as file:
         child = os.fork()
         if child == 0:

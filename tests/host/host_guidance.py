@@ -314,7 +314,7 @@ VARIANTS: dict[str, Callable[[Studio], Any]] = {
 
 
 def held(value: Any) -> Any:
-    """What containers hold, by identity: to be compared later."""
+    """Return what containers hold, by identity: to be compared later."""
     if isinstance(value, dict):
         return {key: held(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -357,7 +357,7 @@ def main() -> None:
         return torch.randn(rows, channels, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
 
     def sampled(guider: Any, noise: Tensor, levels: list[float]) -> Tensor:
-        """What the user gets, in the model's own latent space."""
+        """Return what the user gets, in the model's own latent space."""
         torch.manual_seed(0)  # TomePatchModel draws
         end = guider.sample(
             noise, torch.zeros_like(noise), sampler, torch.tensor(levels), disable_pbar=True, seed=0

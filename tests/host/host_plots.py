@@ -107,7 +107,7 @@ ERRORS: dict[str, tuple[dict[str, Tensor], dict[str, tuple[float, float]]]] = {
 
 
 def drawn(draw: Callable[[], Tensor | None]) -> dict[str, Any]:
-    """What one picture looks like."""
+    """Return what one picture looks like."""
     pages: list[sheet.Sheet] = []
     spoken: list[str] = []
     image = sheet.Sheet.image
@@ -134,7 +134,7 @@ def drawn(draw: Callable[[], Tensor | None]) -> dict[str, Any]:
 
 
 def looked_at(page: sheet.Sheet) -> dict[str, Any]:
-    """Where the texts of a page are."""
+    """Return where the texts of a page are."""
     figure = page.figure
     renderer = page.canvas.get_renderer()
     texts = [*figure.texts]
@@ -188,7 +188,7 @@ def pictured(images: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def previewed(sigmas: Tensor) -> dict[str, Any] | None:
-    """How large the preview of a curve is."""
+    """Return how large the preview of a curve is."""
     image = plot.preview_curve(sigmas, MUTED)
     if image is None:
         return None
@@ -200,7 +200,7 @@ def previewed(sigmas: Tensor) -> dict[str, Any] | None:
 
 
 def linked(inputs: Mapping[str, Any]) -> Any:
-    """What becomes of linked SIGMAS."""
+    """Return what becomes of linked SIGMAS."""
     try:
         found = linked_sigmas(inputs)
     except ValueError as error:
@@ -209,7 +209,7 @@ def linked(inputs: Mapping[str, Any]) -> Any:
 
 
 def linked_table() -> dict[str, Any]:
-    """What becomes of all kinds of linked SIGMAS."""
+    """Return what becomes of all kinds of linked SIGMAS."""
     fine = torch.tensor([3.0, 1.0, 0.0])
     given = {
         "fine": fine,
@@ -233,7 +233,7 @@ def linked_table() -> dict[str, Any]:
 
 
 def sent_for(text: str) -> str:
-    """What the page receives for a text under a node."""
+    """Return what the page receives for a text under a node."""
     sent: list[str] = []
     instance = SimpleNamespace(
         client_id="page", send_sync=lambda event, said, client: sent.append(said["text"])

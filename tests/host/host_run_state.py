@@ -25,7 +25,7 @@ UNCLEAR = {"settings by name", "no source"}  # where a setting cannot be told fr
 
 
 def remember(memory: dict[str, Any], x: Any) -> None:
-    """What another function does for a patch."""
+    """Do what another function does for a patch."""
     memory["last"] = x
 
 

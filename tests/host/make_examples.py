@@ -84,7 +84,7 @@ def workflow(page: HostPage, example: Example) -> dict[str, Any]:
 
 
 def _view(frames: list[list[float]]) -> dict[str, Any]:
-    """Where the page's canvas stands so that all frames [x, y, width, height] are seen.
+    """Return where the page's canvas stands so that all frames [x, y, width, height] are seen.
 
     Beside the page's own bars, in a window of 1600 × 1000.
     """

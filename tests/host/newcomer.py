@@ -138,7 +138,7 @@ class Diary:
 
 
 def unpacked_archive(folder: Path) -> Path:
-    """What the registry would deliver, as a folder of its own."""
+    """Unpack what the registry would deliver into a folder of its own."""
     reason = can_make_archive()
     if reason:
         sys.exit(reason)

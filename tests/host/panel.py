@@ -106,7 +106,7 @@ class OurPage:
 
     @property
     def told(self) -> list[str]:
-        """What the messages have said since `listen`."""
+        """Return what the messages have said since `listen`."""
         said: list[str] = self.page.evaluate("window.told")
         return said
 

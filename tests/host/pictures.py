@@ -161,7 +161,7 @@ def use_pictures(studio: Studio) -> None:
 
 
 def search_picture(studio: Studio) -> None:
-    """What a double-click on the empty canvas and three letters find."""
+    """Picture what a double-click on the empty canvas and three letters find."""
     studio.page.evaluate("() => app.clean()")
     box = studio.opened._search_box()
     box.fill("ays")

@@ -207,7 +207,7 @@ class ComfyServer:
 
     @property
     def log(self) -> str:
-        """What the host has written since its last start, without colours."""
+        """Return what the host has written since its last start, without colours."""
         text = self._log_file.read_text(encoding="utf-8", errors="replace")
         return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
@@ -233,12 +233,12 @@ class ComfyServer:
         return json.loads(text) if text else None
 
     def object_info(self, node: str) -> dict[str, Any]:
-        """How the host describes a node; empty if it does not know it."""
+        """Return how the host describes a node; empty if it does not know it."""
         info: dict[str, Any] = self.get(f"/object_info/{node}")
         return info.get(node, {})
 
     def choices(self, node: str, name: str) -> list[str]:
-        """What a combo input of a node offers, whichever way the host writes it down."""
+        """Return what a combo input of a node offers, whichever way the host writes it down."""
         kind, *rest = self.object_info(node)["input"]["required"][name]
         options: list[str] = kind if isinstance(kind, list) else rest[0]["options"]
         return options

@@ -7,16 +7,15 @@ from typing import Any
 import pytest
 from align_your_steps.schedules.store.json_file import to_json
 from align_your_steps.schedules.store.saved_schedule import read_saved
-from align_your_steps.tests.host.server import ComfyServer
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import (
+from align_your_steps.tests.host.graphs import (
     STEPS,
+    model_graph,
     optimize_graph,
     sampled,
-    saved_files,
     scheduler_graph,
-    shown,
 )
+from align_your_steps.tests.host.seen import saved_files, shown
+from align_your_steps.tests.host.server import ComfyServer
 from align_your_steps.tests.schedules.made import with_samplers
 
 

@@ -8,42 +8,26 @@ from typing import Any
 
 import pytest
 import torch
-from align_your_steps.schedules import SavedSchedule
-from align_your_steps.schedules.store.saved_schedule import read_saved
-from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
-from align_your_steps.tests.host.test_compare import compare_graph, report, table
-from align_your_steps.tests.host.test_graphs import node, pair_graph, two_samplers
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_latents import latent_graph, masked
-from align_your_steps.tests.host.test_nodes import (
+from align_your_steps.tests.host.graphs import (
+    AYS,
     STEPS,
-    network_rows,
-    optimize_graph,
+    compare_graph,
+    fitted_graph,
+    latent_graph,
+    model_graph,
+    node,
+    pair_graph,
     sampled,
-    saved_files,
-    shown,
+    twice,
+    two_samplers,
 )
+from align_your_steps.tests.host.graphs import FITTED_BUDGET as BUDGET
+from align_your_steps.tests.host.seen import network_rows, report, saved, saved_files, shown
+from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
+from align_your_steps.tests.host.test_compare import table
+from align_your_steps.tests.host.test_latents import masked
 
-AYS = "ays_model"
-BUDGET = 500
 UNFITTED = 14  # steps that no fit of another number gives weights to
-
-
-def fitted_graph(prediction: str = "eps", **inputs: Any) -> Graph:
-    """Optimize AYS with the sampler that is fitted."""
-    return optimize_graph(prediction, **{"sampler_name": AYS, "budget": BUDGET, **inputs})
-
-
-def twice(graph: Graph, **inputs: Any) -> Graph:
-    """The same with a KSampler in which the name is chosen twice."""
-    return sampled(graph, **{"sampler_name": AYS, **inputs})
-
-
-def saved(server: ComfyServer, name: str) -> SavedSchedule:
-    """The result of a name."""
-    found = (read_saved(file, with_tensors=True) for file in saved_files(server)
-             if file.suffix == ".safetensors")  # fmt: skip
-    return next(one for one in found if one.schedule.name == name)
 
 
 def custom(graph: Graph, model: list[Any], sigmas: list[Any]) -> Graph:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from align_your_steps.tests.host.graphs import compare_graph, optimize_graph, plot_graph
 from align_your_steps.tests.host.server import OUR_PACK, TEST_PACK, ComfyServer, Graph
-from align_your_steps.tests.host.test_compare import compare_graph
-from align_your_steps.tests.host.test_nodes import optimize_graph
-from align_your_steps.tests.host.test_plots import picture_size, plot_graph
+from align_your_steps.tests.host.test_plots import picture_size
 
 SCRIPT = Path(__file__).with_name("host_backends.py")
 INLINE = "module://matplotlib_inline.backend_inline"
@@ -32,7 +31,7 @@ BROKEN = {
 
 @pytest.fixture
 def found(host_answer: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """What the script has found."""
+    """Return what the script has found."""
     return host_answer(SCRIPT)
 
 

@@ -65,7 +65,7 @@ def kind(page: HostPage) -> str:
 
 
 def ended(server: ComfyServer, prompt_id: str) -> str:
-    """How a prompt ended."""
+    """Return how a prompt ended."""
     status: str = server.wait(prompt_id)["status"]["status_str"]
     return status
 

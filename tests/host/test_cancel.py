@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import torch
 from align_your_steps.schedules.store.saved_schedule import read_saved
+from align_your_steps.tests.host.graphs import optimize_graph, pair_graph, sampled
+from align_your_steps.tests.host.seen import saved_files, shown
 from align_your_steps.tests.host.server import ComfyServer, Graph
-from align_your_steps.tests.host.test_graphs import pair_graph
-from align_your_steps.tests.host.test_nodes import optimize_graph, sampled, saved_files, shown
 
 MOMENTS = 20
 DELAY_MS = 2  # of every call: a moment is met as it is meant

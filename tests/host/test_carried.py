@@ -14,13 +14,9 @@ import torch
 from align_your_steps.schedules.store.json_file import to_json
 from align_your_steps.schedules.store.saved_schedule import FORMAT
 from align_your_steps.schedules.store.workflow_json import unpacked
+from align_your_steps.tests.host.graphs import STEPS, model_graph, optimize_graph
+from align_your_steps.tests.host.seen import network_rows
 from align_your_steps.tests.host.server import ComfyServer, Graph
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import (
-    STEPS,
-    network_rows,
-    optimize_graph,
-)
 from align_your_steps.tests.schedules.made import with_samplers
 from PIL import Image
 from torch import Tensor
@@ -51,7 +47,7 @@ def mine(server: ComfyServer) -> str:
 
 @pytest.fixture(scope="module")
 def found(server: ComfyServer, mine: str) -> dict[str, Any]:
-    """What a node carries after a run where that schedule is saved."""
+    """Return what a node carries after a run where that schedule is saved."""
     _, texts = picture(server, server.run(scheduler(mine, "4"), pnginfo=workflow("4")))
     carries = carried(texts)
     assert carries is not None
@@ -115,7 +111,7 @@ def optimize(name: str, node: str, **inputs: Any) -> Graph:
 
 
 def workflow(node: str, **properties: Any) -> dict[str, Any]:
-    """What the page sends for pictures: of the workflow only one node."""
+    """Return what the page sends for pictures: of the workflow only one node."""
     ours = {"id": int(node), "type": "a node of ours", "properties": properties}
     return {"workflow": {"nodes": [{"id": 1}, ours], "links": [], "version": 0.4}}
 
@@ -141,7 +137,7 @@ def latent(server: ComfyServer, entry: dict[str, Any]) -> Tensor:
 
 
 def carried(pnginfo: dict[str, Any]) -> dict[str, Any] | None:
-    """What our node of a workflow carries."""
+    """Return what our node of a workflow carries."""
     ours = pnginfo["workflow"]["nodes"][1]
     found: dict[str, Any] | None = ours["properties"].get(PROPERTY)
     return found

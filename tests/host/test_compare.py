@@ -10,51 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from align_your_steps.schedules.store.saved_schedule import read_saved
+from align_your_steps.tests.host.graphs import COMPARED_STEPS as STEPS
+from align_your_steps.tests.host.graphs import NAMES, compare_graph, model_graph, optimize_graph
+from align_your_steps.tests.host.seen import network_rows, report, saved_files
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import (
-    network_rows,
-    optimize_graph,
-    saved_files,
-)
 from PIL import Image
 from torch import Tensor
 
 SCRIPT = Path(__file__).with_name("host_compare.py")
-STEPS = 6
-NAMES = "simple, normal, karras, beta"
 ROW = re.compile(r"^ *(\d+) (.+?) +(\d\S*)((?: +\S+ +\S+)?)$")
-
-
-def compare_graph(base: Graph | None = None, **inputs: Any) -> Graph:
-    """Compare Schedules for a model; what it gives is shown."""
-    settings = {
-        "model": ["model", 0],
-        "positive": ["positive", 0],
-        "negative": ["negative", 0],
-        "cfg": 2.0,
-        "sampler_name": "dpmpp_2m",
-        "steps": STEPS,
-        "denoise": 1.0,
-        "latent_image": ["latent", 0],
-        "schedules": NAMES,
-        "noises": 4,
-        "seed": 5,
-        **inputs,
-    }
-    compare = {name: value for name, value in settings.items() if value is not None}
-    return {
-        **(base or model_graph("eps", denoiser="digits")),
-        "compare": {"class_type": "AYSCompare", "inputs": compare},
-        "sigmas": {"class_type": "AYSTestShowSigmas", "inputs": {"sigmas": ["compare", 0]}},
-        "report": {"class_type": "AYSTestShowText", "inputs": {"text": ["compare", 1]}},
-    }
-
-
-def report(entry: dict[str, Any]) -> str:
-    """The report of a run."""
-    (text,) = entry["outputs"]["report"]["text"]
-    return str(text)
 
 
 def table(entry: dict[str, Any]) -> dict[str, float]:
@@ -84,7 +48,7 @@ def image_of(server: ComfyServer, shown: dict[str, Any]) -> Image.Image:
 
 
 def contains(picture: Image.Image, part: Image.Image) -> bool:
-    """Whether a picture is a part of another one, pixel for pixel."""
+    """Tell whether a picture is a part of another one, pixel for pixel."""
     whole, looked_for = np.asarray(picture), np.asarray(part)
     windows = np.lib.stride_tricks.sliding_window_view(whole, looked_for.shape)
     rows, columns = windows.shape[:2]
@@ -117,7 +81,7 @@ def image_graph(scheduler: str, seed: int = 5, steps: int = STEPS) -> Graph:
 
 @pytest.fixture
 def beside_the_host(host_answer: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """What the script has found in the host's process."""
+    """Return what the script has found in the host's process."""
     return host_answer(SCRIPT)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from align_your_steps.tests.host.graphs import optimize_graph, scheduler_graph
 from align_your_steps.tests.host.server import ComfyServer, PromptError
-from align_your_steps.tests.host.test_nodes import optimize_graph, scheduler_graph
 
 NAME = "Имя é 語 × ±"
 WRITTEN = {

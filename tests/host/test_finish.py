@@ -8,16 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from align_your_steps.schedules.store.saved_schedule import SavedSchedule, read_saved
+from align_your_steps.tests.host.graphs import optimize_graph, sampled
 from align_your_steps.tests.host.listener import Listener
+from align_your_steps.tests.host.seen import network_rows, saved_files, shown, unfinished
 from align_your_steps.tests.host.server import ComfyServer, Graph
-from align_your_steps.tests.host.test_nodes import (
-    network_rows,
-    optimize_graph,
-    sampled,
-    saved_files,
-    shown,
-)
-from align_your_steps.tests.host.test_resume import text, unfinished
+from align_your_steps.tests.host.test_resume import text
 from PIL import Image
 
 BUDGET = 1500  # each call is two rows of the network
@@ -30,7 +25,7 @@ def graph(name: str, **inputs: Any) -> Graph:
 
 
 def finish(server: ComfyServer) -> bool:
-    """What "Finish now" answers."""
+    """Return what "Finish now" answers."""
     answer: bool = server.post("/ays/finish", {})["finishing"]
     return answer
 

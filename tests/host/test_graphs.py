@@ -10,17 +10,18 @@ import pytest
 import torch
 from align_your_steps.schedules import SavedSchedule
 from align_your_steps.schedules.store.saved_schedule import read_saved
-from align_your_steps.tests.host.host_asked import CASES, SAMPLERS
-from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import (
+from align_your_steps.tests.host.graphs import (
     STEPS,
-    network_rows,
+    model_graph,
+    node,
     optimize_graph,
+    pair_graph,
     sampled,
-    saved_files,
-    shown,
+    two_samplers,
 )
+from align_your_steps.tests.host.host_asked import CASES, SAMPLERS
+from align_your_steps.tests.host.seen import network_rows, recorded, saved_files, shown
+from align_your_steps.tests.host.server import ComfyServer, PromptError
 
 ASKED = Path(__file__).with_name("host_asked.py")
 KEPT = Path(__file__).parents[1] / "schedules" / "kept" / "0.2.0" / "pair.safetensors"
@@ -34,67 +35,9 @@ def saved(server: ComfyServer, name: str) -> SavedSchedule:
     return result
 
 
-def recorded(server: ComfyServer) -> dict[str, list[float]]:
-    """The levels that samplers were given since the last reset, by label."""
-    return {line["label"]: line["sigmas"] for line in server.get("/ays_test/sigmas")}
-
-
-def node(graph: Graph, name: str, class_type: str, **inputs: Any) -> list[Any]:
-    """Add a node; return its first output."""
-    graph[name] = {"class_type": class_type, "inputs": inputs}
-    return [name, 0]
-
-
-def two_samplers(
-    graph: Graph, first: list[Any], second: list[Any], switch: int, **inputs: Any
-) -> Graph:
-    """The graph with two KSamplerAdvanced: the second model goes on where the first one stops."""
-    settings = {
-        "noise_seed": 5,
-        "steps": STEPS,
-        "cfg": 3.0,
-        "sampler_name": "dpmpp_2m",
-        "scheduler": "ays_model",
-        "positive": ["positive", 0],
-        "negative": ["negative", 0],
-        **inputs,
-    }
-    graph = dict(graph)
-    halves = {
-        "high": (first, ["latent", 0], 0, switch),
-        "low": (second, ["sample high", 0], switch, 10000),
-    }
-    for label, (model, latent, start, end) in halves.items():
-        noisy = label == "high"
-        node(
-            graph,
-            f"sample {label}",
-            "KSamplerAdvanced",
-            model=node(graph, f"record {label}", "AYSTestRecord", model=model, label=label),
-            latent_image=latent,
-            start_at_step=start,
-            end_at_step=end,
-            add_noise="enable" if noisy else "disable",
-            return_with_leftover_noise="enable" if noisy else "disable",
-            **settings,
-        )
-    node(graph, "save", "SaveLatent", samples=["sample low", 0], filename_prefix="graphs")
-    return graph
-
-
-def pair_graph(prediction: str = "eps", **inputs: Any) -> Graph:
-    """Optimize AYS for a model and for another of larger data that goes on after it.
-
-    By the paper's method, the quicker one: host_pair.py tests the other.
-    """
-    graph = optimize_graph(prediction, **{"method": "paper (KLUB)", "budget": 600, **inputs})
-    node(graph, "second", "AYSTestPatch", model=["model", 0], strength=0.3)
-    return graph
-
-
 @pytest.fixture
 def asked(host_answer: Callable[..., dict[str, Any]], case: str, sampler: str) -> dict[str, Any]:
-    """What KSampler got in the host's process."""
+    """Return what KSampler got in the host's process."""
     found: dict[str, Any] = host_answer(ASKED)[case][sampler]
     return found
 

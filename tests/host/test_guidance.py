@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from align_your_steps.tests.host.graphs import model_graph, optimize_graph
 from align_your_steps.tests.host.host_guidance import (
     CACHED,
     COUPLED,
@@ -20,9 +21,8 @@ from align_your_steps.tests.host.host_guidance import (
     VARIANTS,
     WALK,
 )
+from align_your_steps.tests.host.seen import shown
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import optimize_graph, shown
 
 SCRIPT = Path(__file__).with_name("host_guidance.py")
 STEPS = len(LEVELS["one"]) - 1
@@ -56,13 +56,13 @@ GUIDERS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def answer(host_answer: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """What the script has found."""
+    """Return what the script has found."""
     return host_answer(SCRIPT)
 
 
 @pytest.fixture
 def run(host_answer: Callable[..., dict[str, Any]], case: str) -> dict[str, Any]:
-    """What the script has found of one guider's runs."""
+    """Return what the script has found of one guider's runs."""
     arguments = ["rare"] if case in RARE else []
     found: dict[str, Any] = host_answer(SCRIPT, *arguments)["runs"][case]
     return found

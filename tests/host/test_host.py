@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
+from align_your_steps.tests.host.graphs import PREDICTIONS, ksampler_graph, model_graph
 from align_your_steps.tests.host.server import (
     OUR_PACK,
     PEER_PACK,
@@ -21,45 +22,7 @@ from align_your_steps.tests.host.server import (
 from PIL import Image
 from torch import Tensor
 
-PREDICTIONS = ["eps", "v", "edm", "flow"]
 PEER_NAMES = {"ays", "ays+", "ays_30", "ays_30+", "gits", "beta_1_1"}
-
-
-def model_graph(prediction: str, shift: float = 1.0, denoiser: str = "gaussian mixture") -> Graph:
-    """A model, a class label, no label, and an empty latent of 8 × 8."""
-    settings = {"denoiser": denoiser, "prediction": prediction, "seed": 7, "shift": shift}
-    return {
-        "model": {"class_type": "AYSTestModel", "inputs": settings},
-        "positive": {"class_type": "AYSTestConditioning", "inputs": {"label": 3}},
-        "negative": {"class_type": "AYSTestConditioning", "inputs": {"label": -1}},
-        "latent": {
-            "class_type": "EmptyLatentImage",
-            "inputs": {"width": 64, "height": 64, "batch_size": 1},
-        },
-    }
-
-
-def ksampler_graph(prediction: str, **settings: Any) -> Graph:
-    """The usual way to sample."""
-    graph = model_graph(prediction, **settings)
-    inputs = {
-        "model": ["model", 0],
-        "positive": ["positive", 0],
-        "negative": ["negative", 0],
-        "latent_image": ["latent", 0],
-        "seed": 5,
-        "steps": 20,
-        "cfg": 1.0,
-        "sampler_name": "euler",
-        "scheduler": "simple",
-        "denoise": 1.0,
-    }
-    graph["sample"] = {"class_type": "KSampler", "inputs": inputs}
-    graph["save"] = {
-        "class_type": "SaveLatent",
-        "inputs": {"samples": ["sample", 0], "filename_prefix": "harness"},
-    }
-    return graph
 
 
 def levels_of(server: ComfyServer, graph: Graph) -> list[float]:

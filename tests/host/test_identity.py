@@ -20,7 +20,7 @@ def made(host_answer: Callable[..., dict[str, Any]]) -> dict[str, Any]:
 
 
 def groups(names: dict[str, str], same: tuple[str, ...]) -> list[set[str]]:
-    """Which names must share a digest: those of `same`, and each with its own ' again'."""
+    """Tell which names must share a digest: those of `same`, and each with its own ' again'."""
     wanted: dict[str, set[str]] = defaultdict(set)
     for name in names:
         base = name.removesuffix(" again").removesuffix(" after sampling")
@@ -29,7 +29,7 @@ def groups(names: dict[str, str], same: tuple[str, ...]) -> list[set[str]]:
 
 
 def found(digests: dict[str, str]) -> list[set[str]]:
-    """Which names do share a digest."""
+    """Tell which names do share a digest."""
     shared: dict[str, set[str]] = defaultdict(set)
     for name, digest in digests.items():
         shared[digest].add(name)

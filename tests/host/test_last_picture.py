@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from align_your_steps.tests.host.browser import open_page
+from align_your_steps.tests.host.graphs import optimize_graph
 from align_your_steps.tests.host.server import ComfyServer
-from align_your_steps.tests.host.test_nodes import optimize_graph
 from align_your_steps.tests.host.ways import Way
 
 WIDTH = "id => app.graph.getNodeById(id).imgs?.[0]?.naturalWidth"

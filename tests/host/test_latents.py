@@ -11,38 +11,20 @@ from typing import Any
 
 import pytest
 from align_your_steps.schedules.store.saved_schedule import read_saved
+from align_your_steps.tests.host.graphs import LATENT_BUDGET as BUDGET
+from align_your_steps.tests.host.graphs import STEPS, latent_graph, optimize_graph, sampled
 from align_your_steps.tests.host.host_latents import FREE_ROWS, SMALL_DEVICES
+from align_your_steps.tests.host.seen import network_rows, saved_files, shown
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
-from align_your_steps.tests.host.test_nodes import (
-    STEPS,
-    network_rows,
-    optimize_graph,
-    sampled,
-    saved_files,
-    shown,
-)
 
 SCRIPT = Path(__file__).with_name("host_latents.py")
-BUDGET = 200
 AMPLE = 500  # calls: enough for batches of 2
 
 
 @pytest.fixture
 def measured(host_answer: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """What the script has found in the host's process."""
+    """Return what the script has found in the host's process."""
     return host_answer(SCRIPT)
-
-
-def latent_graph(latents: str, prediction: str, shapes: Any, seed: int = 0, **inputs: Any) -> Graph:
-    """Optimize AYS and KSampler on a latent, whose shape is shown."""
-    graph = sampled(optimize_graph(prediction, **inputs), denoise=inputs.get("denoise", 1.0))
-    graph["optimize"]["inputs"]["budget"] = BUDGET
-    settings = {"latents": latents, "prediction": prediction}
-    graph["model"] = {"class_type": "AYSTestLatentModel", "inputs": settings}
-    given = {"shapes": json.dumps(shapes), "seed": seed}
-    graph["latent"] = {"class_type": "AYSTestLatent", "inputs": given}
-    graph["save"] = {"class_type": "AYSTestShowLatent", "inputs": {"samples": ["sample", 0]}}
-    return graph
 
 
 def masked(graph: Graph, value: float = 1.0) -> Graph:

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from align_your_steps.tests.host.graphs import model_graph, node, scheduler_graph
+from align_your_steps.tests.host.seen import recorded, shown
 from align_your_steps.tests.host.server import ComfyServer, PromptError
-from align_your_steps.tests.host.test_graphs import node, recorded
-from align_your_steps.tests.host.test_nodes import model_graph, scheduler_graph, shown
 from align_your_steps.tests.host.test_sharing import Answer
 
 TOP = 14.614642143249512

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from align_your_steps.tests.host.families import node, optimized
+from align_your_steps.tests.host.graphs import optimize_graph
 from align_your_steps.tests.host.server import ComfyServer, Graph
-from align_your_steps.tests.host.test_nodes import optimize_graph
 from safetensors.torch import save_file
 
 BUDGET = 120
@@ -68,7 +68,7 @@ def on(changes: dict[str, tuple[str, dict[str, Any]]], **inputs: Any) -> Graph:
 
 
 def entry_of(server: ComfyServer, graph: Graph) -> dict[str, Any]:
-    """What the list says of a graph's result."""
+    """Return what the list says of a graph's result."""
     before = {entry["digest"] for entry in server.get("/ays/schedules")["schedules"]}
     server.run(graph)
     found = server.get("/ays/schedules")["schedules"]

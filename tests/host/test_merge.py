@@ -12,29 +12,18 @@ import torch
 from align_your_steps.optimizer import Profile
 from align_your_steps.schedules import SavedSchedule
 from align_your_steps.schedules.store.saved_schedule import read_saved, to_bytes
-from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import (
+from align_your_steps.tests.host.graphs import (
     BUDGET,
     STEPS,
-    network_rows,
+    merge_graph,
+    model_graph,
     optimize_graph,
-    saved_files,
-    shown,
 )
+from align_your_steps.tests.host.seen import network_rows, saved_files, shown
+from align_your_steps.tests.host.server import ComfyServer, PromptError
 
 KEPT = Path(__file__).parents[1] / "schedules" / "kept" / "0.2.0" / "measured.safetensors"
 ONE, TWO, BOTH = "one machine", "another, with commas", "both machines"
-
-
-def merge_graph(results: str, base: Graph | None = None, **inputs: Any) -> Graph:
-    """Merge AYS Profiles, its report shown."""
-    merge = {"results": results, "name": "", "same_prompts": False, **inputs}
-    return {
-        **(base or {}),
-        "merge": {"class_type": "AYSMergeProfiles", "inputs": merge},
-        "merged": {"class_type": "AYSTestShowText", "inputs": {"text": ["merge", 1]}},
-    }
 
 
 def report(entry: dict[str, Any], node: str = "merged") -> str:
@@ -44,7 +33,7 @@ def report(entry: dict[str, Any], node: str = "merged") -> str:
 
 
 def results(server: ComfyServer) -> dict[str, SavedSchedule]:
-    """What is saved, by name."""
+    """Return what is saved, by name."""
     files = [path for path in saved_files(server) if path.suffix == ".safetensors"]
     found = [read_saved(path, with_tensors=True) for path in files]
     return {result.schedule.name: result for result in found}
@@ -245,5 +234,5 @@ def test_results_that_were_saved_before_there_were_merged_profiles_are_found(
 
 
 def saved_folder(server: ComfyServer) -> Path:
-    """Where the pack saves results."""
+    """Return where the pack saves results."""
     return server.base / "custom_nodes" / "align-your-steps" / "schedules" / "optimized"

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from align_your_steps.tests.host.graphs import STEPS, model_graph, optimize_graph, sampled
 from align_your_steps.tests.host.host_model_types import NODES, THEIRS
+from align_your_steps.tests.host.seen import shown
 from align_your_steps.tests.host.server import ComfyServer, PromptError
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import STEPS, optimize_graph, sampled, shown
 
 SCRIPT = Path(__file__).with_name("host_model_types.py")
 
@@ -68,7 +68,7 @@ each_type = pytest.mark.parametrize("name", [*KINDS, *BEHIND_NODES])
 
 @pytest.fixture
 def described(host_answer: Callable[..., dict[str, Any]], name: str) -> dict[str, Any]:
-    """What the script says of one type."""
+    """Return what the script says of one type."""
     answer = host_answer(SCRIPT)
     if name not in answer and name in NEWER:
         pytest.skip(f"this host has no model type for '{name}'")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from align_your_steps.tests.host.graphs import compare_graph, optimize_graph, sampled
+from align_your_steps.tests.host.seen import report, shown
 from align_your_steps.tests.host.server import ComfyServer, Graph
-from align_your_steps.tests.host.test_compare import compare_graph, report, table
+from align_your_steps.tests.host.test_compare import table
 from align_your_steps.tests.host.test_latents import masked
-from align_your_steps.tests.host.test_nodes import optimize_graph, sampled, shown
 
 ALONE = "Each seed was run alone: the model takes one latent at a time."
 KINDS = ["an engine", "a check", "a shape", "an index", "nothing yet"]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from align_your_steps.tests.host.graphs import model_graph, node
+from align_your_steps.tests.host.seen import recorded
 from align_your_steps.tests.host.server import OUR_PACK, TEST_PACK, ComfyServer, PromptError
-from align_your_steps.tests.host.test_graphs import node, recorded
-from align_your_steps.tests.host.test_nodes import model_graph
 
 HERE = Path(__file__).parent
 COPYING, REPLACING = HERE / "copying_pack", HERE / "replacing_pack"

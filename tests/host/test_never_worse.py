@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from align_your_steps.tests.host.graphs import model_graph, optimize_graph
+from align_your_steps.tests.host.seen import report
 from align_your_steps.tests.host.server import ComfyServer
-from align_your_steps.tests.host.test_compare import report
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import optimize_graph
 
 # One of each kind: multistep of its own weights, with a history, of two calls a step, stochastic of
 # first and second order, of third; CFG++; and those that ask for one step more than they run.

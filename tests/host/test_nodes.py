@@ -10,102 +10,18 @@ from typing import Any
 import pytest
 import torch
 from align_your_steps.schedules.store.saved_schedule import read_saved
-from align_your_steps.tests.folders import files_in
+from align_your_steps.tests.host.graphs import (
+    BUDGET,
+    PREDICTIONS,
+    STEPS,
+    model_graph,
+    optimize_graph,
+    sampled,
+    scheduler_graph,
+)
 from align_your_steps.tests.host.listener import Listener
-from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
-from align_your_steps.tests.host.test_host import PREDICTIONS, model_graph
-
-STEPS = 5
-BUDGET = 400
-
-
-def optimize_graph(prediction: str = "eps", model: Graph | None = None, **inputs: Any) -> Graph:
-    """Optimize AYS for a model, its levels and its report shown."""
-    graph = model or model_graph(prediction, denoiser="gaussian mixture")
-    settings = {
-        "model": ["model", 0],
-        "positive": ["positive", 0],
-        "negative": ["negative", 0],
-        "cfg": 3.0,
-        "sampler_name": "dpmpp_2m",
-        "steps": STEPS,
-        "denoise": 1.0,
-        "latent_image": ["latent", 0],
-        "budget": BUDGET,
-        "minutes": 0.0,
-        "seed": 0,
-        "method": "measured",
-        "reuse": "saved if equal",
-        "name": "",
-        **inputs,
-    }
-    optimize = {name: value for name, value in settings.items() if value is not None}
-    return {
-        **graph,
-        "optimize": {"class_type": "AYSOptimize", "inputs": optimize},
-        "sigmas": {"class_type": "AYSTestShowSigmas", "inputs": {"sigmas": ["optimize", 1]}},
-        "report": {"class_type": "AYSTestShowText", "inputs": {"text": ["optimize", 2]}},
-    }
-
-
-def sampled(graph: Graph, model: tuple[str, int] = ("optimize", 0), **inputs: Any) -> Graph:
-    """The same graph with a KSampler that uses the attached schedule, recorded and saved."""
-    settings = {
-        "model": ["recorded", 0],
-        "positive": ["positive", 0],
-        "negative": ["negative", 0],
-        "latent_image": ["latent", 0],
-        "seed": 5,
-        "steps": STEPS,
-        "cfg": 3.0,
-        "sampler_name": "dpmpp_2m",
-        "scheduler": "ays_model",
-        "denoise": 1.0,
-        **inputs,
-    }
-    recorded = {"model": list(model), "label": "ksampler"}
-    save = {"samples": ["sample", 0], "filename_prefix": "nodes"}
-    return {
-        **graph,
-        "recorded": {"class_type": "AYSTestRecord", "inputs": recorded},
-        "sample": {"class_type": "KSampler", "inputs": settings},
-        "save": {"class_type": "SaveLatent", "inputs": save},
-    }
-
-
-def scheduler_graph(prediction: str = "eps", **inputs: Any) -> Graph:
-    """AYS Scheduler for a model, its levels shown."""
-    settings = {
-        "model": ["model", 0],
-        "schedule": "auto",
-        "steps": 10,
-        "denoise": 1.0,
-        "denoise_mode": "keep steps",
-        **inputs,
-    }
-    return {
-        **model_graph(prediction),
-        "scheduler": {"class_type": "AYSScheduler", "inputs": settings},
-        "sigmas": {"class_type": "AYSTestShowSigmas", "inputs": {"sigmas": ["scheduler", 0]}},
-    }
-
-
-def shown(entry: dict[str, Any]) -> list[float]:
-    """The levels that a run has shown."""
-    levels: list[float] = entry["outputs"]["sigmas"]["sigmas"]
-    return levels
-
-
-def saved_files(server: ComfyServer) -> list[Path]:
-    """Everything in the pack's folder of results, unfinished files included."""
-    folder = server.base / "custom_nodes" / "align-your-steps" / "schedules" / "optimized"
-    return files_in(folder) if folder.exists() else []
-
-
-def network_rows(server: ComfyServer) -> int:
-    """Rows that the network has computed since the last reset."""
-    rows: int = server.get("/ays_test/calls")["rows"]
-    return rows
+from align_your_steps.tests.host.seen import network_rows, saved_files, shown
+from align_your_steps.tests.host.server import ComfyServer, PromptError
 
 
 def test_the_pack_loads_without_a_warning(server: ComfyServer) -> None:

@@ -16,8 +16,9 @@ from align_your_steps.tests.host.archive import (
     make_archive,
     validate,
 )
+from align_your_steps.tests.host.graphs import optimize_graph, scheduler_graph
+from align_your_steps.tests.host.seen import shown
 from align_your_steps.tests.host.server import TEST_PACK, ComfyServer
-from align_your_steps.tests.host.test_nodes import optimize_graph, scheduler_graph, shown
 
 NODES = ("AYSScheduler", "AYSOptimize", "AYSApply", "AYSCompare", "AYSMergeProfiles", "AYSPlot")
 LANGUAGES = ("en", "zh", "ja", "ko", "ru")

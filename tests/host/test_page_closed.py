@@ -14,10 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 from align_your_steps.tests.host.browser import open_page
 from align_your_steps.tests.host.get_front_end import OWN, FrontEnd
+from align_your_steps.tests.host.graphs import model_graph, optimize_graph
 from align_your_steps.tests.host.panel import OurPage
 from align_your_steps.tests.host.server import REPOSITORY, ComfyServer, HostError
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import optimize_graph
 from align_your_steps.tests.host.test_panel import scheduler_graph
 from align_your_steps.tests.host.ways import Way
 from playwright.sync_api import Page, Route
@@ -34,7 +33,7 @@ def evil(place: str) -> str:
 
 
 def text(place: str) -> re.Pattern[str]:
-    """What a page shows of it that takes it for text."""
+    """Return what a page shows of it that takes it for text."""
     return re.compile(rf"img src=x onerror=.*{place}")
 
 
@@ -71,7 +70,7 @@ def hostile(server: ComfyServer) -> Iterator[str]:
 
 
 def nothing_ran(ours: OurPage) -> bool:
-    """Whether the page is as it was made. What it took for markup ran at once."""
+    """Tell whether the page is as it was made. What it took for markup ran at once."""
     ours.page.evaluate("() => new Promise(requestAnimationFrame)")
     assert ours.page.evaluate("window.hacked ?? []") == []
     # Markup that is blocked from running would be there all the same.

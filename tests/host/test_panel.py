@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 from align_your_steps.schedules.store.files import content_of
 from align_your_steps.tests.host.browser import open_page
+from align_your_steps.tests.host.graphs import compare_graph, optimize_graph
 from align_your_steps.tests.host.panel import OurPage
 from align_your_steps.tests.host.server import ComfyServer, Graph
-from align_your_steps.tests.host.test_compare import compare_graph
-from align_your_steps.tests.host.test_nodes import optimize_graph
 from align_your_steps.tests.host.ways import Way
 from align_your_steps.tests.schedules.made import with_samplers
 from playwright.sync_api import APIResponse, Route
@@ -108,7 +107,7 @@ def scheduler_graph(schedule: str) -> Graph:
 
 
 def levels_of(entry: dict[str, Any]) -> list[float]:
-    """What the graph has shown."""
+    """Return what the graph has shown."""
     assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
     levels: list[float] = entry["outputs"]["shown"]["sigmas"]
     return levels

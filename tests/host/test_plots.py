@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
+from align_your_steps.tests.host.graphs import plot_graph
+from align_your_steps.tests.host.server import ComfyServer, PromptError
 
 SCRIPT = Path(__file__).with_name("host_plots.py")
 SMALLEST_TEXT = 10.0  # pixels at the width of a node
@@ -16,7 +17,7 @@ SMALLEST_TEXT = 10.0  # pixels at the width of a node
 
 @pytest.fixture
 def found(host_answer: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """What the script has found."""
+    """Return what the script has found."""
     return host_answer(SCRIPT)
 
 
@@ -143,17 +144,6 @@ def test_inputs_are_read_from_the_arguments_of_every_host(found: dict[str, Any])
 
 
 # -- the node in a real server -------------------------------------------------------------------
-
-
-def plot_graph(*levels: str, **inputs: Any) -> Graph:
-    """Plot Sigmas of levels typed in; an empty text leaves its input unlinked."""
-    sources = {
-        f"levels {number}": {"class_type": "AYSTestSigmas", "inputs": {"levels": text}}
-        for number, text in enumerate(levels, start=1)
-        if text
-    }
-    links = {f"sigmas.sigmas_{name.split()[1]}": [name, 0] for name in sources}
-    return {**sources, "plot": {"class_type": "AYSPlot", "inputs": {**links, **inputs}}}
 
 
 def picture_size(server: ComfyServer, entry: dict[str, Any]) -> tuple[int, int]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from align_your_steps.tests.host.graphs import fitted_graph, optimize_graph, twice
 from align_your_steps.tests.host.host_prompts import BUDGET, KINDS, LABELS, SAMPLERS
+from align_your_steps.tests.host.seen import network_rows, saved, shown
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
-from align_your_steps.tests.host.test_ays_model import fitted_graph, saved, twice
-from align_your_steps.tests.host.test_nodes import network_rows, optimize_graph, shown
 
 SCRIPT = Path(__file__).with_name("host_prompts.py")
 TEXTS = "class 1\n\n class 4 \nclass 1\n"  # an empty line, spaces, a repeated one
@@ -97,7 +97,7 @@ def with_clip(graph: Graph, texts: str | None = None) -> Graph:
 
 
 def report(entry: dict[str, Any]) -> str:
-    """What a run has reported."""
+    """Return what a run has reported."""
     text: str = entry["outputs"]["report"]["text"][0]
     return text
 

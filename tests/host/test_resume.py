@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import shutil
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
+from align_your_steps.tests.host.graphs import optimize_graph
+from align_your_steps.tests.host.seen import network_rows, saved_files, shown, unfinished
 from align_your_steps.tests.host.server import ComfyServer, Graph
-from align_your_steps.tests.host.test_nodes import (
-    network_rows,
-    optimize_graph,
-    saved_files,
-    shown,
-)
 
 BUDGET = 400  # each call of ours is two rows of the network
 EARLY, LATE = 200, 560  # rows after which it is broken off
@@ -24,11 +19,6 @@ SEED = 11
 def graph(**inputs: Any) -> Graph:
     """An optimisation."""
     return optimize_graph("edm", budget=BUDGET, **inputs)
-
-
-def unfinished(server: ComfyServer) -> list[Path]:
-    """The stages that are kept."""
-    return sorted((server.base / "user" / "ays_unfinished").glob("*/*.safetensors"))
 
 
 def begun(server: ComfyServer, rows: int, **inputs: Any) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from align_your_steps.tests.host.browser import HostPage, open_page
+from align_your_steps.tests.host.graphs import optimize_graph, plot_graph, scheduler_graph
 from align_your_steps.tests.host.server import ComfyServer, Graph, HostError
-from align_your_steps.tests.host.test_nodes import optimize_graph, scheduler_graph
-from align_your_steps.tests.host.test_plots import SMALLEST_TEXT, plot_graph
+from align_your_steps.tests.host.test_plots import SMALLEST_TEXT
 from align_your_steps.tests.host.ways import Way
 
 NODE = "7"
@@ -133,19 +133,19 @@ def says(page: HostPage, pattern: str) -> None:
 
 
 def said(page: HostPage) -> str:
-    """What the node says now."""
+    """Return what the node says now."""
     text: str = page.page.evaluate(f"id => ({SAID})(id).textContent", NODE)
     return text
 
 
 def shown_text(page: HostPage, way: Way) -> str:
-    """What is to be read in the node, whichever element shows it."""
+    """Return what is to be read in the node, whichever element shows it."""
     texts = page.page.locator(f'[data-node-id="{NODE}"] .ays-text' if way.vue else ".ays-text")
     return "".join(text for text in texts.all_inner_texts() if text)
 
 
 def pictures(page: HostPage, way: Way) -> int:
-    """How many pictures the node shows."""
+    """Count how many pictures the node shows."""
     count: int = page.page.evaluate(PICTURES, [NODE, way.vue])
     return count
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from align_your_steps.tests.host.graphs import STEPS as NODE_STEPS
+from align_your_steps.tests.host.graphs import optimize_graph
 from align_your_steps.tests.host.host_judged import BUDGET, STEPS
 from align_your_steps.tests.host.sampler_nodes import NODES
 from align_your_steps.tests.host.server import ComfyServer
-from align_your_steps.tests.host.test_nodes import STEPS as NODE_STEPS
-from align_your_steps.tests.host.test_nodes import optimize_graph
 
 SCRIPT = Path(__file__).with_name("host_judged.py")
 Rows = dict[str, dict[str, Any]]
@@ -110,13 +110,13 @@ ALWAYS_REFUSED = {
 
 @pytest.fixture
 def answer(host_answer: Callable[..., Rows]) -> Rows:
-    """What is known of every sampler, and measured on a flow model; and the warnings."""
+    """Return what is known of every sampler, and measured on a flow model; and the warnings."""
     return host_answer(SCRIPT, "flow", "all")
 
 
 @pytest.fixture
 def judged(answer: Rows) -> Rows:
-    """What is known of every sampler, and measured on a flow model."""
+    """Return what is known of every sampler, and measured on a flow model."""
     return {name: row for name, row in answer.items() if name not in ("warnings", "again")}
 
 

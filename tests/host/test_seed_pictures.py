@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from align_your_steps.benchmarks.digits.data import to_pixels
 from align_your_steps.schedules.store.saved_schedule import SavedSchedule, read_saved, saved_from
+from align_your_steps.tests.host.graphs import model_graph, optimize_graph
+from align_your_steps.tests.host.seen import network_rows, saved_files
 from align_your_steps.tests.host.server import ComfyServer, Graph
 from align_your_steps.tests.host.test_compare import image_of
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import network_rows, optimize_graph, saved_files
 from align_your_steps.tests.host.test_sharing import Answer
 from PIL import Image
 from torch import Tensor

@@ -14,8 +14,9 @@ import pytest
 from align_your_steps.schedules import Provenance, SavedSchedule, Schedule
 from align_your_steps.schedules.store.json_file import from_json, to_json_bytes
 from align_your_steps.schedules.store.saved_schedule import read_saved, to_bytes
+from align_your_steps.tests.host.graphs import scheduler_graph
+from align_your_steps.tests.host.seen import saved_files, shown
 from align_your_steps.tests.host.server import ComfyServer
-from align_your_steps.tests.host.test_nodes import saved_files, scheduler_graph, shown
 from align_your_steps.tests.schedules.made import with_samplers
 
 LEVELS = (14.614641189575195, 3.0, 1.0, 0.25, 0.0)

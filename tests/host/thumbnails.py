@@ -51,7 +51,7 @@ def curve(
 def digit(
     figure: Figure, place: list[float], label: int, k: int = 0, sampler: Multistep | None = None
 ) -> None:
-    """What the digits network paints of a class in many steps, or as given; in the k-th colour."""
+    """Paint a class with the digits network in many steps, or as given; in the k-th colour."""
     sampler = sampler or textbook("dpmpp_2m", karras(40))
     axes = figure.add_axes(place)
     colours = LinearSegmentedColormap.from_list("", [PAPER, COLOURS[k % len(COLOURS)]])

@@ -64,7 +64,7 @@ def lacks() -> dict[str, list[Lack]]:
 
 
 def can(what: str, version: str, vue: bool) -> bool:
-    """Whether a page of that version and renderer can do what the table calls by these words.
+    """Tell whether a page of that version and renderer can do what the table calls by these words.
 
     Raises:
         LookupError: the table has no such row.

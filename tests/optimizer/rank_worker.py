@@ -149,9 +149,10 @@ def pair(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
     levels: list[float] = []
 
     def no_further_reference(call: int, level: float) -> slice:
-        """The second level of a reference, once schedules are compared."""
+        """The second level of a reference, in the comparison at the end."""
         levels.append(level)
-        late = not first and phases[-1:] == ["candidates"] and level == levels[1]
+        comparing = "profile" in phases and phases[-1] == "candidates"
+        late = not first and comparing and level == levels[1]
         return slice(-1, None) if late else slice(0, 0)
 
     def at_the_end() -> Any:
@@ -275,7 +276,7 @@ def killed_late(ranks: Ranks, folder: Path) -> dict[str, Callable[[], Any]]:
     phases: list[str] = []
 
     def dies(call: int, level: float) -> slice:
-        if ranks.rank == 0 and "candidates" in phases:
+        if ranks.rank == 0 and "profile" in phases and phases[-1] == "candidates":
             os.kill(os.getpid(), signal.SIGKILL)
         return slice(0, 0)
 

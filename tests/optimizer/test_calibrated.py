@@ -13,7 +13,15 @@ import torch
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.benchmarks.peers import fixed
 from align_your_steps.benchmarks.problems import TABLE
-from align_your_steps.optimizer import FLOW, VE, JudgedSolver, Result, builtin_solver, optimize
+from align_your_steps.optimizer import (
+    FLOW,
+    VE,
+    JudgedSolver,
+    Result,
+    SharedReferences,
+    builtin_solver,
+    optimize,
+)
 from align_your_steps.optimizer.diffusion.coordinate import spread
 from align_your_steps.optimizer.diffusion.multistep import (
     TEXTBOOK,
@@ -22,9 +30,11 @@ from align_your_steps.optimizer.diffusion.multistep import (
     textbook,
 )
 from align_your_steps.optimizer.diffusion.solvers import reference_solver
+from align_your_steps.optimizer.fit.bench import NOISES_AT_ONCE
 from align_your_steps.optimizer.judging import end_points
 from align_your_steps.optimizer.judging.end_points import MANY
 from align_your_steps.optimizer.optimize import check_calibration
+from align_your_steps.optimizer.plan import CalibrationPlan
 from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from align_your_steps.tests.optimizer.test_finish import At
 from align_your_steps.tests.optimizer.test_journal import InMemory, Interrupted
@@ -142,6 +152,35 @@ def test_same_seed_gives_the_same_sampler_whatever_the_size_of_a_call() -> None:
     assert one.sampler == again.sampler
     assert one.sampler is not None and small.sampler is not None
     assert np.allclose(one.sampler.levels, small.sampler.levels, rtol=1e-3)
+
+
+def test_references_of_one_number_of_steps_serve_the_others() -> None:
+    shared = SharedReferences([6, 5])
+    first, model, kept = found(steps=6, references=shared), Counted(), InMemory()
+    second = found(model, references=shared, journal=kept)
+    alone = found()
+    assert model.rows == second.total_calls <= 1000
+    assert second.calls.get("reference", 0) < 0.3 * alone.calls["reference"]
+    assert first.reference_steps == second.reference_steps
+    assert second.noises >= alone.noises
+    fitted, ours = (errors(one.solver(DATA.denoise), one.sigmas) for one in (alone, second))
+    assert (ours / fitted).log().mean() < 0.2
+    assert second.shown.keys() >= {MANY}
+    # Recorded with what others had measured, it goes on without them, and is the same: all but
+    # the last stage, which no other has followed, is there.
+    again = Counted()
+    assert found(again, references=SharedReferences([6, 5]), journal=kept).sampler == second.sampler
+    assert again.rows <= 5 * NOISES_AT_ONCE
+
+
+def test_references_are_not_finer_than_worth_it_for_others() -> None:
+    assert CalibrationPlan.of(1000, 5, beside=(8,)).reference == 26
+    assert CalibrationPlan.of(1000, 8, beside=(5,)).reference == 26
+    of_twenty = CalibrationPlan.of(2000, 20).reference
+    assert CalibrationPlan.of(2000, 20, beside=(5, 8)).reference == of_twenty
+    assert CalibrationPlan.of(2000, 5, beside=(20, 8)).reference < of_twenty
+    for budget in (1000, 4000):
+        assert CalibrationPlan.of(budget, 8, beside=(8,)) == CalibrationPlan.of(budget, 8)
 
 
 @pytest.mark.parametrize("part", [0.5, 0.8])

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from align_your_steps.optimizer import Deadline, Result
-from align_your_steps.optimizer.plan import FEWEST
+from align_your_steps.optimizer import Deadline, Result, builtin_solver
+from align_your_steps.optimizer.plan import FEWEST, PROFILE_LEVELS
 from align_your_steps.schedules.curves import hand_made
 from align_your_steps.tests.optimizer.test_journal import InMemory, Model, recorded, run, same
 from align_your_steps.tests.optimizer.test_optimize import TABLE, chosen_by
@@ -109,6 +109,54 @@ def test_finishing_during_the_first_run_begins_with_a_smaller_plan() -> None:
     check(result)
 
 
+def opening(**settings: Any) -> tuple[list[tuple[str, int]], int]:
+    """What a whole optimisation tells of its progress, and where its first races end in that."""
+    runs: list[tuple[str, int]] = []
+    found(Model(), progress=lambda *what: runs.append(what), **settings)
+    first = [phase for phase, _ in runs].index("candidates")
+    end = next(k for k in range(first, len(runs)) if runs[k][0] == "reference")
+    return runs, end
+
+
+@pytest.mark.parametrize("solver", ["dpmpp_2m", "euler", "heun"])
+def test_given_schedules_are_raced_before_further_references_and_the_profile(solver: str) -> None:
+    runs, end = opening(solver=solver, budget=4000)
+    phases = [phase for phase, _ in runs[:end]]
+    assert "profile" not in phases
+    assert phases.count("candidates") >= FEWEST
+    assert runs[end - 1][1] < 0.25 * 4000
+
+
+@pytest.mark.parametrize("solver", ["dpmpp_2m", "euler", "heun"])
+def test_once_something_was_raced_finishing_ends_with_the_best_of_it(solver: str) -> None:
+    settings = {"solver": solver, "budget": 4000}
+    runs, _ = opening(**settings)
+    at_hand = max(b - a for (_, a), (_, b) in pairwise(runs))  # the longest run
+    refined = max(rows for phase, rows in runs if phase == "refinement")
+    noises = set()
+    for asked in np.linspace(1000, refined - 1, 5):
+        result = found(Model(), finish=At(asked), **settings)
+        check(result)
+        assert result.ended_early and result.resumable
+        assert result.total_calls - asked <= at_hand + PROFILE_LEVELS
+        noises.add(result.noises)
+    assert noises == {min(noises)}, "all that was raced was run on the first fresh batch"
+
+
+def test_a_schedule_that_was_raced_is_not_run_again_on_the_same_noise() -> None:
+    runs: dict[tuple[bytes, bytes], int] = {}
+    solve = builtin_solver("dpmpp_2m", Model())
+
+    def watched(noise: torch.Tensor, sigmas: torch.Tensor, seed: int) -> torch.Tensor:
+        key = noise.numpy().tobytes(), sigmas.numpy().tobytes()
+        runs[key] = runs.get(key, 0) + 1
+        return solve(noise, sigmas, seed)
+
+    found(Model(), solver=watched)
+    assert len(runs) > 10
+    assert set(runs.values()) == {1}
+
+
 def test_finishing_during_the_comparison_ends_it_at_once() -> None:
     whole = found(Model())
     asked = whole.total_calls - 200
@@ -201,7 +249,8 @@ def test_the_best_so_far_is_told_from_the_first_prediction_to_the_winner() -> No
     model = Model()
     result = found(model, progress=progress, better=lambda levels: told.append((phase[0], levels)))
     phases, schedules = zip(*told, strict=True)
-    assert [*dict.fromkeys(phases)] == ["profile", "refinement", "candidates"]
+    assert phases[0] == "reference"
+    assert {"refinement", "candidates"} <= set(phases)
     assert torch.equal(schedules[-1], result.sigmas)
     assert all(len(sigmas) == STEPS + 1 for sigmas in schedules)
     assert not any(torch.equal(*pair) for pair in pairwise(schedules))

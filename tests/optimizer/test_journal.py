@@ -190,3 +190,16 @@ def test_a_solver_behind_a_meter_of_the_callers_continues_too() -> None:
     second = Model()
     same(measured(second, journal), expected)
     assert second.rows < 0.7 * whole.rows
+
+
+def test_what_was_recorded_in_another_order_is_measured_anew() -> None:
+    """As by an older version: a run of one batch of noise never passes for that of another."""
+    journal = InMemory()
+    expected = run(Model(), journal, budget=4000)
+    stages = sorted(journal.kept)
+    for name, before in zip(stages[1:], stages, strict=False):
+        moved = InMemory()
+        moved.kept = {name: journal.kept[before]}
+        model = Model()
+        same(run(model, moved, budget=4000), expected)
+        assert model.rows == expected.total_calls

@@ -7,7 +7,13 @@ import pytest
 import torch
 from align_your_steps.optimizer.diffusion.multistep import TEXTBOOK, Multistep, textbook
 from align_your_steps.optimizer.fit.multistep_fit import run
-from align_your_steps.optimizer.fit.other_counts import COUNTS, WEIGHT_DIGITS, Secants
+from align_your_steps.optimizer.fit.other_counts import (
+    COUNTS,
+    START,
+    WEIGHT_DIGITS,
+    Secants,
+    fitted_count,
+)
 from align_your_steps.schedules.curves import karras
 from align_your_steps.tests.optimizer.test_calibrate import (
     HIGH,
@@ -100,3 +106,19 @@ def test_secants_know_what_the_runs_have_met() -> None:
     met = at(x, level)
     linear = Secants(*given).linear(x, level)
     assert float((Secants(*given)(x, level) - met).norm()) < 0.3 * float((linear - met).norm())
+
+
+def test_a_count_begins_at_the_levels_from_which_it_comes_nearest() -> None:
+    sampler, unit, path = fitted(6)
+    outputs = run(at, sampler, unit, elements).outputs
+    slopes = torch.full((2, 2), 0.3, dtype=torch.float64)
+    secants = Secants(path, unit, [(sampler, outputs)], [HIGH, LOW], slopes)
+
+    def missed(one: Multistep) -> float:
+        return path.log_error(run(secants, one, unit, elements).end)
+
+    for count in COUNTS:
+        curves = (karras(count, LOW, HIGH), np.append(np.geomspace(HIGH, LOW, count), 0.0))
+        starts = [textbook(START, levels.tolist()) for levels in curves]
+        each = [fitted_count(secants, [start], False).sampler for start in starts]
+        assert fitted_count(secants, starts, False).sampler == min(each, key=missed)

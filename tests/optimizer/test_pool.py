@@ -49,6 +49,7 @@ def refined_in(
         VE,
         lambda candidate: runs.track(candidate.sigmas, BATCHES),
         lead=lambda candidate: None,
+        race=lambda candidate: None,
         goes_on=goes_on,
     )[0]
 

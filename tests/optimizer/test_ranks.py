@@ -48,7 +48,7 @@ ENDED = 90.0  # seconds after which a process is no longer waited for
 
 
 def launched(job: str, size: int, folder: Path) -> Found:
-    """What the ranks of a job have found."""
+    """Return what the ranks of a job have found."""
     methods = multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if context.get_start_method() == "forkserver":
@@ -72,7 +72,7 @@ def launched(job: str, size: int, folder: Path) -> Found:
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, dict[str, Any]]:
-    """What one process finds."""
+    """Return what one process finds."""
 
     def one(**settings: Any) -> dict[str, Any]:
         model = Model()
@@ -84,7 +84,7 @@ def alone() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Found]:
-    """What two ranks have found; before, one process has written a journal for them."""
+    """Return what two ranks have found; before, one process has written a journal for them."""
     folder = tmp_path_factory.mktemp("pair")
     run(Model(), journal=OnDisk(folder / "read"))
     return folder, launched("pair", 2, folder)
@@ -101,12 +101,12 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Found:
 
 
 def of(found: Found, job: str) -> list[dict[str, Any]]:
-    """What the ranks that live have found in one job."""
+    """Return what the ranks that live have found in one job."""
     return [one[job] for one in found if job in one]
 
 
 def common(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is the same on all ranks, to the last bit: all but time and their own rows."""
+    """Return what is the same on all ranks, to the last bit: all but time and their own rows."""
     results = [{k: v for k, v in one.items() if k not in ("own_rows", "seconds")} for one in found]
     assert all(one == results[0] for one in results), results
     assert "error" not in results[0], results[0]

@@ -28,7 +28,7 @@ HOST = ("aiohttp", "comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where two machines' results lie."""
+    """Return where two machines' results lie."""
     for seed in (1, 2):
         write(tmp_path, f"machine {seed}", saved(seed, 4))
     return tmp_path
@@ -53,7 +53,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """What the command says of arguments that it refuses, without a Python of its own."""
+    """Return what the command says of arguments that it refuses, without a Python of its own."""
     monkeypatch.chdir(folder)
 
     def answer(*arguments: str) -> str:

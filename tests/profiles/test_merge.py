@@ -38,7 +38,7 @@ def assert_same(profile: Profile, other: Profile) -> None:
 
 
 def as_file(merged: Merged, results: list[SavedSchedule], name: str = "merged") -> SavedSchedule:
-    """What is read from the file of a merged profile."""
+    """Return what is read from the file of a merged profile."""
     return saved_from(to_bytes(as_result(merged, results, name, account(merged))))
 
 

@@ -30,9 +30,9 @@ from align_your_steps.schedules.store.saved_schedule import digest_of, read_save
 from align_your_steps.schedules.store.workflow_json import packed, unpacked
 from align_your_steps.tests.host import test_carried, test_finish, test_resume
 from align_your_steps.tests.host.get_host import find_host
+from align_your_steps.tests.host.graphs import optimize_graph, pair_graph
+from align_your_steps.tests.host.seen import network_rows
 from align_your_steps.tests.host.server import OUR_PACK, TEST_PACK, ComfyServer, Graph
-from align_your_steps.tests.host.test_graphs import pair_graph
-from align_your_steps.tests.host.test_nodes import network_rows, optimize_graph
 from align_your_steps.tests.schedules.made import with_samplers
 from torch import Tensor
 
@@ -170,7 +170,7 @@ def _exported(server: ComfyServer, name: str) -> bytes:
 
 
 def _described(file: Path, requests: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """What this version reads from a kept file."""
+    """Return what this version reads from a kept file."""
     if file.parent.parent.name == "unfinished":
         from safetensors.torch import load_file  # another reader than the one that is tested
 

@@ -27,7 +27,7 @@ def measured(steps: int, first: float = 3.0, last: float = 0.0) -> Schedule:
 
 
 def for_denoise(schedule: Schedule, denoise: float) -> Callable[[int], tuple[float, ...]]:
-    """What a sampler asks: the levels for any number of steps."""
+    """Return what a sampler asks: the levels for any number of steps."""
     return lambda steps: levels_at(
         schedule, steps, denoise=denoise, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX
     )

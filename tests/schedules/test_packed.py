@@ -53,7 +53,7 @@ def same(one: SavedSchedule, other: SavedSchedule) -> bool:
 
 
 def through_a_page(found: dict[str, Any]) -> dict[str, Any]:
-    """What comes back from a picture."""
+    """Return what comes back from a picture."""
     came: dict[str, Any] = json.loads(json.dumps(found))
     return came
 

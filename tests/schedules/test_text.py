@@ -26,7 +26,7 @@ def pipe_call(text: str) -> dict[str, list[float]]:
 
 
 def settings_of(text: str) -> dict[str, object]:
-    """What a pipeline's scheduler is set to, whatever it was set to before."""
+    """Return what a pipeline's scheduler is set to, whatever it was set to before."""
     calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
     (call,) = [call for call in calls if ast.unparse(call.func).endswith(".from_config")]
     return {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}

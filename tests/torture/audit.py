@@ -26,7 +26,7 @@ FOLDERS = {"os.mkdir": 2, "os.rmdir": 1, "os.remove": 1, "os.utime": 3, "os.chmo
 
 
 def reaches_out(event: str) -> bool:
-    """Whether an event asks for another machine or another program."""
+    """Tell whether an event asks for another machine or another program."""
     return event.startswith(REACHING)
 
 

@@ -86,7 +86,7 @@ def store_of(base: Path) -> Store:
 
 
 def unfinished_of(base: Path) -> Unfinished:
-    """What an interrupted optimisation has measured."""
+    """Return what an interrupted optimisation has measured."""
     return Unfinished(base / "unfinished", REQUEST)
 
 
@@ -151,7 +151,7 @@ def _digest(tensors: dict[str, torch.Tensor]) -> str:
 
 
 def is_between(state: State, before: State, after: State) -> bool:
-    """Whether every file is the old one or the new one, and each is there as often as in these."""
+    """Tell whether every file is the old one or the new one, each as often as in these."""
     now, old, new = (Counter(file[:3] for file in files) for files in (state, before, after))
     return set(state) <= {*before, *after} and all(
         min(old[key], new[key]) <= now[key] <= max(old[key], new[key])
@@ -160,7 +160,7 @@ def is_between(state: State, before: State, after: State) -> bool:
 
 
 def leftovers(base: Path) -> list[Path]:
-    """What lies about besides results, unfinished work and locks."""
+    """Return what lies about besides results, unfinished work and locks."""
     return [path for path in base.rglob(".*") if path.name != LOCK]
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from align_your_steps.tests.host.graphs import ksampler_graph, optimize_graph, sampled
 from align_your_steps.tests.host.server import Graph
-from align_your_steps.tests.host.test_host import ksampler_graph
-from align_your_steps.tests.host.test_nodes import optimize_graph, sampled
 
 __all__ = ["CALLS", "STEPS", "measured_and_sampled", "plain"]
 

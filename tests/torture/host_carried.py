@@ -140,7 +140,7 @@ def odd_workflows() -> list[tuple[Any, Any, Any]]:
 
 
 def graph(node: str) -> dict[str, Any]:
-    """What is queued."""
+    """Return what is queued."""
     return {node: {"class_type": "AYSScheduler", "inputs": {"schedule": "measured"}}}
 
 

@@ -161,7 +161,7 @@ def answered(
 
 
 def _refused(details: dict[str, Any]) -> Answer:
-    """What the host says of a graph that it does not run, in its words or in ours."""
+    """Return what the host says of a graph that it does not run, in its words or in ours."""
     answer = Answer("refused", said=details["error"]["message"])
     for node in details["node_errors"].values():
         for error in node["errors"]:
@@ -176,7 +176,7 @@ def _refused(details: dict[str, Any]) -> Answer:
 
 
 def fault_of(answer: Answer) -> str:
-    """What is wrong with an answer: no sentence, levels that nobody can sample; else empty."""
+    """Name what is wrong with an answer: no sentence, levels that nobody can sample; or nothing."""
     if answer.bare:
         return f"raised: {answer.bare}"
     if answer.own:

@@ -29,7 +29,7 @@ class Process:
         return int(self._status("Threads"))
 
     def handles(self) -> list[str]:
-        """What is open: paths, pipes and sockets, each as often as it is."""
+        """Return what is open: paths, pipes and sockets, each as often as it is."""
         found = []
         for handle in (self.folder / "fd").iterdir():
             try:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from align_your_steps.tests.host.graphs import model_graph, node
 from align_your_steps.tests.host.server import ComfyServer, Graph
-from align_your_steps.tests.host.test_graphs import node
-from align_your_steps.tests.host.test_host import model_graph
 
 __all__ = ["KINDS", "PLAIN", "control_graph", "found_graph", "ran_as_expected"]
 
@@ -77,7 +76,7 @@ def _in_trouble(server: ComfyServer, number: int, trouble: str) -> bool:
 
 
 def _ended(entry: dict[str, Any]) -> str:
-    """Which of the three ends a prompt came to."""
+    """Tell which of the three ends a prompt came to."""
     told = [kind for kind, _ in entry["status"]["messages"]]
     (end,) = [kind for kind in told if kind in ENDS]
     return end

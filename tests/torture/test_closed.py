@@ -19,11 +19,15 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
+from align_your_steps.tests.host.graphs import (
+    compare_graph,
+    merge_graph,
+    optimize_graph,
+    plot_graph,
+    sampled,
+    scheduler_graph,
+)
 from align_your_steps.tests.host.server import OUR_PACK, TEST_PACK, ComfyServer
-from align_your_steps.tests.host.test_compare import compare_graph
-from align_your_steps.tests.host.test_merge import merge_graph
-from align_your_steps.tests.host.test_nodes import optimize_graph, sampled, scheduler_graph
-from align_your_steps.tests.host.test_plots import plot_graph
 from align_your_steps.tests.torture.audit import reaches_out
 from align_your_steps.tests.torture.raw_http import Answer, Line, ask
 from hypothesis import HealthCheck, Phase, given, settings
@@ -110,7 +114,7 @@ def closed(
 
 @pytest.fixture(scope="module")
 def folder(closed: ComfyServer) -> Path:
-    """Where the server saves schedules."""
+    """Return where the server saves schedules."""
     return Path(closed.get(LISTED)["folder"])
 
 
@@ -142,12 +146,12 @@ class Kept:
 
     @property
     def lost(self) -> int:
-        """How many of a user's files are not what they were."""
+        """Count how many of a user's files are not what they were."""
         now = self._files()
         return sum(now.get(name) != data for name, data in self.files.items())
 
     def check(self) -> list[str]:
-        """What went wrong on the server."""
+        """Return what went wrong on the server."""
         said = self.server.log[self.spoken :].split("Traceback")[1:]
         wrong = [f"Traceback{trace[-300:]}" for trace in said
                  if OUR_FILE.search(trace) and LEFT_UNREAD not in trace]  # fmt: skip
@@ -167,7 +171,7 @@ def kept(closed: ComfyServer, folder: Path) -> Iterator[Kept]:
 
 
 def wrong(answer: Answer | None, *, ours: bool = True, may: tuple[int, ...] = ()) -> str:
-    """What is wrong with a refusal; empty if nothing is.
+    """Return what is wrong with a refusal; empty if nothing is.
 
     ours: whether our pack answers, rather than the host that never called us
     may:  what else it may answer
@@ -249,7 +253,7 @@ def test_requests_that_no_page_would_send_are_refused(
 
 
 def by_name(closed: ComfyServer, kept: Kept, name: str) -> Iterator[tuple[str, str]]:
-    """What is wrong with the answers to requests with a name, everywhere a name can be."""
+    """Return what is wrong with the answers to requests with a name, everywhere a name can be."""
     own = quote(kept.name)
     coded = quote(name, safe="", errors="surrogatepass")
     asked: dict[str, Any] = {"name": name, "new_name": "x"}
@@ -266,7 +270,7 @@ def by_name(closed: ComfyServer, kept: Kept, name: str) -> Iterator[tuple[str, s
 
 
 def taken(closed: ComfyServer, kept: Kept, address: str, content: dict[str, Any]) -> str:
-    """What is wrong after a file was imported, under whatever name: it must be a plain file."""
+    """Name what is wrong after an import under whatever name: it must be a plain file."""
     answer = ask(closed, "POST", address, json.dumps(content).encode())
     if answer is None or answer.status != 200:
         return wrong(answer)
@@ -368,7 +372,7 @@ def open_files(server: ComfyServer) -> int:
 
 
 def lines_ended(server: ComfyServer, before: int) -> Callable[[], bool]:
-    """Whether all bodies are forgotten and all connections closed."""
+    """Tell whether all bodies are forgotten and all connections closed."""
 
     def ended() -> bool:
         return server.get("/ays_test/held")["bytes"] == 0 and open_files(server) <= before

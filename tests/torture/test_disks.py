@@ -22,8 +22,8 @@ import torch
 from align_your_steps.schedules.store.saved_schedule import read_saved
 from align_your_steps.tests.host.browser import open_page
 from align_your_steps.tests.host.listener import Listener
+from align_your_steps.tests.host.seen import network_rows, shown
 from align_your_steps.tests.host.server import ComfyServer
-from align_your_steps.tests.host.test_nodes import network_rows, shown
 from align_your_steps.tests.torture.disks import Disk, NoDiskError
 from align_your_steps.tests.torture.graphs import CALLS, STEPS, measured_and_sampled, plain
 
@@ -42,7 +42,7 @@ class House:
 
     @property
     def first(self) -> Path:
-        """Where results go."""
+        """Return where results go."""
         pack = self.server.base / "custom_nodes" / "align-your-steps"
         return pack / "schedules" / "optimized"
 
@@ -56,7 +56,7 @@ class House:
 
     @property
     def second(self) -> Path:
-        """Where they go if that cannot be written."""
+        """Return where they go if that cannot be written."""
         return self.user / "ays_schedules"
 
     @property
@@ -64,7 +64,7 @@ class House:
         return self.user / "ays_unfinished"
 
     def leftovers(self) -> list[Path]:
-        """What a write that failed has left."""
+        """Return what a write that failed has left."""
         folders = self.first, self.user
         return [path for folder in folders for path in folder.rglob(".ays-*.tmp")]
 

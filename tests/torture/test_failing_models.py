@@ -16,8 +16,9 @@ import pytest
 import torch
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import NotFiniteError, Result
+from align_your_steps.tests.host.graphs import optimize_graph, sampled
+from align_your_steps.tests.host.seen import saved_files, shown
 from align_your_steps.tests.host.server import ComfyServer, Graph, PromptError
-from align_your_steps.tests.host.test_nodes import optimize_graph, sampled, saved_files, shown
 from align_your_steps.tests.optimizer.laboratory import optimize_flat
 from align_your_steps.tests.optimizer.test_journal import InMemory, recorded
 from align_your_steps.tests.torture.failing import BAD, BrokenModel, Fault
@@ -53,7 +54,7 @@ def run(model: Any, solver: str, budget: int, journal: InMemory | None = None) -
 
 
 def equal(one: Result, other: Result) -> bool:
-    """Whether two optimisations found and measured the same, bit for bit."""
+    """Tell whether two optimisations found and measured the same, bit for bit."""
     what = [
         (
             result.sigmas.tolist(),
@@ -71,7 +72,7 @@ def equal(one: Result, other: Result) -> bool:
 
 
 def sound(result: Result) -> bool:
-    """Whether it is a schedule of numbers that was chosen by numbers."""
+    """Tell whether it is a schedule of numbers that was chosen by numbers."""
     levels = [result.sigmas]
     if result.surrogate is not None and result.noises % 2 == 0:  # on some: they take a while
         levels += result.at_step_counts([5])
@@ -222,7 +223,7 @@ def afresh(server: ComfyServer) -> Iterator[Callable[[], None]]:
 
 @pytest.fixture(scope="module")
 def first() -> dict[str, Any]:
-    """What is found without a fault, once it is known."""
+    """Return what is found without a fault, once it is known."""
     return {}
 
 
@@ -230,7 +231,7 @@ def first() -> dict[str, Any]:
 def whole(
     server: ComfyServer, afresh: Callable[[], None], first: dict[str, Any]
 ) -> tuple[list[float], Tensor, int]:
-    """What is found without a fault: levels, the image, and the calls that were made."""
+    """Return what is found without a fault: levels, the image, and the calls that were made."""
     if not first:
         entry = server.run(graph())
         calls = server.get("/ays_test/calls")["calls"] - STEPS

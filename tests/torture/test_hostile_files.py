@@ -72,7 +72,7 @@ CHANGES: dict[str, tuple[Change, tuple[bytes, ...]]] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What Python imports once, at the first use of something, is no misdeed."""
+    """Import what Python imports once, at the first use of something: that is no misdeed."""
     folder = tmp_path_factory.mktemp("warm")
     store = Store([folder])
     for data in (RESULT, SHARED, BY_HAND):
@@ -88,7 +88,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def judged(read: Callable[[], SavedSchedule]) -> bool:
-    """Whether a file was accepted. It must be lawful then, and else refused in one sentence."""
+    """Tell whether a file was accepted: lawful then, and else refused in one sentence."""
     try:
         saved = read()
     except (ValueError, OSError) as error:
@@ -357,7 +357,7 @@ NO_FILES: dict[str, Callable[[Path, Path], None]] = {
 
 
 def open_handles() -> int | None:
-    """How many files this process has open, where the system tells."""
+    """Count how many files this process has open, where the system tells."""
     folder = Path("/proc/self/fd")
     return len(list(folder.iterdir())) if folder.exists() else None
 

@@ -17,10 +17,15 @@ from typing import Any
 
 import psutil
 import pytest
+from align_your_steps.tests.host.graphs import (
+    compare_graph,
+    model_graph,
+    optimize_graph,
+    scheduler_graph,
+)
+from align_your_steps.tests.host.seen import saved_files
 from align_your_steps.tests.host.server import ComfyServer, Graph
-from align_your_steps.tests.host.test_compare import compare_graph, scheduled, show
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import optimize_graph, saved_files, scheduler_graph
+from align_your_steps.tests.host.test_compare import scheduled, show
 from align_your_steps.tests.torture.hostile import (
     LINKS,
     NODES,
@@ -218,7 +223,7 @@ def long(server: ComfyServer) -> Iterator[Trial]:
 
 
 def carried(server: ComfyServer) -> Iterator[Trial]:
-    """What comes with a workflow, of wrong types at every depth."""
+    """Return what comes with a workflow, of wrong types at every depth."""
     levels = {"name": "x", "sigmas": [14.6, 1.0, 0.0]}
     deep: Any = 0
     for _ in range(60):  # ComfyUI itself copies what comes, and fails at some hundreds
@@ -268,7 +273,7 @@ GROUPS: dict[str, tuple[Callable[[ComfyServer], Iterator[Trial]], int]] = {
 
 
 def healthy_levels(server: ComfyServer) -> list[Any]:
-    """What healthy graphs give now, measured anew."""
+    """Return what healthy graphs give now, measured anew."""
     levels = []
     for node in ("AYSScheduler", "AYSApply", "AYSOptimize"):
         graph = healthy(node)
@@ -282,7 +287,7 @@ def healthy_levels(server: ComfyServer) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def levels_before(server: ComfyServer) -> list[Any]:
-    """What healthy graphs give before any hostile one."""
+    """Return what healthy graphs give before any hostile one."""
     return healthy_levels(server)
 
 

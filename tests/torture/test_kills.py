@@ -69,7 +69,7 @@ def changed(name: str, template: Path) -> State:
 
 
 def problem(base: Path, done: bool, before: State, after: State) -> str | None:
-    """What is wrong in a folder in which someone was killed."""
+    """Return what is wrong in a folder in which someone was killed."""
     try:
         state = state_of(base)
     except ValueError as error:
@@ -156,7 +156,7 @@ def test_killed_at_a_random_moment(
 
 
 def duration(name: str, template: Path) -> float:
-    """What a change takes in a child, in s."""
+    """Return what a change takes in a child, in s."""
     seconds = []
     for _ in range(3):
         child = Child(change, name, copied(template))

@@ -101,7 +101,7 @@ def run(
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:
-    """What it returns, and the seconds that it took."""
+    """Return what it returns, and the seconds that it took."""
     began = time.monotonic()
     result = work()
     return result, time.monotonic() - began
@@ -175,7 +175,7 @@ def measured_since(run: Run) -> int:
 
 
 def objects_of_a_result(run: Run) -> float:
-    """What is alive in Python and was not before, for each result that was saved meanwhile."""
+    """Count objects alive in Python that were not before, for each result saved meanwhile."""
     more = run.after.alive["all"] - run.before.alive["all"]
     return more / (run.after.results - run.before.results)
 

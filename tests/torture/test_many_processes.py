@@ -120,7 +120,7 @@ def run(
 
 
 def read(path: Path) -> tuple[list[Did], list[str], int]:
-    """What a worker has recorded: changes, problems, and how often a lock took too long."""
+    """Return what a worker has recorded: changes, problems, and how often a lock took too long."""
     done: list[Did] = []
     problems: list[str] = []
     busy, begun = 0, None
@@ -144,7 +144,7 @@ def read(path: Path) -> tuple[list[Did], list[str], int]:
 
 
 def possible(find: Did, done: Iterable[Did]) -> bool:
-    """Whether someone has left the result like that, and nobody has changed it since for sure."""
+    """Tell whether someone left the result like that, and nobody has changed it since for sure."""
     writes = [did for did in done if did.key == find.key and did.what in ("save", "delete")]
     writes.append(Did("delete", find.key, None, -inf, -inf))  # there is nothing at first
     return any(
@@ -156,7 +156,7 @@ def possible(find: Did, done: Iterable[Did]) -> bool:
 
 
 def explained(done: list[Did], key: str, store: Store) -> bool:
-    """Whether a result of all is one that somebody wrote last."""
+    """Tell whether a result of all is one that somebody wrote last."""
     number = number_of(store.find(common(key).request))
     now = max(did.began for did in done) + 1e9
     return possible(Did("find", key, number, now, now), done)
@@ -168,7 +168,7 @@ def keys(done: Iterable[Did]) -> set[str]:
 
 
 def as_left(done: Iterable[Did], key: str, store: Store) -> bool:
-    """Whether a result is as its worker has left it, who may have been killed at it."""
+    """Tell whether a result is as its worker has left it, who may have been killed at it."""
     allowed: set[int | None] = {None}
     for did in done:
         if did.key == key and did.what in ("save", "delete"):

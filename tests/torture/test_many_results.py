@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from align_your_steps.schedules.store.saved_schedule import SavedSchedule, read_saved, to_bytes
+from align_your_steps.tests.host.graphs import model_graph, node
+from align_your_steps.tests.host.seen import saved_files
 from align_your_steps.tests.host.server import ComfyServer
-from align_your_steps.tests.host.test_graphs import node
-from align_your_steps.tests.host.test_host import model_graph
-from align_your_steps.tests.host.test_nodes import saved_files
 from align_your_steps.tests.torture.prompts import PLAIN, found_graph
 
 COUNTS = (1, 100, 1000, 5000)  # saved results
@@ -34,7 +33,7 @@ def fill(folder: Path, one: SavedSchedule, numbers: range) -> None:
 
 
 def questions(server: ComfyServer, results: int) -> dict[str, Question]:
-    """What is asked, as functions that tell whether the answer is right; they take a number."""
+    """Questions, as functions that tell whether the answer is right; they take a number."""
 
     def panel(number: int) -> bool:
         return len(server.get("/ays/schedules")["schedules"]) == results
@@ -62,7 +61,7 @@ def questions(server: ComfyServer, results: int) -> dict[str, Question]:
 
 
 def asked(question: Question, times: int) -> Iterator[tuple[bool, float]]:
-    """Whether each answer was right, and the milliseconds that it took."""
+    """Tell whether each answer was right, and the milliseconds that it took."""
     for number in range(1, times + 1):
         began = time.monotonic()
         right = question(number)
@@ -101,7 +100,7 @@ def test_lists_hold_every_one_of_thousands_of_results(
 
 
 def written(took: dict[tuple[str, int], float]) -> list[str]:
-    """What each question took, for the table."""
+    """Return what each question took, for the table."""
     names = dict.fromkeys(name for name, _ in took)
     return [
         f"{name} {' / '.join(f'{ms:.0f}' for (asked, _), ms in took.items() if asked == name)}"

@@ -14,13 +14,9 @@ from typing import Any
 import pytest
 from align_your_steps.schedules.store.json_file import to_json_bytes
 from align_your_steps.schedules.store.saved_schedule import SavedSchedule, read_saved
+from align_your_steps.tests.host.graphs import scheduler_graph
+from align_your_steps.tests.host.seen import network_rows, saved_files, shown
 from align_your_steps.tests.host.server import ComfyServer, Graph
-from align_your_steps.tests.host.test_nodes import (
-    network_rows,
-    saved_files,
-    scheduler_graph,
-    shown,
-)
 from align_your_steps.tests.host.test_sharing import Answer
 from align_your_steps.tests.torture.beside import Beside
 from align_your_steps.tests.torture.graphs import CALLS, STEPS, measured_and_sampled
@@ -70,7 +66,7 @@ def after(server: ComfyServer, calls: int) -> None:
 
 
 def ended(server: ComfyServer, prompt: str) -> tuple[str, dict[str, Any]]:
-    """How a prompt has ended, and its entry."""
+    """Return how a prompt has ended, and its entry."""
     entry = server.wait(prompt)
     messages = [kind for kind, _ in entry["status"]["messages"]]
     how = "interrupted" if "execution_interrupted" in messages else entry["status"]["status_str"]

@@ -218,7 +218,7 @@ class Worker(logging.Handler):
     # -- looking ------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Whether all that nobody else deletes is there."""
+        """Tell whether all that nobody else deletes is there."""
         listed = self.store.list()
         digests = {entry.digest for entry in listed.values()}
         for key in LASTING:

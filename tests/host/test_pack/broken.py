@@ -352,6 +352,6 @@ class AYSTestAnything(io.ComfyNode):
 
     @classmethod
     def execute(cls, value: str) -> io.NodeOutput:
-        """What the JSON says."""
+        """Return what the JSON says."""
         made = json.loads(value)
         return io.NodeOutput(*[made] * 4)
