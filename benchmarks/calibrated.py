@@ -371,7 +371,7 @@ def network(name: str, scale: float, seed: int = 0) -> Bench:
 
 
 class Cells:
-    """What was measured, kept in a file."""
+    """Measurements, kept in a file."""
 
     def __init__(self, file: Path):
         self.file = file

@@ -1,4 +1,4 @@
-"""What the report compares: measured cells, and the ratios between their methods."""
+"""Comparisons of the report: measured cells, and the ratios between their methods."""
 
 from __future__ import annotations
 

@@ -334,7 +334,7 @@ def _blend(a: Candidate, b: Candidate) -> Candidate:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a cell's summary is made from.
+    """Measurements that a cell's summary is made from.
 
     energies: of every schedule of the pool
     floor:    standard deviation of the energy distance of equal distributions

@@ -1,4 +1,4 @@
-"""What the trained denoisers have in common: EDM preconditioning, and the blocks of their U-Nets.
+"""Common parts of the trained denoisers: EDM preconditioning, and the blocks of their U-Nets.
 
 With data of standard deviation 1 and F the network,
 

@@ -47,7 +47,7 @@ TINY = {
 
 @dataclass(frozen=True)
 class Taken:
-    """What a run has taken.
+    """Time and memory that a run has taken.
 
     calls:     of the network
     rows:      guided ones: latents summed over the calls

@@ -38,7 +38,7 @@ POLL = 1.0  # s; answering takes the server's processor
 
 @dataclass(frozen=True)
 class Case:
-    """What is optimised: elements of a latent are side²."""
+    """Case to optimise: elements of a latent are side²."""
 
     prediction: str
     sampler: str

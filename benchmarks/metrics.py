@@ -1,4 +1,4 @@
-"""How far samples are from where they should be.
+"""Distances of samples from where they should be.
 
     paired error      RMS distance per element between a solver's end point and a fine-step
                       reference from the same noise: one value a sample

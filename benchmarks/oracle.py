@@ -1,4 +1,4 @@
-"""How good a schedule can be: gradient descent through the solver and the exact denoiser.
+"""Bound on how good a schedule can be: gradient descent through the solver and the exact denoiser.
 
 No method could do this with a real model: it needs the denoiser's derivatives and some 10^6 calls.
 Least mean paired error on many training noises, over the logarithms of the gaps in log sigma, by

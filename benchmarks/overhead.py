@@ -1,4 +1,4 @@
-"""What optimising costs beyond the denoiser's own calls: time and memory, on this CPU.
+"""Costs of optimising beyond the denoiser's own calls: time and memory, on this CPU.
 
 An optimisation of wall time T makes N denoiser calls of B rows each. T includes the levels for
 other numbers of steps, which take no call. With t the time of a call

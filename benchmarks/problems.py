@@ -1,4 +1,4 @@
-"""What schedules are compared on: exact denoisers and one trained network, drawn fresh by a seed.
+"""Problems to compare schedules on: exact denoisers and one trained network, drawn by a seed.
 
     gaussian-64, gaussian-256   N(0, diag(λ)), λ_k = 4 k^-2 and 4 k^-1: KL and W2 of linear solvers
                                 are exact

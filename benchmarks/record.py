@@ -1,4 +1,4 @@
-"""Where measurements are kept, and what is noted beside each: light, so that any script can use it.
+"""Files of measurements, and what is noted beside each: light, so that any script can use it.
 
 Nothing but torch is imported here.
 """

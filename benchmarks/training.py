@@ -1,4 +1,4 @@
-"""How the trained denoisers come to be, and what their losses are beside."""
+"""Training of the denoisers, and what their losses are beside."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ LAST_GAIN = 0.1  # of the last convolution's random weights
 
 @dataclass(frozen=True)
 class Sizes:
-    """What tells one U-Net from another.
+    """Sizes that tell one U-Net from another.
 
     multipliers: channels of each level, from the full resolution down, in `channels`
     depths:      transformer blocks behind each residual block of a level; middle: at the bottom

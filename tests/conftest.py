@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures and options that all tests share."""
 
 from __future__ import annotations
 
@@ -61,12 +61,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--torture", action="store_true", help="faults at full length")
 
 
+# Before pytest's own, which leaves out what is marked.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest."""
+    """Begin with the files that take longest; leave the older pages one row of each table."""
+    for item in items:
+        if _is_further_row_on_an_older_page(item):
+            item.add_marker(pytest.mark.full)
     places = {HERE / file: place for place, file in enumerate(LONGEST)}
     missing = [str(path) for path in places if not path.is_file()]
     assert not missing, f"LONGEST names what is not there: {missing}"
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def _is_further_row_on_an_older_page(item: pytest.Item) -> bool:
+    """Tell whether the same test runs on this page with another row, and with this on the newest.
+
+    Both renderers of the newest front end are tested with every row.
+    """
+    call = getattr(item, "callspec", None)
+    page = call and call.params.get("way")
+    if not isinstance(page, Way) or page.front_end is WAYS[-1].front_end:
+        return False
+    return any(row > 0 for name, row in call.indices.items() if name != "way")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,4 +1,4 @@
-"""What is in a folder of schedules."""
+"""Contents of a folder of schedules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests have recorded with `record_property`, as tables for the end of a test run."""
+"""Tables for the end of a test run, of what tests have recorded with `record_property`."""
 
 from __future__ import annotations
 

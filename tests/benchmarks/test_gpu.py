@@ -39,6 +39,7 @@ def test_networks_have_the_published_number_of_parameters(name: str) -> None:
     assert count == pytest.approx(PUBLISHED[name], rel=0.01)
 
 
+@pytest.mark.full
 @pytest.mark.host
 @pytest.mark.parametrize("name", CASES)
 def test_the_host_takes_the_weights_for_those_of_the_family(
@@ -255,6 +256,7 @@ def check(found: dict[str, Any], case: Case, budget: int) -> None:
     assert run["allocated"] is run["reserved"] is None
 
 
+@pytest.mark.full
 def test_rehearsal_with_nothing_but_torch(tmp_path: Path) -> None:
     missing = ", ".join(f"{name}=None" for name in MISSING)
     code = (

@@ -91,7 +91,7 @@ def _browser(executable: str) -> Browser:
 
 
 class HostPage:
-    """What a person does on the page, and sees.
+    """Hands and eyes of a person on the page.
 
     Nodes are named by their ids; `nodes` says where they are on the screen.
     """

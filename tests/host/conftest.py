@@ -1,4 +1,4 @@
-"""What the tests that drive a real host have in common."""
+"""Fixtures that the tests of a real host have in common."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ SAMPLERS = {
 
 @dataclass(frozen=True)
 class Family:
-    """What a family's graph needs beside its checkpoint.
+    """Needs of a family's graph beside its checkpoint.
 
     kind:   the host's names of its configuration and of its prediction
     latent: the node that makes an empty latent, and its inputs

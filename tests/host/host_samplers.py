@@ -19,7 +19,7 @@ from torch import Tensor
 
 
 class Model:
-    """What samplers expect of a model: a denoiser, and the model's noise levels deep inside."""
+    """Model as samplers expect it: a denoiser, and the model's noise levels deep inside."""
 
     def __init__(self, mixture: Mixture, model_sampling: Any) -> None:
         self.mixture = mixture

@@ -1,4 +1,4 @@
-"""What the scripts for the host's process share: prompts, levels and distances for its samplers."""
+"""Helpers of the scripts for the host's process: prompts, levels and distances for its samplers."""
 
 from __future__ import annotations
 

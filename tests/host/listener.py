@@ -1,4 +1,4 @@
-"""What the page would be told over its web socket while a prompt runs."""
+"""Messages that the page would get over its web socket while a prompt runs."""
 
 from __future__ import annotations
 

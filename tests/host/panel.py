@@ -1,4 +1,4 @@
-"""What our own extension adds to the host's page, as a person uses it: the sidebar tab of saved
+"""Additions of our own extension to the host's page, as a person uses it: the sidebar tab of saved
 schedules, and the button "Finish now".
 """
 
@@ -87,7 +87,7 @@ TAB = ".ays-schedules-tab-button, [data-testid=ays-schedules-tab-button]"
 
 
 class OurPage:
-    """What a person does with our extension, and sees of it."""
+    """Hands and eyes of a person on our extension."""
 
     def __init__(self, host: HostPage) -> None:
         self.host, self.page = host, host.page

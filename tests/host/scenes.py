@@ -1,4 +1,4 @@
-"""What the pictures show: workflows of the digits test model, which needs no download.
+"""Scenes of the pictures: workflows of the digits test model, which needs no download.
 
 Titles say what a node is: a test model is called so.
 """

@@ -1,4 +1,4 @@
-"""What a run has shown, and what it has left on the server."""
+"""Sights and traces of a run: what it has shown, and left on the server."""
 
 from __future__ import annotations
 

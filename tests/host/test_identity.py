@@ -64,3 +64,8 @@ def test_another_process_finds_the_same_identities(
 
 def test_few_elements_of_a_large_weight_are_read(made: dict[str, Any]) -> None:
     assert made["elements"] == 256
+
+
+@pytest.mark.usefixtures("made")
+def test_the_models_files_are_not_left_in_the_host(host_path: Path) -> None:
+    assert not list(host_path.glob("*.safetensors"))

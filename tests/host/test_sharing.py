@@ -31,7 +31,7 @@ def result(name: str, **request: Any) -> SavedSchedule:
 
 
 class Answer:
-    """What the server answers to a request, errors included."""
+    """Answer of the server to a request, errors included."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What a process of test_ranks.py does: optimisations with one denoiser, some of which go wrong.
+"""Work of a process of test_ranks.py: optimisations with one denoiser, some of which go wrong.
 
 Every process writes what came out, by name of the job, to `<folder>/<rank>.json`.
 """

@@ -1,4 +1,4 @@
-"""What is killed in the middle: changes of a folder of results, in processes of their own.
+"""Changes to a folder of results that are killed in the middle, in processes of their own.
 
 The children are forked from one warm process that has imported all and has one thread.
 """

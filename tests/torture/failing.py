@@ -15,12 +15,12 @@ BAD = {"nan": math.nan, "inf": math.inf, "minus inf": -math.inf}
 
 
 class BrokenModel(RuntimeError):
-    """What a model raises."""
+    """Error that a model raises."""
 
 
 @dataclass
 class Fault:
-    """How calls fail, and which.
+    """Failure of calls: how, and which.
 
     kind:   "nan", "inf" or "minus inf", what is put out; "raise" or "memory", what is raised
     call:   the first one that may fail, counted from 0

@@ -87,7 +87,7 @@ TEXTS = [
 
 @dataclass
 class Answer:
-    """What became of a graph.
+    """Outcome of a graph.
 
     kind:   "refused" before it ran, "error" while it ran, "ran", "cancelled" by us
     own:    whether the words are this pack's

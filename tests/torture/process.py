@@ -9,7 +9,7 @@ __all__ = ["Process"]
 
 
 class Process:
-    """What a process holds at the moment.
+    """Holdings of a process at the moment.
 
     Arguments:
         pid: its number; with another, or once it has ended, everything here raises OSError.

@@ -18,7 +18,7 @@ WAIT = 60.0  # seconds
 
 
 class Answer:
-    """What came back."""
+    """Answer that came back."""
 
     def __init__(self, received: HTTPResponse) -> None:
         self.status = received.status

@@ -211,7 +211,7 @@ def house(server: ComfyServer) -> Iterator[House]:
 
 @dataclass
 class Trial:
-    """What has become of one graph under a fault.
+    """Outcome of one graph under a fault.
 
     problems: what did not hold
     calls:    rows of the network that were computed again for what had been measured

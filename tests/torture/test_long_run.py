@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 @dataclass
 class State:
-    """What the server holds between two prompts."""
+    """Holdings of the server between two prompts."""
 
     alive: dict[str, int]
     handles: int
@@ -63,7 +63,7 @@ class State:
 
 @dataclass
 class Run:
-    """What was seen: seconds and KiB of memory of each prompt, and what was there at the ends."""
+    """Observations: seconds and KiB of memory of each prompt, and what was there at the ends."""
 
     before: State
     after: State

@@ -32,7 +32,7 @@ WORKERS = 8
 
 @dataclass(frozen=True)
 class Did:
-    """What was done with a result, and with which levels (None: with none), between two times.
+    """Deed on a result, and with which levels (None: with none), between two times.
 
     Without a second time its worker was killed in the middle.
     """

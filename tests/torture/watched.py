@@ -1,4 +1,4 @@
-"""What the pack does while it reads something hostile: files it opens, code it runs, time, memory.
+"""Deeds of the pack while it reads something hostile: files it opens, code it runs, time, memory.
 
 An audit hook sees every file that Python opens, every name that it changes and every piece of code
 that it compiles, imports, unpickles or starts, and cannot be removed again: it is put in once and

@@ -84,7 +84,7 @@ class AYSTestShowText(io.ComfyNode):
 
 
 class AYSTestShowModel(io.ComfyNode):
-    """What the host has recognised a model as, in the prompt's history."""
+    """Show in the prompt's history what the host has recognised a model as."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -1,4 +1,4 @@
-"""What the test networks have been asked for since the process started or was reset."""
+"""Counts of what the test networks have been asked for since the process started or was reset."""
 
 from __future__ import annotations
 

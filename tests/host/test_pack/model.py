@@ -40,7 +40,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Kind:
-    """How a kind of model is built.
+    """Construction of a kind of model.
 
     model_type: the name of the host's ModelType
     settings:   of the host's model configuration
