@@ -169,7 +169,7 @@ class _Work:
         if now.noises > fit.noises or now.joint:
             if fit.last is not None and fit.joint:
                 race.take_instead(SMALLER, fit.last.sampler)
-            starts = self.starts if now.is_last else self.starts[:1]
+            starts = self.starts if self._is_full(now) else self.starts[:1]
             for name, sampler in fit.grown(starts, now, lambda rows: self._room(rows, now)):
                 race.take(name, sampler)
         most = MOST_RACED if now.is_last else now.race
@@ -184,10 +184,14 @@ class _Work:
         chosen = likeliest(self.ranked, self.plan.pairs, plainest=not self.screened)
         return {name: pairs[name] for name in chosen}
 
+    def _is_full(self, now: Round) -> bool:
+        """Whether no later round fits to more noises: then all starts are tried."""
+        return now.is_last or now.noises >= self.plan.noises
+
     def _affordable(self, now: Round) -> int:
         """Noises of a round's greedy fit that there are calls for, whichever pairs were let in."""
         fit, steps, plan, source = self.fit, self.bench.steps, self.plan, self.bench.source
-        starts = len(self.starts) if now.is_last else 1
+        starts = len(self.starts) if self._is_full(now) else 1
         known = len(self.bench.path_of(1).end)
 
         def cost(noises: int) -> int:

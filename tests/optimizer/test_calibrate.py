@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from align_your_steps.benchmarks.calibrated import TUNING, LocalLab, mixture
+from align_your_steps.benchmarks.calibrated import FRESH, TUNING, LocalLab, mixture
 from align_your_steps.benchmarks.mixture import Mixture
 from align_your_steps.optimizer import NotFiniteError
 from align_your_steps.optimizer.calibrate import Calibrated, calibrate
@@ -264,6 +264,14 @@ def test_pairs_that_are_raced_instead_of_others_take_no_calls_beyond_the_budget(
     found = calibrate(lab, problem.curves(12), budget=1000, lowest=LOW)
     assert lab.rows <= 1000
     assert "greedy" in found.fitted and found.gain is not None
+
+
+def test_ten_times_the_calls_do_no_harm_where_one_start_leads_nowhere() -> None:
+    """With one start the fit of this problem is far from everything as soon as it has 14 noises."""
+    problem = mixture(FRESH[0], noises=64)
+    few, many = (problem.calibrated(5, budget, problem.seed)[0] for budget in (4_000, 40_000))
+    errors = [float(problem.errors(found.sampler).log().mean()) for found in (few, many)]
+    assert errors[1] < errors[0] + 0.1
 
 
 def test_the_same_seed_gives_the_same_sampler_in_any_batches() -> None:
