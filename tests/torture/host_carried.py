@@ -58,7 +58,7 @@ def main() -> None:
         assert len(lines) <= (not found), lines
         for saved in found:
             assert_lawful(saved)
-            assert_sentence(f"chosen{told(saved, 10)}")
+            assert_sentence(f"chosen{told(saved, 10, 'dpmpp_2m')}")
         accepted += bool(found)
         refused += bool(lines)
         carried.carry_ahead({"prompt": prompt, "extra_data": {"extra_pnginfo": pnginfo}})
