@@ -162,7 +162,6 @@ def test_references_of_one_number_of_steps_serve_the_others() -> None:
     assert model.rows == second.total_calls <= 1000
     assert second.calls.get("reference", 0) < 0.3 * alone.calls["reference"]
     assert first.reference_steps == second.reference_steps
-    assert second.noises >= alone.noises
     fitted, ours = (errors(one.solver(DATA.denoise), one.sigmas) for one in (alone, second))
     assert (ours / fitted).log().mean() < 0.2
     assert second.shown.keys() >= {MANY}
