@@ -291,9 +291,7 @@ def judge(
     if plan.by_distribution and surrogate is not None and lab.ledger.fits(plan.distribution_rows):
         return _by_distribution(shortlist(pool, surrogate, plan.problem.coordinate), references)
     runner = references.runner
-    others = [
-        one for one in pool if not any(torch.equal(one.sigmas, had.sigmas) for had in fresh.raced)
-    ]
+    others = [one for one in pool if not fresh.has(one)]
     if fresh.raced:  # the best that was found, then the best given ones that were not raced yet
         first = next((one for one in others if not one.given), None)
         others.sort(key=lambda one: one is not first)

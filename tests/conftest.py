@@ -64,7 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 # Before pytest's own, which leaves out what is marked.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest; leave the older pages one row of each table."""
+    """Begin with the files that take longest; leave the older pages to `test-full`, mostly."""
     for item in items:
         if _is_further_row_on_an_older_page(item):
             item.add_marker(pytest.mark.full)
@@ -75,15 +75,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _is_further_row_on_an_older_page(item: pytest.Item) -> bool:
-    """Tell whether the same test runs on this page with another row, and with this on the newest.
+    """Tell whether the same test runs on the newest page with this row, and on this with another.
 
-    Both renderers of the newest front end are tested with every row.
+    Both renderers of the newest front end are tested with every row; of an older one the classic
+    with one: its Nodes 2.0 was an experiment then.
     """
     call = getattr(item, "callspec", None)
     page = call and call.params.get("way")
     if not isinstance(page, Way) or page.front_end is WAYS[-1].front_end:
         return False
-    return any(row > 0 for name, row in call.indices.items() if name != "way")
+    return page.vue or any(row > 0 for name, row in call.indices.items() if name != "way")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -159,13 +160,7 @@ def server(serve: Callable[[FrontEnd], ComfyServer]) -> ComfyServer:
     return serve(OWN)
 
 
-def _param(way: Way) -> Any:
-    """A way; Nodes 2.0 of the oldest page, which was an experiment then, in `test-full` only."""
-    experiment = way.vue and way.front_end is not WAYS[-1].front_end
-    return pytest.param(way, marks=pytest.mark.full if experiment else ())
-
-
-@pytest.fixture(scope="module", params=map(_param, WAYS), ids=str)
+@pytest.fixture(scope="module", params=WAYS, ids=str)
 def way(request: pytest.FixtureRequest) -> Way:
     """A front end and a renderer: every test that asks for it is run in each of them."""
     found: Way = request.param

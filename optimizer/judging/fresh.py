@@ -14,13 +14,9 @@ __all__ = ["Fresh"]
 
 
 class Fresh:
-    """Batches of noise that no schedule is made from, and what was run on the first of them.
-
-    raced: the schedules that were, in that order
-    """
+    """Batches of noise that no schedule is made from, and what was run on the first of them."""
 
     def __init__(self, references: References):
-        self.raced: list[Candidate] = []
         self._references, self._errors = references, PairedErrors(references)
         self._batches: list[int] = []
         self._scores: list[Score] = []
@@ -36,17 +32,25 @@ class Fresh:
 
     def race(self, candidate: Candidate) -> bool:
         """Run a schedule on the first batch, unless it was; False where that does not fit."""
-        if any(torch.equal(candidate.sigmas, one.sigmas) for one in self.raced):
+        if self.has(candidate):
             return True
         measured = self.errors(candidate, 0)
         if measured is None:
             return False
-        self.raced.append(candidate)
         self._scores.append(Score(candidate, measured))
         best = self.best
         if best.finite:
             self._references.runner.lab.leader.lead(best.candidate)
         return True
+
+    @property
+    def raced(self) -> list[Candidate]:
+        """The schedules that were run on the first batch, in that order."""
+        return [score.candidate for score in self._scores]
+
+    def has(self, candidate: Candidate) -> bool:
+        """Say whether these levels were run on the first batch, under whatever name."""
+        return any(torch.equal(candidate.sigmas, one.sigmas) for one in self.raced)
 
     @property
     def best(self) -> Score:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
 from typing import Any
 
 SAMPLERS = ("dpmpp_2m", "dpm_2")
@@ -43,17 +42,10 @@ def main() -> None:
     import torch
     from align_your_steps.nodes import host
     from align_your_steps.schedules import Provenance, Schedule
+    from align_your_steps.tests.host.in_host import heard
     from align_your_steps.tests.host.test_pack.model import build
 
-    lines: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.getMessage())
-
-    log = logging.getLogger("align_your_steps")
-    log.addHandler(Listener())
-    log.setLevel(logging.INFO)
+    lines = heard()
     host.register_scheduler()
 
     def bent(levels: Any, steps: int, first: float) -> tuple[float, ...]:

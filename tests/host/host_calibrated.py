@@ -24,13 +24,12 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
 import sys
 from inspect import signature
 from typing import Any
 
 import torch
-from align_your_steps.tests.host.in_host import fine_levels, prompt
+from align_your_steps.tests.host.in_host import fine_levels, heard, prompt
 from torch import Tensor
 
 KINDS = ("eps", "v", "v to zero SNR", "edm", "flow", "flux")
@@ -54,15 +53,7 @@ def main() -> None:
     from align_your_steps.tests.host.test_pack import latents
     from align_your_steps.tests.host.test_pack.model import build
 
-    lines: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.getMessage())
-
-    log = logging.getLogger("align_your_steps")
-    log.addHandler(Listener())
-    log.setLevel(logging.INFO)
+    lines = heard()
     for _ in range(2):  # a second time adds nothing
         host.register_scheduler()
         host.register_sampler()

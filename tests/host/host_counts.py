@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from align_your_steps.tests.host.in_host import prompt
+from align_your_steps.tests.host.in_host import heard, prompt
 
 OWN, SIMPLER, SIZE, CFG = 5, (7, 10), 8, 3.0
 ASKED = (3, OWN, *SIMPLER)
@@ -47,15 +46,7 @@ def main() -> None:
     from align_your_steps.schedules.store import Store
     from align_your_steps.tests.host.test_pack.model import build
 
-    lines: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.getMessage())
-
-    log = logging.getLogger("align_your_steps")
-    log.addHandler(Listener())
-    log.setLevel(logging.INFO)
+    lines = heard()
     host.register_scheduler()
     host.register_sampler()
     model = build("gaussian mixture", "eps", seed=7, shift=3.0)
@@ -77,7 +68,7 @@ def main() -> None:
     def counts(samplers: Any) -> list[list[Any]]:
         return [[one.steps, one.weights_only] for one in samplers]
 
-    def heard(act: Any) -> list[str]:
+    def lines_of(act: Any) -> list[str]:
         lines.clear()
         act()
         return list(lines)
@@ -90,7 +81,7 @@ def main() -> None:
 
     def asked(sampler: str, steps: int) -> list[str]:
         sampling = attached(*own).get_model_object("model_sampling")
-        return heard(lambda: attached_schedule(sampling, steps, sampler, spare=False))
+        return lines_of(lambda: attached_schedule(sampling, steps, sampler, spare=False))
 
     mask = torch.ones(1, 8 * SIZE, 8 * SIZE)
     mask[..., : 4 * SIZE] = 0.0
@@ -101,7 +92,7 @@ def main() -> None:
         ays_model = comfy.samplers.sampler_object("ays_model")
         given = {"denoise_mask": mask if masked else None, "disable_pbar": True, "seed": 1}
         sigmas = torch.tensor(levels)
-        return heard(lambda: guider.sample(noise, noise, ays_model, sigmas, **given))
+        return lines_of(lambda: guider.sample(noise, noise, ays_model, sigmas, **given))
 
     simple = own[1].levels
     unmasked = [fitted(OWN, False, 1.1), *own[1:]]  # of what is kept the fit for OWN keeps nothing

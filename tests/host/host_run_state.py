@@ -348,18 +348,12 @@ def main() -> None:
     import comfy.samplers
     import torch
     from align_your_steps.nodes import host
-    from align_your_steps.tests.host.in_host import prompt
+    from align_your_steps.tests.host.in_host import heard, prompt
     from align_your_steps.tests.host.test_pack.model import Config, build
     from comfy.model_base import ModelType
     from comfy_api.torch_helpers import set_torch_compile_wrapper
 
-    told: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            told.append(record.getMessage())
-
-    logging.getLogger("align_your_steps").addHandler(Listener(logging.WARNING))
+    told = heard(logging.WARNING)
 
     class Net(torch.nn.Module):
         dtype = torch.float32

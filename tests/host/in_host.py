@@ -1,7 +1,8 @@
-"""Helpers of the scripts for the host's process: prompts, levels and distances for its samplers."""
+"""Helpers of the scripts for the host's process: prompts, levels, distances, and what is logged."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from align_your_steps.optimizer.diffusion.coordinate import spread
 from torch import Tensor
 
-__all__ = ["distance", "fine_levels", "prompt"]
+__all__ = ["distance", "fine_levels", "heard", "prompt"]
 
 
 def prompt(label: int) -> Any:
@@ -33,3 +34,17 @@ def fine_levels(levels: Any, steps: int) -> Tensor:
 def distance(x: Tensor, y: Tensor) -> float:
     """Mean over samples of the RMS distance per element."""
     return float((x - y).square().flatten(1).mean(1).sqrt().mean())
+
+
+def heard(level: int = logging.INFO) -> list[str]:
+    """What our pack logs from now on, in a list that grows with every line."""
+    lines: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    log = logging.getLogger("align_your_steps")
+    log.addHandler(Listener())
+    log.setLevel(level)
+    return lines

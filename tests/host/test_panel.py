@@ -344,9 +344,16 @@ def test_finish_now_is_no_part_of_workflow_or_prompt(ours: OurPage) -> None:
     assert ours.node(node["id"], "n.widgets.filter(w => w.type === 'button').length") == 1
 
 
-def test_what_is_compared_can_be_chosen(ours: OurPage) -> None:
+def test_what_is_compared_can_be_chosen(ours: OurPage, server: ComfyServer) -> None:
     ours.host.load(compare_graph(schedules="karras"), centre="compare")
     nodes = ours.host.nodes
+    offers = """name => app.graph.getNodeById("compare").widgets
+      .find(widget => widget.name === "new: schedule").options.values.includes(name)"""
+    saved = imported(server, f"to compare {ours.vue}")
+    assert not ours.page.evaluate(offers, saved)
+    ours.open_tab()
+    ours.page.locator(".ays-header").get_by_label("Read the list again").click()
+    ours.page.wait_for_function(offers, arg=saved)
     listed = "n.widgets.find(w => w.name === 'schedules').value"
     before = ours.workflow()
     nodes.choose("compare", "new: schedule", "beta")
@@ -355,7 +362,7 @@ def test_what_is_compared_can_be_chosen(ours: OurPage) -> None:
     nodes.choose("compare", "new: schedule", "exponential")
     ours.press("compare", "Add to the list")
     assert ours.node("compare", listed) == "karras, beta, dpmpp_2m exponential"
-    ours.host.screenshot(f"pairs chosen {ours.vue}")
+    ours.host.screenshot(f"pairs chosen {ours.host.version} {ours.vue}")
     workflow = ours.workflow()
     prompt = ours.page.evaluate("app.graphToPrompt().then(made => made.output)")
     assert "new: schedule" not in json.dumps([workflow, prompt])
@@ -364,6 +371,7 @@ def test_what_is_compared_can_be_chosen(ours: OurPage) -> None:
         [one for one in kept["nodes"] if one["type"] == "AYSCompare"] for kept in (before, workflow)
     )
     assert len(old["widgets_values"]) == len(node["widgets_values"])
+    server.post("/ays/schedules/delete", {"name": saved})
     assert ours.node(node["id"], listed) == "karras, beta, dpmpp_2m exponential"
 
 

@@ -3,19 +3,11 @@
 import { finish } from "./routes.js";
 import { t } from "./strings.js";
 import { attempt, say } from "./toast.js";
+import { addButton } from "./widgets.js";
 
 /** @param {any} node */
 export function addFinishButton(node) {
-  const press = () => attempt(finishNow);
-  const button = node.addWidget("button", t("finishNow"), null, press, {
-    serialize: false,
-    // For Nodes 2.0 of older pages, which would paint it like the page's main button.
-    severity: "secondary",
-    outlined: true,
-  });
-  // Both: options.serialize keeps it out of the prompt, this one out of the saved workflow.
-  button.serialize = false;
-  button.tooltip = t("finishTip");
+  addButton(node, t("finishNow"), t("finishTip"), () => attempt(finishNow));
 }
 
 async function finishNow() {

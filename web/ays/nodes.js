@@ -40,15 +40,16 @@ export function renameInNodes(name, newName) {
 
 /** @param {any} definition of a node, as the host describes it */
 export function noteOffered(definition) {
-  if (definition.name === "AYSScheduler") offered = new Set(choices(definition));
+  if (definition.name === "AYSScheduler") offered = new Set(choices(definition, "schedule"));
 }
 
 /**
- * @param {any} definition of a node that uses a schedule
- * @returns {string[]} what its drop-down offers
+ * @param {any} definition of a node
+ * @param {string} input
+ * @returns {string[]} what the drop-down of that input offers
  */
-function choices(definition) {
-  const [type, options] = definition.input.required.schedule;
+export function choices(definition, input) {
+  const [type, options] = definition.input.required[input];
   return Array.isArray(type) ? type : options.options;
 }
 
@@ -73,6 +74,6 @@ async function reload() {
   for (const node of users()) {
     // Into the same list: Nodes 2.0 holds on to it.
     const { values } = scheduleWidget(node).options;
-    values.splice(0, values.length, ...choices(definitions[node.comfyClass]));
+    values.splice(0, values.length, ...choices(definitions[node.comfyClass], "schedule"));
   }
 }
